@@ -1,0 +1,123 @@
+// Package record owns what travels through the log: the messages of every topic (recordpb), their validation, and the
+// few rules that all stages must share to the bit: what a batch is, which shard owns a hash, what a site name is.
+//
+// It promises that a decoded record is well formed: columns agree in length, positions lie inside their batch, names and
+// identifiers have their shape. A stage that gets a record from here indexes its columns without further checks (I7).
+// It must not know Kafka, HTTP, ClickHouse or any key.
+package record
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"countersign/pipeline/record/recordpb"
+)
+
+// Topics and consumer groups.
+const (
+	TopicUploads    = "uploads"
+	TopicVerified   = "verified"
+	TopicEvents     = "events"
+	TopicDeadLetter = "deadletter"
+
+	GroupVerify = "verify"
+	GroupSink   = "sink"
+)
+
+const (
+	// BatchSize is the number of pairs in a batch (contract: "batches of 1000 hashes"); an upload's last one may be shorter.
+	BatchSize = 1000
+	// MaxBytes bounds an encoded record, so that brokers with the stock message limit of 1 MiB take it.
+	MaxBytes = 900 << 10
+	// HashSize is the length of a SHA-256 in bytes.
+	HashSize = 32
+	// IDSize is the length of an attempt's or upload's identifier in bytes.
+	IDSize = 16
+	// MaxSignature is the longest signature that can be valid, in bytes: RSA-8192's. A column holds a longer one as empty.
+	MaxSignature = 1024
+	// OutcomeShard stands for the shard in keys of verify outcomes, which belong to no shard of the hash space.
+	OutcomeShard = -1
+)
+
+// Shard returns which of shards owns key, a hash or an upload UUID, by its leading 32 bits: shard i owns the keys from
+// i/shards to (i+1)/shards of the space, so a shard is one range of ClickHouse's primary key. len(key) must be at least 4.
+func Shard(key []byte, shards int) int {
+	return int(uint64(binary.BigEndian.Uint32(key)) * uint64(shards) >> 32)
+}
+
+// Batches returns the number of batches that an upload of so many pairs has.
+func Batches(pairs uint64) int {
+	return int((pairs + BatchSize - 1) / BatchSize)
+}
+
+// Position returns the position in its upload, from 0, of the pair at index within batch, which counts from 1.
+func Position(batch uint32, index int) uint32 {
+	return (batch-1)*BatchSize + uint32(index)
+}
+
+// Encode returns m's encoding. It can't fail: records hold no required fields, and their strings are valid UTF-8 by
+// construction (see ValidText).
+func Encode(m proto.Message) []byte {
+	b, err := proto.Marshal(m)
+	if err != nil {
+		panic("record: " + err.Error())
+	}
+	return b
+}
+
+// ValidText returns s as a string that a record may hold: invalid UTF-8 is replaced.
+func ValidText(s string) string {
+	return strings.ToValidUTF8(s, "\uFFFD")
+}
+
+// Bit reports whether bit i of bitmap is set; bits past its end are not.
+func Bit(bitmap []byte, i int) bool {
+	return i>>3 < len(bitmap) && bitmap[i>>3]&(1<<(i&7)) != 0
+}
+
+// SetBit sets bit i of a bitmap for n items and returns it, made when it was nil: a bitmap without set bits takes no room.
+func SetBit(bitmap []byte, i, n int) []byte {
+	for len(bitmap) < (n+7)/8 {
+		bitmap = append(bitmap, 0)
+	}
+	bitmap[i>>3] |= 1 << (i & 7)
+	return bitmap
+}
+
+// Uint16 returns the i-th number of a column of two-byte numbers.
+func Uint16(column []byte, i int) int {
+	return int(binary.LittleEndian.Uint16(column[2*i:]))
+}
+
+// AppendUint16 appends v to a column of two-byte numbers.
+func AppendUint16(column []byte, v int) []byte {
+	return binary.LittleEndian.AppendUint16(column, uint16(v))
+}
+
+const upperHex = "0123456789ABCDEF"
+
+// AppendHexText appends a hash as the uploader wrote it: this text, in this case, is what was signed.
+func AppendHexText(dst, hash []byte, upper bool) []byte {
+	if !upper {
+		return hex.AppendEncode(dst, hash)
+	}
+	for _, b := range hash {
+		dst = append(dst, upperHex[b>>4], upperHex[b&15])
+	}
+	return dst
+}
+
+// HexText is AppendHexText as a string.
+func HexText(hash []byte, upper bool) string {
+	return string(AppendHexText(make([]byte, 0, 2*len(hash)), hash, upper))
+}
+
+// DeadLetter returns the record that tells of a record that could not be read.
+func DeadLetter(topic string, partition int, offset int64, reason error) []byte {
+	return Encode(&recordpb.DeadLetter{
+		Topic: topic, Partition: int32(partition), Offset: offset, Reason: ValidText(reason.Error()),
+	})
+}
