@@ -1,0 +1,124 @@
+package jsonstream
+
+import (
+	"encoding/binary"
+	"slices"
+)
+
+// The text of a signature: contract, row "signature text".
+
+// DecodeSignature decodes standard base64 (RFC 4648, section 4) in which '-' may stand for
+// '+', '_' for '=' and '~' for '/', each letter by itself, and appends the bytes to dst. It reports whether
+// text is that and no longer than [MaxSignature]; if not, dst comes back as it was, and the
+// signature is a bad one.
+//
+// Where the RFC leaves room, it does what encoding/base64 does: padding is required and nothing
+// follows it; line breaks (CR, LF) are skipped, because base64 and openssl wrap
+// lines unless told not to; bits that the last letter has left over are not looked at. None of this lets
+// a wrong signature through: what counts is the bytes.
+func DecodeSignature(dst []byte, text []byte) ([]byte, bool) {
+	return decodeSignature(dst, text)
+}
+
+func decodeSignature[T string | []byte](dst []byte, text T) ([]byte, bool) {
+	dst = slices.Grow(dst, signatureRoom)
+	room := dst[len(dst) : len(dst)+signatureRoom]
+	length, n := decodeText(room, text)
+	if n < len(text) {
+		unbroken := dropLineBreaks(text)
+		if length, n = decodeText(room, unbroken); n < len(unbroken) {
+			return dst, false
+		}
+	}
+	if length > MaxSignature {
+		return dst, false
+	}
+	return dst[:len(dst)+length], true
+}
+
+func dropLineBreaks[T string | []byte](text T) []byte {
+	b := make([]byte, 0, len(text))
+	for i := range len(text) {
+		if c := text[i]; c != '\r' && c != '\n' {
+			b = append(b, c)
+		}
+	}
+	return b
+}
+
+// base64Tables holds, for each of the four letters of a group, its six bits where they belong in the
+// group's 24, or base64Invalid.
+var base64Tables = makeBase64Tables()
+
+const base64Invalid = 1 << 31
+
+func makeBase64Tables() (t [4][256]uint32) {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	for place := range t {
+		for i := range t[place] {
+			t[place][i] = base64Invalid
+		}
+		shift := 18 - 6*place
+		for value := range len(letters) {
+			t[place][letters[value]] = uint32(value) << shift
+		}
+		t[place]['-'], t[place]['~'] = t[place]['+'], t[place]['/']
+	}
+	return t
+}
+
+// groupSlack is how many bytes after the decoded ones decodeText may overwrite.
+const groupSlack = 16
+
+// decodeText decodes whole groups of four letters from the start of text into dst, as long as both last,
+// and one padded group if that comes next. It returns how many bytes it wrote and how many letters it read; it stops
+// at whatever does not belong there, which is the caller's to judge. It leaves at least groupSlack-8 bytes of dst unused.
+func decodeText[T string | []byte](dst []byte, text T) (written, read int) {
+	t := &base64Tables
+	i, j := 0, 0
+	for len(text)-i >= 8 && len(dst)-j >= groupSlack {
+		s := text[i : i+8]
+		a := t[0][s[0]] | t[1][s[1]] | t[2][s[2]] | t[3][s[3]]
+		b := t[0][s[4]] | t[1][s[5]] | t[2][s[6]] | t[3][s[7]]
+		if (a|b)&base64Invalid != 0 {
+			break
+		}
+		binary.BigEndian.PutUint64(dst[j:], uint64(a)<<40|uint64(b)<<16)
+		i, j = i+8, j+6
+	}
+	for len(text)-i >= 4 && len(dst)-j >= 4 {
+		s := text[i : i+4]
+		a := t[0][s[0]] | t[1][s[1]] | t[2][s[2]] | t[3][s[3]]
+		if a&base64Invalid != 0 {
+			n := paddedGroup(dst[j:], s[0], s[1], s[2], s[3])
+			if n == 0 {
+				break
+			}
+			return j + n, i + 4
+		}
+		binary.BigEndian.PutUint32(dst[j:], a<<8)
+		i, j = i+4, j+3
+	}
+	return j, i
+}
+
+// paddedGroup decodes the one or two bytes of a group that ends in padding. It
+// returns how many, 0 when the group is none.
+func paddedGroup(dst []byte, c0, c1, c2, c3 byte) int {
+	t := &base64Tables
+	bits := t[0][c0] | t[1][c1]
+	if bits&base64Invalid != 0 || !isPadding(c3) {
+		return 0
+	}
+	dst[0] = byte(bits >> 16)
+	if isPadding(c2) {
+		return 1
+	}
+	if bits |= t[2][c2]; bits&base64Invalid != 0 {
+		return 0
+	}
+	dst[1] = byte(bits >> 8)
+	return 2
+}
+
+func isPadding(c byte) bool { return c == '=' || c == '_' }
