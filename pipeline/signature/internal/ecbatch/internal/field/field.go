@@ -1,0 +1,37 @@
+// Package field is arithmetic modulo the four primes that ECDSA on P-256 and P-384 needs: the two coordinate fields and
+// the two group orders.
+//
+// An element is an array of 64-bit limbs, least significant first, always reduced: 0 <= element < modulus. Products
+// are Montgomery products: Mul gives x*y/R modulo the modulus, with R = 2^256 or 2^384. Code that calls x "in Montgomery
+// form" holds x*R; Enter and Leave convert. Addition, subtraction and comparison with zero don't care about the form.
+//
+// The arithmetic is generated (see ../gen) and straight-line, but nothing here promises constant time: the program only
+// verifies, all of its inputs are public. The package must not know about curves or signatures.
+package field
+
+// Element is what generic code may ask of the four types. The receiver is the destination and may alias any operand.
+type Element[E any] interface {
+	*E
+	// Mul sets the receiver to x*y/R. x may be any value below R, reduced or not; y must be reduced.
+	Mul(x, y *E)
+	// Add sets the receiver to x+y.
+	Add(x, y *E)
+	// Sub sets the receiver to x-y.
+	Sub(x, y *E)
+	// Invert sets the receiver to the inverse of x, both in Montgomery form; zero for zero.
+	Invert(x *E)
+	// Enter sets the receiver to the Montgomery form of x. x may be any value below R.
+	Enter(x *E)
+	// Leave sets the receiver to the value whose Montgomery form is x.
+	Leave(x *E)
+	// SetOne sets the receiver to the Montgomery form of 1.
+	SetOne()
+	// SetModulus sets the receiver to the modulus itself, the only unreduced value a method produces.
+	SetModulus()
+	// IsZero tells whether the receiver is 0.
+	IsZero() bool
+	// Less tells whether the receiver, read as an integer of any size below R, is below x.
+	Less(x *E) bool
+	// Words is the receiver's own limbs, least significant first; writing to it changes the element.
+	Words() []uint64
+}

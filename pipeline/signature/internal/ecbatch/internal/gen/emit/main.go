@@ -1,0 +1,30 @@
+// Command emit writes the generated files of package ecbatch below the current directory, which must be that package's.
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"countersign/pipeline/signature/internal/ecbatch/internal/gen"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "emit:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	files, err := gen.Files()
+	if err != nil {
+		return err
+	}
+	for path, text := range files {
+		if err := os.WriteFile(filepath.FromSlash(path), text, 0o644); err != nil {
+			return fmt.Errorf("writing generated code: %w", err)
+		}
+	}
+	return nil
+}
