@@ -1,0 +1,242 @@
+package certs
+
+// Network asks the site itself. A site may have an RSA and an ECDSA certificate
+// and choose by what the client offers, so it is asked twice, and once more
+// where it refuses both questions (probe.go says why). All of that, with the
+// repetitions for a site that hangs up or refuses connections, happens within
+// one time limit: a client that has waited that long has seen several of TCP's
+// own repetitions too, so a time-out is final.
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+// NetworkConfig says how [Network] asks sites. The zero value asks the public
+// Internet with the system's roots.
+type NetworkConfig struct {
+	// Roots are the authorities that chains must end with. Nil: the system's.
+	// [LoadRoots] reads --cert-roots.
+	Roots *x509.CertPool
+	// Hosts maps a site to the host:port to dial for it instead of site:443
+	// (--cert-host). It is the operator's word, so the address may be private.
+	// It isn't changed, and must not be while the source is used.
+	Hosts map[string]string
+	// Timeout bounds the asking of one site, with all tries. 0: 10 s.
+	// Waiting for one of MaxConcurrent is bounded by the same time again.
+	Timeout time.Duration
+	// Tries is how often a site that refuses or drops connections is asked,
+	// at least 1. 0: 3.
+	Tries int
+	// Backoff is the pause after the first try; it doubles from try to try.
+	// 0: 250 ms.
+	Backoff time.Duration
+	// MaxConcurrent is how many sites are asked at once, each over at most two
+	// connections. More wait for their turn. 0: 256.
+	MaxConcurrent int
+	// Clock gives the time at which certificates must be valid. Nil: time.Now.
+	Clock func() time.Time
+	// Resolver looks up names. Nil: the system's.
+	Resolver *net.Resolver
+	// DialContext, where set, stands in for the network of the sites that Hosts
+	// doesn't name, and for the rule which addresses may be dialled: for tests.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Network is the source that dials the site on port 443 and takes the
+// certificates it serves under its name (SNI), if their chain leads to the
+// roots and they are for that name and valid now. It succeeds with either an
+// RSA or an ECDSA leaf. Only public addresses are dialled, but for Hosts.
+func Network(config NetworkConfig) Source {
+	n := &network{NetworkConfig: config}
+	if n.Timeout <= 0 {
+		n.Timeout = 10 * time.Second
+	}
+	if n.Tries <= 0 {
+		n.Tries = 3
+	}
+	if n.Backoff <= 0 {
+		n.Backoff = 250 * time.Millisecond
+	}
+	if n.MaxConcurrent <= 0 {
+		n.MaxConcurrent = 256
+	}
+	if n.Clock == nil {
+		n.Clock = time.Now
+	}
+	n.turns = make(chan struct{}, n.MaxConcurrent)
+	if n.DialContext == nil {
+		public := net.Dialer{Resolver: n.Resolver, ControlContext: controlPublic, KeepAlive: -1}
+		n.DialContext = public.DialContext
+	}
+	anywhere := net.Dialer{Resolver: n.Resolver, KeepAlive: -1}
+	n.dialHost = anywhere.DialContext
+	return n.fetch
+}
+
+// LoadRoots reads the certificates in file, in PEM, into a pool, on top of the
+// system's where withSystem is true.
+func LoadRoots(file string, withSystem bool) (*x509.CertPool, error) {
+	pool := x509.NewCertPool()
+	if withSystem {
+		system, err := x509.SystemCertPool()
+		if err != nil {
+			return nil, fmt.Errorf("loading the system's root certificates: %w", err)
+		}
+		pool = system
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("loading root certificates: %w", err)
+	}
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("loading root certificates: %s holds no certificate in PEM; it must have at least one BEGIN CERTIFICATE block", file)
+	}
+	return pool, nil
+}
+
+// ParseHost splits an entry of --cert-host, site=host:port.
+func ParseHost(entry string) (site, address string, err error) {
+	site, address, found := strings.Cut(entry, "=")
+	host, port, splitErr := net.SplitHostPort(address)
+	if !found || !isHostName(site) || splitErr != nil || host == "" || port == "" {
+		return "", "", fmt.Errorf("%q is not site=host:port, such as example.com=127.0.0.1:8443", entry)
+	}
+	return site, address, nil
+}
+
+// network is the state of a Network source.
+type network struct {
+	NetworkConfig // with the defaults filled in
+	dialHost      func(ctx context.Context, network, address string) (net.Conn, error)
+	turns         chan struct{} // one element for each site that is being asked
+}
+
+// target is what is asked, and how.
+type target struct {
+	site    string
+	address string // host:port
+	where   string // for Unavailable.Reason
+	dial    func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+func (n *network) fetch(ctx context.Context, site string) ([]Chain, error) {
+	if !isHostName(site) {
+		return nil, notAHostName(site)
+	}
+	if err := n.wait(ctx, site); err != nil {
+		return nil, err
+	}
+	defer func() { <-n.turns }()
+	asking, cancel := context.WithTimeout(ctx, n.Timeout)
+	defer cancel()
+	// The final dot keeps the resolver from trying the search domains of the
+	// machine's own network.
+	t := target{site: site, address: net.JoinHostPort(site+".", "443"), where: "port 443", dial: n.DialContext}
+	if address, ok := n.Hosts[site]; ok {
+		t.address, t.where, t.dial = address, "the address that the operator gave for it", n.dialHost
+	}
+	chains, err := n.try(asking, t)
+	if err == nil {
+		return chains, nil
+	}
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("asking %s for its certificate: %w", site, ctx.Err())
+	}
+	return nil, n.explain(t, err)
+}
+
+// wait takes a turn, which the caller gives back.
+func (n *network) wait(ctx context.Context, site string) error {
+	timer := time.NewTimer(n.Timeout)
+	defer timer.Stop()
+	select {
+	case n.turns <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("waiting to ask %s for its certificate: %w", site, ctx.Err())
+	case <-timer.C:
+		return &Unavailable{
+			Site:      site,
+			Reason:    site + ": too many other sites are being asked for their certificates at present; send it again in a minute",
+			Temporary: true,
+			Err:       fmt.Errorf("all of %d concurrent fetches were taken for %s", n.MaxConcurrent, n.Timeout),
+		}
+	}
+}
+
+// try asks until there is an answer or ctx ends. The error is a *probeError.
+func (n *network) try(ctx context.Context, t target) ([]Chain, error) {
+	pause := n.Backoff
+	for tries := 1; ; tries++ {
+		chains, err := n.ask(ctx, t)
+		if err == nil || tries == n.Tries || !isTemporary(err) {
+			return chains, err
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+			pause *= 2
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, err
+		}
+	}
+}
+
+// ask is one try: both kinds at once, then whatever the site likes.
+func (n *network) ask(ctx context.Context, t target) ([]Chain, error) {
+	var leaves [kinds]leafChain
+	var errs [kinds]error
+	var probes sync.WaitGroup
+	for k := range kinds {
+		probes.Go(func() { leaves[k], errs[k] = n.probe(ctx, t, offer(k)) })
+	}
+	probes.Wait()
+	if bothRefused(errs) && ctx.Err() == nil {
+		leaf, err := n.probe(ctx, t, offerTLS13)
+		if err != nil {
+			return nil, furthest(append(errs[:], err)...)
+		}
+		return []Chain{leaf.chain}, nil
+	}
+	// What counts is the kind that came, not the one that was asked for.
+	var found [kinds]Chain
+	for k := range kinds {
+		if errs[k] == nil {
+			found[leaves[k].kind] = leaves[k].chain
+		}
+	}
+	if chains := present(found); len(chains) > 0 {
+		return chains, nil
+	}
+	return nil, furthest(errs[:]...)
+}
+
+// present gives the chains that there are, in the order of their kinds.
+func present(found [kinds]Chain) []Chain {
+	var chains []Chain
+	for _, chain := range found {
+		if len(chain.Certificates) > 0 {
+			chains = append(chains, chain)
+		}
+	}
+	return chains
+}
+
+// explain makes what the uploader is told of a failed try.
+func (n *network) explain(t target, err error) *Unavailable {
+	reason := "the certificate can't be had"
+	var failed *probeError
+	if errors.As(err, &failed) {
+		reason = failed.reason(t.where, n.Timeout)
+	}
+	return &Unavailable{Site: t.site, Reason: t.site + ": " + reason, Temporary: isTemporary(err) || isTimeout(err), Err: err}
+}

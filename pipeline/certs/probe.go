@@ -1,0 +1,180 @@
+package certs
+
+// A probe is one TLS handshake, made for the certificate alone: nothing is sent
+// over the connection and nothing is read from it afterwards.
+//
+// Which certificate a site with two of them serves follows from the client's
+// hello. In TLS 1.2 the cipher suites name the kind of certificate, so a hello
+// with suites of one kind gets that kind or a refusal. In TLS 1.3 only the
+// signature_algorithms extension tells (RFC 8446, section 4.2.3), which
+// crypto/tls doesn't let its user choose. The two probes therefore speak TLS
+// 1.2, which nearly every site does, and a site that refuses both is asked
+// with TLS 1.3, for whichever certificate it prefers. A site with two
+// certificates that speaks TLS 1.3 alone thus shows one of them; --cert-dir can
+// hold the other.
+//
+// What a server may send is bounded by crypto/tls (messages of 64 KiB, 256 KiB
+// for the certificates, RSA keys of 8192 bits) and by the deadline, which ends
+// a server that drips bytes as well as one that sends none.
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+)
+
+// offer is what a probe's hello offers. The first ones are those of the kinds.
+type offer int
+
+const (
+	offerRSA   = offer(kindRSA)
+	offerECDSA = offer(kindECDSA)
+	offerTLS13 = offer(kinds)
+)
+
+// suites are the TLS 1.2 cipher suites of an offer. Old ones are among them,
+// with RSA key exchange too: no secret goes over this connection, and what
+// matters is that the server can prove to have the key.
+func (o offer) suites() []uint16 {
+	switch o {
+	case offerRSA:
+		return []uint16{
+			tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+			tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+			tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+			tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA,
+			tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA,
+			tls.TLS_RSA_WITH_AES_128_GCM_SHA256,
+			tls.TLS_RSA_WITH_AES_256_GCM_SHA384,
+		}
+	case offerECDSA:
+		return []uint16{
+			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+			tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA,
+			tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA,
+		}
+	}
+	return nil
+}
+
+// leafChain is what a probe found.
+type leafChain struct {
+	chain Chain
+	kind  kind
+}
+
+// probe makes one handshake and returns the validated chain with a copy of its
+// bytes. The error is a *probeError.
+func (n *network) probe(ctx context.Context, t target, o offer) (found leafChain, err error) {
+	stage := stageDial
+	defer func() {
+		// I7: the parsers behind a handshake see bytes that anyone chose.
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+		if err != nil {
+			err = &probeError{stage: stage, err: err}
+		}
+	}()
+	raw, err := t.dial(ctx, "tcp", t.address)
+	if err != nil {
+		return leafChain{}, err
+	}
+	defer raw.Close()
+
+	stage = stageHandshake
+	conn := tls.Client(raw, n.tlsConfig(t.site, o))
+	if err := conn.HandshakeContext(ctx); err != nil {
+		if invalid := new(tls.CertificateVerificationError); errors.As(err, &invalid) {
+			stage = stageCertificate
+		}
+		return leafChain{}, err
+	}
+	state := conn.ConnectionState()
+
+	stage = stageKey
+	found.kind, err = leafKind(state.PeerCertificates[0])
+	if err != nil {
+		return leafChain{}, err
+	}
+	for _, certificate := range state.VerifiedChains[0] {
+		found.chain.Certificates = append(found.chain.Certificates, bytes.Clone(certificate.Raw))
+	}
+	return found, nil
+}
+
+func (n *network) tlsConfig(site string, o offer) *tls.Config {
+	config := &tls.Config{
+		ServerName:   site,
+		RootCAs:      n.Roots,
+		Time:         n.Clock,
+		MinVersion:   tls.VersionTLS12,
+		MaxVersion:   tls.VersionTLS12,
+		CipherSuites: o.suites(),
+	}
+	if o == offerTLS13 {
+		config.MinVersion, config.MaxVersion = tls.VersionTLS13, tls.VersionTLS13
+	}
+	return config
+}
+
+// stage is how far a probe came. Later ones tell more about the site.
+type stage int
+
+const (
+	stageDial        stage = iota
+	stageHandshake         // connected
+	stageCertificate       // it sent a certificate, which doesn't hold
+	stageKey               // the certificate holds, its key is of no use
+)
+
+// probeError is why a probe failed.
+type probeError struct {
+	stage stage
+	err   error
+}
+
+func (e *probeError) Error() string { return e.err.Error() }
+func (e *probeError) Unwrap() error { return e.err }
+
+// furthest is the error of the probe that came furthest, which is the one that
+// says most about the site; the first of several. It skips nil.
+func furthest(errs ...error) error {
+	var best *probeError
+	for _, err := range errs {
+		var e *probeError
+		if errors.As(err, &e) && (best == nil || e.stage > best.stage) {
+			best = e
+		}
+	}
+	return best
+}
+
+// bothRefused reports whether the site is there but takes neither offer, so
+// that TLS 1.3 is worth a question.
+func bothRefused(errs [kinds]error) bool {
+	for _, err := range errs {
+		var e *probeError
+		if !errors.As(err, &e) || e.stage != stageHandshake || isTimeout(e) {
+			return false
+		}
+	}
+	return true
+}
+
+// isTimeout reports whether time ran out, as seen by the context or by a socket.
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// seconds is d for a sentence.
+func seconds(d time.Duration) string {
+	return fmt.Sprintf("%g s", d.Round(time.Millisecond).Seconds())
+}

@@ -1,0 +1,110 @@
+package certs
+
+// Errors of the network, of TLS and of X.509 as sentences for the uploader. The
+// sentences are all ours: a server's or a certificate's own words could say
+// anything, and an address would tell strangers about the operator's network.
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"syscall"
+	"time"
+
+	"countersign/pipeline/signature"
+)
+
+// isTemporary reports whether the same question may have another answer in a
+// moment: the site refused the connection, dropped it, or its name couldn't be
+// looked up. A time-out has used up its time and isn't among them.
+func isTemporary(err error) bool {
+	var e *probeError
+	if !errors.As(err, &e) || isTimeout(err) {
+		return false
+	}
+	switch e.stage {
+	case stageDial:
+		var dns *net.DNSError
+		notFound := errors.As(err, &dns) && dns.IsNotFound
+		return !notFound && !errors.Is(err, errNotPublic)
+	case stageHandshake:
+		return isHangUp(err)
+	}
+	return false
+}
+
+// isHangUp reports whether the connection ended under the handshake.
+func isHangUp(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// reason says what went wrong at where, and the remedy.
+func (e *probeError) reason(where string, timeout time.Duration) string {
+	if isTimeout(e.err) {
+		return fmt.Sprintf("no answer on %s within %s; the site must serve its certificate there over TLS", where, seconds(timeout))
+	}
+	switch e.stage {
+	case stageDial:
+		return dialReason(e.err, where)
+	case stageHandshake:
+		return handshakeReason(e.err, where)
+	case stageCertificate:
+		return certificateReason(e.err)
+	}
+	return keyReason(e.err)
+}
+
+func dialReason(err error, where string) string {
+	var dns *net.DNSError
+	switch {
+	case errors.Is(err, errNotPublic):
+		return "the name leads to an address that is not public, and only public ones are asked; publish the site's public address, or have the operator of this service name its host"
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return "the name has no address in DNS; check its spelling and its A and AAAA records"
+	case errors.As(err, &dns):
+		return "the name can't be looked up in DNS at present; check the name servers of its domain, or send it again later"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Sprintf("connections to %s are refused; the site must serve its certificate there over TLS", where)
+	}
+	return fmt.Sprintf("%s can't be reached from here; check that the site is up and open to the Internet", where)
+}
+
+func handshakeReason(err error, where string) string {
+	var header tls.RecordHeaderError
+	var remote *net.OpError
+	switch {
+	case isHangUp(err):
+		return fmt.Sprintf("the connection to %s was closed during the TLS handshake; check the site's TLS set-up for this name", where)
+	case errors.As(err, &header):
+		return fmt.Sprintf("what answers on %s doesn't speak TLS; the site must serve its certificate there over TLS", where)
+	case errors.As(err, &remote) && remote.Op == "remote error":
+		return "the site's TLS server refused the handshake; it must serve this name over TLS 1.2 or 1.3 with an RSA or ECDSA certificate"
+	}
+	return "the TLS handshake failed; the site must serve this name over TLS 1.2 or 1.3 with an RSA or ECDSA certificate"
+}
+
+func certificateReason(err error) string {
+	var unknown x509.UnknownAuthorityError
+	var name x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, &unknown):
+		return "its certificate doesn't lead to an authority that this service trusts; serve one from a public authority, together with its intermediates"
+	case errors.As(err, &name):
+		return "its certificate is for other names; serve one that has this name among its subject alternative names"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "its certificate, or one above it, has expired or is not valid yet; renew it"
+	}
+	return "its certificate doesn't pass validation (RFC 5280); serve one that browsers accept"
+}
+
+func keyReason(err error) string {
+	if errors.Is(err, signature.ErrUnsupportedKey) {
+		return "its certificate has a key of a kind or size that isn't accepted; use RSA with 2048 to 8192 bits, or ECDSA on P-256, P-384 or P-521"
+	}
+	return "its certificate can't be used; serve one that browsers accept"
+}
