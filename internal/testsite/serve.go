@@ -36,7 +36,7 @@ func (s *Site) Serve() (address string, err error) {
 		return "", fmt.Errorf("serving %s: %w", s.Name, err)
 	}
 	s.address = listener.Addr().String()
-	s.server = s.startServer(listener)
+	s.server = startServer(s, listener)
 	return s.address, nil
 }
 
@@ -68,7 +68,7 @@ type server struct {
 	running    sync.WaitGroup
 }
 
-func (site *Site) startServer(listener net.Listener) *server {
+func startServer(site *Site, listener net.Listener) *server {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &server{listener: listener, handshakes: &site.handshakes, ctx: ctx, cancel: cancel}
 	s.config = &tls.Config{
