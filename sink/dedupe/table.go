@@ -1,0 +1,151 @@
+package dedupe
+
+import (
+	"unsafe"
+
+	"github.com/google/uuid"
+)
+
+// HashSize is the length of a SHA-256 in bytes.
+const HashSize = 32
+
+const rowBytes = int(unsafe.Sizeof(row{}))
+
+// Owner is the claim that a hash belongs to.
+type Owner struct {
+	Upload   uuid.UUID
+	Position uint32 // of the pair in its upload, from 0
+}
+
+// Verdict is what became of a claim.
+type Verdict uint8
+
+const (
+	// Added: the claim is the first to its hash; its row has to be written.
+	Added Verdict = iota + 1
+	// Replayed: the claim owns its hash already, and the row is stored or among those being written. It counts as added.
+	Replayed
+	// Duplicate: another claim owns the hash.
+	Duplicate
+)
+
+// Config of a Table.
+type Config struct {
+	// ExpectedHashes is how many hashes Load will bring. The filter has room for a quarter more before it grows.
+	ExpectedHashes uint64
+	// Key must be random and stay secret: whoever knows it can make hashes that the filter takes for stored.
+	Key [16]byte
+	// Recent is how many rows stay in memory after they were confirmed, so that claims to them need no lookup.
+	// A row's place takes 68 bytes; there are up to four times as many places as Recent once a burst is over.
+	Recent int
+}
+
+// Table knows the hashes of one shard, from its assignment on. It belongs to one goroutine. The zero Table is not usable.
+type Table struct {
+	mixer  mixer
+	filter filter
+	recent recent
+
+	keep        int // confirmed rows that stay
+	unconfirmed int // of recent, the newest
+	open        int // claims probed and not yet resolved
+}
+
+// New makes the table of a shard that holds nothing yet.
+func New(c Config) *Table {
+	return &Table{mixer: newMixer(c.Key), filter: newFilter(c.ExpectedHashes), keep: c.Recent}
+}
+
+// Load takes in hashes that are stored, 32 bytes each, in any order and number; repeated ones do no harm. They are not retained.
+// Everything stored when the walk of the log begins has to be loaded before the first Probe.
+func (t *Table) Load(hashes []byte) {
+	t.eachMixed(hashes, func(_ []byte, m mixed) { t.filter.add(m) })
+}
+
+// Probe looks at the hashes of the next claims, 32 bytes each, and appends to ask those that may be stored and aren't in memory:
+// only these have to be looked up before the claims are resolved. It may be called several times in a row for one run.
+// Neither slice is retained.
+func (t *Table) Probe(hashes, ask []byte) []byte {
+	t.open += len(hashes) / HashSize
+	t.eachMixed(hashes, func(hash []byte, m mixed) {
+		if !t.filter.has(m) {
+			return
+		}
+		if _, ok := t.recent.find(m, hash); !ok {
+			ask = append(ask, hash...)
+		}
+	})
+	return ask
+}
+
+// Resolve decides the next claim. Claims are resolved in the order of the log, each after it was probed; stored has the owner
+// of every hash that Probe asked for and the store knows. hash is 32 bytes and not retained.
+func (t *Table) Resolve(hash []byte, claim Owner, stored map[[HashSize]byte]Owner) Verdict {
+	v := t.resolve(hash, claim, stored)
+	if t.open--; t.open == 0 {
+		t.forget()
+	}
+	return v
+}
+
+func (t *Table) resolve(hash []byte, claim Owner, stored map[[HashSize]byte]Owner) Verdict {
+	if len(stored) > 0 {
+		if owner, ok := stored[[HashSize]byte(hash)]; ok {
+			return judge(owner, claim)
+		}
+	}
+	m := t.mixer.mix(hash)
+	owner, added := t.recent.put(m, hash, claim)
+	if !added {
+		return judge(owner, claim)
+	}
+	t.filter.add(m)
+	t.unconfirmed++
+	return Added
+}
+
+func judge(owner, claim Owner) Verdict {
+	if owner == claim {
+		return Replayed
+	}
+	return Duplicate
+}
+
+// Confirm says that the n oldest rows that Resolve called Added, and that no Confirm has named yet, are stored: lookups find them.
+// It may be called at any time.
+func (t *Table) Confirm(n int) {
+	t.unconfirmed -= n
+	if t.open == 0 {
+		t.forget()
+	}
+}
+
+// forget drops confirmed rows beyond those to keep. Never within a run: Probe has told the caller not to ask for them.
+func (t *Table) forget() {
+	if n := t.recent.count - t.unconfirmed - t.keep; n > 0 {
+		t.recent.dropOldest(n, t.mixer)
+		t.recent.shrink(t.keep)
+	}
+}
+
+// Unconfirmed is how many added rows wait for a Confirm.
+func (t *Table) Unconfirmed() int { return t.unconfirmed }
+
+// Bytes is the memory that the table holds.
+func (t *Table) Bytes() int { return t.filter.bytes() + t.recent.bytes() }
+
+// eachMixed mixes some hashes ahead of their use, so that the loop that reads the filter is short and the processor has
+// many of its cache misses in flight at once.
+func (t *Table) eachMixed(hashes []byte, do func(hash []byte, m mixed)) {
+	var ahead [128]mixed
+	for len(hashes) >= HashSize {
+		n := min(len(hashes)/HashSize, len(ahead))
+		for i := range n {
+			ahead[i] = t.mixer.mix(hashes[i*HashSize:])
+		}
+		for i := range n {
+			do(hashes[i*HashSize:(i+1)*HashSize], ahead[i])
+		}
+		hashes = hashes[n*HashSize:]
+	}
+}

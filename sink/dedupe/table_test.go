@@ -1,0 +1,166 @@
+package dedupe
+
+import (
+	"bytes"
+	"runtime"
+	"testing"
+
+	"github.com/google/uuid"
+)
+
+func hashes(seed uint64, n int) []byte {
+	next, all := hashesFrom(seed), []byte(nil)
+	for range n {
+		all = append(all, next()...)
+	}
+	return all
+}
+
+// resolveAll runs all hashes as claims of one upload, positions from 0.
+func resolveAll(t *Table, upload byte, hashes []byte, stored map[[HashSize]byte]Owner) (count [4]int) {
+	for i := range len(hashes) / HashSize {
+		count[t.Resolve(hashes[i*HashSize:(i+1)*HashSize], Owner{uuid.UUID{upload}, uint32(i)}, stored)]++
+	}
+	return count
+}
+
+// New hashes need no lookup but for the filter's errors; stored ones are all asked for; rows not yet confirmed are known.
+func TestWhatIsAsked(t *testing.T) {
+	table := New(Config{ExpectedHashes: 10_000, Key: [16]byte{1}})
+	loaded, fresh := hashes(1, 10_000), hashes(2, 10_000)
+	table.Load(loaded[:5000*HashSize])
+	table.Load(loaded[5000*HashSize:])
+	if ask := table.Probe(loaded, nil); !bytes.Equal(ask, loaded) {
+		t.Fatalf("%d of %d loaded hashes are asked for, or in another order", len(ask)/HashSize, len(loaded)/HashSize)
+	}
+	stored := map[[HashSize]byte]Owner{}
+	for i := range len(loaded) / HashSize {
+		stored[[HashSize]byte(loaded[i*HashSize:])] = Owner{uuid.UUID{9}, uint32(i)}
+	}
+	if got := resolveAll(table, 9, loaded, stored); got != [4]int{Replayed: 10_000} {
+		t.Fatalf("claims of the stored owners: %v", got)
+	}
+	if ask := table.Probe(fresh, nil); len(ask) > 30*HashSize {
+		t.Fatalf("%d of 10000 new hashes are asked for", len(ask)/HashSize)
+	}
+	if got := resolveAll(table, 1, fresh, nil); got != [4]int{Added: 10_000} {
+		t.Fatalf("claims of new hashes: %v", got)
+	}
+	if ask := table.Probe(fresh, nil); len(ask) != 0 {
+		t.Fatalf("%d rows that wait to be stored are asked for", len(ask)/HashSize)
+	}
+	if got := resolveAll(table, 2, fresh, nil); got != [4]int{Duplicate: 10_000} {
+		t.Fatalf("claims of another upload: %v", got)
+	}
+	table.Confirm(10_000)
+	if ask := table.Probe(fresh, nil); !bytes.Equal(ask, fresh) {
+		t.Fatalf("%d of 10000 confirmed rows are asked for", len(ask)/HashSize)
+	}
+}
+
+// A Confirm between Probe and Resolve must not make the table forget what Probe relied on.
+func TestConfirmWithinARun(t *testing.T) {
+	table := New(Config{})
+	h := hashes(1, 1)
+	table.Probe(h, nil)
+	resolveAll(table, 1, h, nil)
+	if ask := table.Probe(h, nil); len(ask) != 0 {
+		t.Fatal("an unconfirmed row is asked for")
+	}
+	table.Confirm(1)
+	if got := resolveAll(table, 2, h, nil); got != [4]int{Duplicate: 1} {
+		t.Fatalf("the second claim: %v", got)
+	}
+	if ask := table.Probe(h, nil); len(ask) == 0 {
+		t.Fatal("a confirmed row is kept beyond the run")
+	}
+}
+
+// The newest Recent rows are answered from memory after they were confirmed.
+func TestRecentRowsNeedNoLookup(t *testing.T) {
+	table := New(Config{Recent: 1000})
+	h := hashes(1, 3000)
+	table.Probe(h, nil)
+	resolveAll(table, 1, h, nil)
+	table.Confirm(3000)
+	if ask := table.Probe(h, nil); !bytes.Equal(ask, h[:2000*HashSize]) {
+		t.Fatalf("%d hashes are asked for, want the 2000 oldest", len(ask)/HashSize)
+	}
+}
+
+// The memory of a loaded table is what the comments say and what Bytes says, and a burst's memory is given back.
+func TestMemory(t *testing.T) {
+	const n = 4 << 20
+	before := heap()
+	table := New(Config{ExpectedHashes: n, Recent: 10_000})
+	next := hashesFrom(1)
+	for range n {
+		table.Load(next())
+	}
+	took := heap() - before
+	if got := float64(table.Bytes()) / n; got > 2.51 {
+		t.Errorf("%.2f bytes a stored hash, want at most 2.5", got)
+	}
+	if off := float64(took) / float64(table.Bytes()); off < 0.95 || off > 1.05 {
+		t.Errorf("Bytes says %d, the heap grew by %d", table.Bytes(), took)
+	}
+	filter := table.Bytes()
+	burst := hashes(2, 200_000)
+	table.Probe(burst, nil)
+	resolveAll(table, 1, burst, nil)
+	if got := float64(table.Bytes()-filter) / 200_000; got > 136 {
+		t.Errorf("%.0f bytes an unconfirmed row, want at most 136", got)
+	}
+	table.Confirm(200_000)
+	if got := table.Bytes() - filter; got > 4*10_000*68 {
+		t.Errorf("%d bytes for 10000 recent rows, want at most 272 each", got)
+	}
+	runtime.KeepAlive(table)
+}
+
+func heap() int {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
+}
+
+// 100,000 claims to new hashes, over a filter of 8 million, and the same again as duplicates from memory.
+func BenchmarkClaims(b *testing.B) {
+	table := New(Config{ExpectedHashes: 8 << 20, Recent: 1 << 20})
+	all := hashes(1, 100_000)
+	var ask []byte
+	run := func(upload byte, want Verdict) {
+		for from := 0; from < len(all); from += 8000 * HashSize {
+			part := all[from:min(from+8000*HashSize, len(all))]
+			ask = table.Probe(part, ask[:0])
+			if got := resolveAll(table, upload, part, nil); got[want] < 7900 && len(part) == 8000*HashSize {
+				b.Fatal(got)
+			}
+		}
+	}
+	b.Run("new", func(b *testing.B) {
+		b.ReportAllocs()
+		for range b.N {
+			b.StopTimer()
+			table = New(Config{ExpectedHashes: 8 << 20, Recent: 1 << 17})
+			b.StartTimer()
+			run(1, Added)
+			table.Confirm(100_000)
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/100_000, "ns/claim")
+	})
+	b.Run("duplicate", func(b *testing.B) {
+		b.ReportAllocs()
+		for range b.N {
+			run(2, Duplicate)
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/100_000, "ns/claim")
+	})
+	b.Run("load", func(b *testing.B) {
+		for range b.N {
+			table.Load(all)
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/100_000, "ns/hash")
+	})
+}
