@@ -49,6 +49,8 @@ type Table struct {
 	keep        int // confirmed rows that stay
 	unconfirmed int // of recent, the newest
 	open        int // claims probed and not yet resolved
+
+	touched uint64 // means nothing, but the compiler can't know
 }
 
 // New makes the table of a shard that holds nothing yet.
@@ -134,8 +136,8 @@ func (t *Table) Unconfirmed() int { return t.unconfirmed }
 // Bytes is the memory that the table holds.
 func (t *Table) Bytes() int { return t.filter.bytes() + t.recent.bytes() }
 
-// eachMixed mixes some hashes ahead of their use, so that the loop that reads the filter is short and the processor has
-// many of its cache misses in flight at once.
+// eachMixed mixes some hashes ahead of their use and touches their blocks, a load or two each and nothing that waits for them, so
+// that the processor has many cache misses in flight at once: half the time of a filter that doesn't fit into the caches.
 func (t *Table) eachMixed(hashes []byte, do func(hash []byte, m mixed)) {
 	var ahead [128]mixed
 	for len(hashes) >= HashSize {
@@ -143,6 +145,7 @@ func (t *Table) eachMixed(hashes []byte, do func(hash []byte, m mixed)) {
 		for i := range n {
 			ahead[i] = t.mixer.mix(hashes[i*HashSize:])
 		}
+		t.touched += t.filter.touch(ahead[:n])
 		for i := range n {
 			do(hashes[i*HashSize:(i+1)*HashSize], ahead[i])
 		}
