@@ -6,6 +6,8 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"fmt"
+
+	"countersign/pipeline/signature/internal/ecbatch"
 )
 
 // Bytes of the shortest DER signature, SEQUENCE { INTEGER 1, INTEGER 1 }, and of
@@ -40,6 +42,13 @@ func newECDSAKey(pub *ecdsa.PublicKey, use features) (*Key, error) {
 			ErrUnsupportedKey, pub.Curve.Params().Name, err)
 	}
 	k.verify = genericECDSA(own)
+	if use.table && k.algorithm != ECDSAP521 {
+		batch, err := ecbatch.New(own)
+		if err != nil {
+			return nil, fmt.Errorf("preparing an ECDSA key on %s: %w", pub.Curve.Params().Name, err)
+		}
+		k.verify = batch.Verify
+	}
 	return k, nil
 }
 

@@ -7,6 +7,8 @@ package signature
 import (
 	"os"
 	"sync"
+
+	"countersign/pipeline/signature/internal/rsa52"
 )
 
 // features says which fast paths NewKey may choose. The zero value is none.
@@ -23,7 +25,10 @@ var detected = sync.OnceValue(func() features {
 })
 
 func detect(setting string) features {
-	return features{}
+	if setting == "generic" {
+		return features{}
+	}
+	return features{ifma: rsa52.Supported(), table: true}
 }
 
 // Features names the implementations that keys of this process use, in one

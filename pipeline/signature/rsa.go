@@ -7,6 +7,8 @@ import (
 	"crypto/rsa"
 	"fmt"
 	"math/big"
+
+	"countersign/pipeline/signature/internal/rsa52"
 )
 
 const (
@@ -20,12 +22,16 @@ func newRSAKey(pub *rsa.PublicKey, use features) (*Key, error) {
 		return nil, err
 	}
 	own := &rsa.PublicKey{N: new(big.Int).Set(pub.N), E: pub.E}
-	return &Key{
+	k := &Key{
 		algorithm: RSA,
 		minLen:    own.Size(),
 		maxLen:    own.Size(),
 		verify:    genericRSA(own),
-	}, nil
+	}
+	if use.ifma && rsa52.Fits(own) {
+		k.verify = rsa52.New(own).Verify
+	}
+	return k, nil
 }
 
 // checkRSA accepts exactly the keys for which crypto/rsa gives verdicts rather
