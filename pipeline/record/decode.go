@@ -96,6 +96,9 @@ func checkChunk(c *recordpb.Chunk) error {
 		if int(u.GetIndex()) >= n {
 			return fmt.Errorf("unparsed pair %d of %d", u.GetIndex(), n)
 		}
+		if len(u.GetText()) > MaxText || len(u.GetReason()) > MaxText {
+			return fmt.Errorf("unparsed pair %d has a text of %d bytes and a reason of %d", u.GetIndex(), len(u.GetText()), len(u.GetReason()))
+		}
 	}
 	s := c.GetSeal()
 	if s == nil {
@@ -121,6 +124,9 @@ func checkDecisions(d *recordpb.Decisions) error {
 			if int(i) >= len(d.GetChains()) {
 				return fmt.Errorf("names chain %d of %d", i, len(d.GetChains()))
 			}
+		}
+		if len(x.GetReason()) > MaxText {
+			return fmt.Errorf("a reason of %d bytes", len(x.GetReason()))
 		}
 		return checkID("upload", x.GetUpload())
 	}))

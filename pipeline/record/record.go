@@ -38,6 +38,8 @@ const (
 	IDSize = 16
 	// MaxSignature is the longest signature that can be valid, in bytes: RSA-8192's. A column holds a longer one as empty.
 	MaxSignature = 1024
+	// MaxText bounds the text of an unparsed pair, and any reason, in bytes: a batch in which every pair has both fits a record.
+	MaxText = 320
 	// OutcomeShard stands for the shard in keys of verify outcomes, which belong to no shard of the hash space.
 	OutcomeShard = -1
 )

@@ -1,0 +1,153 @@
+// Package pipeline is the verify stage: it reads uploads from the log, checks their signatures while they are still
+// arriving, decides by which certificates, and forwards claims and outcomes to the shards.
+//
+// It promises what docs/design.md says of verify: an upload is forwarded only after its seal (I2), by the first decision
+// in its partition's log (I5), completely (I3), and again in the same way after any crash. All it remembers is a cache: what
+// it does not hold it reads again, so memory is bounded whatever is open (I6). No record stops a partition (I7).
+//
+// It must not know HTTP, ClickHouse, or which hash was signed before.
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"countersign/pipeline/certs"
+	"countersign/pipeline/kafkaio"
+	"countersign/pipeline/record"
+)
+
+// Config is what the stage needs and how much it may use. Producer, Certs and Shards have no defaults.
+type Config struct {
+	Producer Producer
+	Certs    Certs
+	Shards   int // partitions of topic verified
+
+	// Workers is how many goroutines verify signatures; 0 means one per processor that Go may use.
+	Workers int
+	// MemoryLimit bounds the bytes of chunks held for open uploads, in the whole process. An upload that finds no room is
+	// read again after its seal, so 0 works, at the price of verifying twice.
+	MemoryLimit int64
+	// OrphanAge is how long an upload that nobody writes to may hold memory when others need it. Its writer is given
+	// up by ingest sooner than that. Default one minute.
+	OrphanAge time.Duration
+	// MaxDeciding bounds the sealed uploads of one partition that wait for certificates, verification or their decision's
+	// append. Past it the partition is not read on. Default 256.
+	MaxDeciding int
+	// Retry is the pause before something the log refused is tried again. Default half a second.
+	Retry time.Duration
+
+	Clock      func() time.Time
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer // nil: no metrics are exported
+}
+
+// Producer appends records to the log. *kafkaio.Producer is one.
+type Producer interface {
+	Send(ctx context.Context, topic string, partition int, value []byte) (*kafkaio.Ack, error)
+}
+
+// Certs gives the keys of sites. *certs.Cache is one.
+type Certs interface {
+	Get(ctx context.Context, site string) (*certs.Entry, error)
+	Refetch(ctx context.Context, site string, seen *certs.Entry) (*certs.Entry, error)
+	KeysOf(chains []certs.Chain) ([]certs.Key, error)
+}
+
+// Partition is one assigned partition of topic uploads. *kafkaio.Partition is one.
+type Partition interface {
+	ID() int
+	Start() int64
+	Fetch(ctx context.Context) ([]kafkaio.Message, error)
+	Commit(next int64)
+	ReadRange(ctx context.Context, from, to int64, fn func(kafkaio.Message) error) error
+}
+
+// Stage verifies. Its workers and its memory are shared by all partitions that the process is assigned.
+type Stage struct {
+	cfg       Config
+	jobs      chan func(*scratch) // unbuffered: a job that is taken is run
+	held      atomic.Int64        // bytes of chunks in memory, all partitions
+	sightings sightings
+	metrics   *metrics
+}
+
+// New checks the configuration and makes a stage; Run works.
+func New(cfg Config) (*Stage, error) {
+	if cfg.Producer == nil || cfg.Certs == nil || cfg.Shards < 1 {
+		return nil, errors.New("pipeline: Producer, Certs and Shards must be given")
+	}
+	if cfg.Workers <= 0 {
+		cfg.Workers = runtime.GOMAXPROCS(0)
+	}
+	if cfg.MaxDeciding <= 0 {
+		cfg.MaxDeciding = 256
+	}
+	if cfg.OrphanAge <= 0 {
+		cfg.OrphanAge = time.Minute
+	}
+	if cfg.Retry <= 0 {
+		cfg.Retry = 500 * time.Millisecond
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Stage{cfg: cfg, jobs: make(chan func(*scratch))}
+	s.metrics = newMetrics(cfg.Registerer, &s.held)
+	return s, nil
+}
+
+// Run consumes topic uploads in the verifiers' group until ctx ends, which is no error. consume is (*kafkaio.Client).Consume.
+func (s *Stage) Run(ctx context.Context, consume func(context.Context, kafkaio.GroupConfig) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for range s.cfg.Workers {
+		g.Go(func() error { s.work(ctx); return nil })
+	}
+	g.Go(func() error {
+		return consume(ctx, kafkaio.GroupConfig{
+			Group: record.GroupVerify,
+			Topic: record.TopicUploads,
+			Handle: func(ctx context.Context, p *kafkaio.Partition) error {
+				return s.handle(ctx, p)
+			},
+		})
+	})
+	if err := g.Wait(); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	return nil
+}
+
+// work runs jobs until ctx ends.
+func (s *Stage) work(ctx context.Context) {
+	scratch := new(scratch)
+	for {
+		select {
+		case job := <-s.jobs:
+			job(scratch)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// submit hands a job to the workers, or reports that ctx ended first. It waits for a worker, never for another partition.
+func (s *Stage) submit(ctx context.Context, job func(*scratch)) error {
+	select {
+	case s.jobs <- job:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
