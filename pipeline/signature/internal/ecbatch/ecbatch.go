@@ -56,7 +56,7 @@ var (
 
 // New prepares a public key, which it copies. It fails if the curve is neither P-256 nor P-384, or the point isn't on it.
 func New(pub *ecdsa.PublicKey) (*Key, error) {
-	if pub == nil || pub.Curve == nil {
+	if pub == nil || pub.Curve == nil || pub.X == nil || pub.Y == nil {
 		return nil, errors.New("no ECDSA public key given")
 	}
 	if pub.Curve != elliptic.P256() && pub.Curve != elliptic.P384() {
