@@ -15,6 +15,16 @@ const (
 	defaultMaxElement = 64 << 10
 )
 
+func (l Limits) orDefault() Limits {
+	if l.MaxPairs <= 0 {
+		l.MaxPairs = defaultMaxPairs
+	}
+	if l.MaxElement <= 0 {
+		l.MaxElement = defaultMaxElement
+	}
+	return l
+}
+
 // Decode reads one JSON body from r to its end: a list of pairs of strings, with white space
 // wherever JSON allows it and a UTF-8 byte-order mark skipped. It calls sink, on the calling goroutine and in order,
 // for each run of pairs; see [Columns] for who owns one. A run ends where its batch does, where its
@@ -32,13 +42,7 @@ const (
 // It holds up to 256 KiB of the body (or four times MaxElement), the strings of 500
 // unusual pairs and one run.
 func Decode(r io.Reader, lim Limits, sink func(*Columns) error) (pairs int, err error) {
-	if lim.MaxPairs <= 0 {
-		lim.MaxPairs = defaultMaxPairs
-	}
-	if lim.MaxElement <= 0 {
-		lim.MaxElement = defaultMaxElement
-	}
-	d := newDecoder(r, lim, sink)
+	d := newDecoder(r, lim.orDefault(), sink)
 	if err := d.list(); err != nil {
 		return 0, err
 	}
@@ -142,7 +146,7 @@ func (d *decoder) element(c byte) error {
 	for {
 		b := d.unread()
 		b = b[:min(len(b), d.lim.MaxElement)]
-		if d.group.count == 0 && !d.careful {
+		if c == '[' && d.group.count == 0 && !d.careful {
 			if n := d.quick(b); n > 0 {
 				d.pos += n
 				d.elements++

@@ -14,27 +14,25 @@ import (
 // verified is the text as sent, and hash and upper are enough to write it again. For any other
 // text it returns a reason, for the user, and a zero hash.
 func ParseHash[T string | []byte](text T) (hash [32]byte, upper bool, reason string) {
-	if len(text) != 64 {
-		if n := utf8.RuneCountInString(string(text)); n != 64 {
-			return hash, false, fmt.Sprintf("not a SHA-256 in hex: %d characters, want 64", n)
-		}
-		return hash, false, badDigit(string(text)) // 64 characters, some of them not ASCII
-	}
 	var digits [64]byte
-	copy(digits[:], text)
+	if n := copy(digits[:], text); n < 64 || n < len(text) {
+		return hash, false, noHash(string(text))
+	}
 	letters := decodeHex(&hash, &digits)
-	if !letters.hash() {
-		hash = [32]byte{}
-		if letters&hexInvalid != 0 {
-			return hash, false, badDigit(string(text))
-		}
-		return hash, false, "not a SHA-256 in hex: mixes upper and lower case letters"
+	switch {
+	case letters&hexInvalid != 0:
+		return [32]byte{}, false, noHash(string(text))
+	case !letters.hash():
+		return [32]byte{}, false, "not a SHA-256 in hex: mixes upper and lower case letters"
 	}
 	return hash, letters&hexUpper != 0, ""
 }
 
-// badDigit names the first character of text that is no hex digit.
-func badDigit(text string) string {
+// noHash says why text is not 64 hex digits.
+func noHash(text string) string {
+	if n := utf8.RuneCountInString(text); n != 64 {
+		return fmt.Sprintf("not a SHA-256 in hex: %d character%s, want 64", n, plural(n))
+	}
 	n := 0
 	for _, r := range text {
 		if n++; r >= utf8.RuneSelf || hexTable[r]&hexInvalid != 0 {
@@ -42,6 +40,13 @@ func badDigit(text string) string {
 		}
 	}
 	return "not a SHA-256 in hex"
+}
+
+func plural(n int) string {
+	if n == 1 {
+		return ""
+	}
+	return "s"
 }
 
 // hexClass is a hex digit's value, in the low four bits, and its kind. The kinds of several
