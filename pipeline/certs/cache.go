@@ -28,6 +28,8 @@ import (
 // out: it says nothing about the site.
 var ErrClosed = errors.New("the certificate cache is closed")
 
+const usualEntries = 4096
+
 // CacheConfig sizes a [Cache]. The zero value has the defaults of the design.
 type CacheConfig struct {
 	// Entries is how many sites, and how many keys, are remembered. 0: 4096.
@@ -89,27 +91,18 @@ func NewCache(source Source, config CacheConfig) (*Cache, error) {
 	if config.Clock == nil {
 		config.Clock = time.Now
 	}
-	for _, d := range []struct {
-		value *time.Duration
-		name  string
-		usual time.Duration
-	}{
-		{&config.Success, "success", time.Hour},
-		{&config.Failure, "failure", time.Minute},
-		{&config.Refetch, "refetch", time.Minute},
-	} {
-		if *d.value < 0 {
-			return nil, fmt.Errorf("certificate cache: the %s time is %s; it must not be negative", d.name, *d.value)
-		}
-		if *d.value == 0 {
-			*d.value = d.usual
-		}
+	if err := errors.Join(
+		orUsual(&config.Success, time.Hour, "success"),
+		orUsual(&config.Failure, time.Minute, "failure"),
+		orUsual(&config.Refetch, time.Minute, "refetch"),
+	); err != nil {
+		return nil, err
 	}
 	if config.Entries < 0 {
-		return nil, fmt.Errorf("certificate cache: room for %d entries; it must not be negative", config.Entries)
+		return nil, fmt.Errorf("certificate cache: room for %d entries; it must be positive, or 0 for %d", config.Entries, usualEntries)
 	}
 	if config.Entries == 0 {
-		config.Entries = 4096
+		config.Entries = usualEntries
 	}
 	answers, err := otter.New(&otter.Options[string, *answer]{
 		MaximumSize:      config.Entries,
@@ -130,8 +123,19 @@ func NewCache(source Source, config CacheConfig) (*Cache, error) {
 	}, nil
 }
 
+// orUsual fills in a duration that was left zero.
+func orUsual(d *time.Duration, usual time.Duration, name string) error {
+	if *d < 0 {
+		return fmt.Errorf("certificate cache: the %s time is %s; it must be positive, or 0 for %s", name, *d, usual)
+	}
+	if *d == 0 {
+		*d = usual
+	}
+	return nil
+}
+
 // Close ends the fetches under way and waits for them. Afterwards what is
-// cached can still be had; everything else fails with [ErrClosed].
+// cached can still be had; whatever needs a fetch fails with [ErrClosed].
 func (c *Cache) Close() {
 	c.mu.Lock()
 	c.closed = true
@@ -148,7 +152,7 @@ func (c *Cache) Get(ctx context.Context, site string) (*Entry, error) {
 	if a, ok := c.answers.GetIfPresent(site); ok {
 		return a.entry, a.err
 	}
-	a, err := c.fetch(ctx, site, func(cached *answer) bool { return cached == nil })
+	a, err := c.fetch(ctx, site, func(cached *answer, _ bool) bool { return cached == nil })
 	if err != nil {
 		return nil, err
 	}
@@ -165,19 +169,20 @@ func (c *Cache) Refetch(ctx context.Context, site string, seen *Entry) (*Entry, 
 	if seen == nil {
 		return c.Get(ctx, site)
 	}
-	a, err := c.fetch(ctx, site, func(cached *answer) bool {
+	a, err := c.fetch(ctx, site, func(cached *answer, flying bool) bool {
 		if cached == nil {
 			return true
 		}
-		return cached.entry.same(seen) && c.config.Clock().Sub(cached.refetched) >= c.config.Refetch
+		due := c.config.Clock().Sub(cached.refetched) >= c.config.Refetch
+		return cached.entry.same(seen) && (flying || due)
 	})
 	if err != nil {
 		return nil, err
 	}
-	if unavailable := new(Unavailable); a.err != nil && !errors.As(a.err, &unavailable) {
+	switch {
+	case errors.Is(a.err, ErrClosed):
 		return nil, a.err
-	}
-	if a.entry == nil || a.entry.same(seen) {
+	case a.entry == nil || a.entry.same(seen):
 		return seen, nil
 	}
 	return a.entry, nil
@@ -210,10 +215,14 @@ func (e *Entry) same(other *Entry) bool {
 	return e != nil && slices.EqualFunc(e.Keys, other.Keys, func(a, b Key) bool { return a.Fingerprint == b.Fingerprint })
 }
 
-// fetch waits for a flight for site, its own or the one under way, if want says
-// so of what is cached (nil: nothing), and otherwise gives what is cached.
-func (c *Cache) fetch(ctx context.Context, site string, want func(cached *answer) bool) (*answer, error) {
-	f, cached := c.board(site, want)
+// want decides, under mu, whether to wait for a flight, by what is cached (nil:
+// nothing) and whether one is under way.
+type want func(cached *answer, flying bool) bool
+
+// fetch waits for a flight for site, the one under way or its own, if it is
+// wanted, and otherwise gives what is cached.
+func (c *Cache) fetch(ctx context.Context, site string, wanted want) (*answer, error) {
+	f, cached := c.board(site, wanted)
 	switch {
 	case f == nil && cached == nil:
 		return nil, fmt.Errorf("getting the certificate of %s: %w", site, ErrClosed)
@@ -229,24 +238,24 @@ func (c *Cache) fetch(ctx context.Context, site string, want func(cached *answer
 }
 
 // board gives the flight to wait for, or else what is cached. Both are nil
-// where nothing is cached and the cache is closed.
-func (c *Cache) board(site string, want func(cached *answer) bool) (*flight, *answer) {
+// where a flight is wanted and the cache is closed.
+func (c *Cache) board(site string, wanted want) (*flight, *answer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	cached, _ := c.answers.GetIfPresent(site)
-	if !want(cached) {
+	f, flying := c.flights[site]
+	switch {
+	case !wanted(cached, flying):
 		return nil, cached
-	}
-	if f, ok := c.flights[site]; ok {
+	case flying:
 		return f, nil
-	}
-	if c.closed {
-		return nil, cached
+	case c.closed:
+		return nil, nil
 	}
 	if cached != nil {
 		cached.refetched = c.config.Clock()
 	}
-	f := &flight{done: make(chan struct{})}
+	f = &flight{done: make(chan struct{})}
 	c.flights[site] = f
 	c.running.Go(func() { c.fly(site, f) })
 	return f, nil
@@ -290,17 +299,19 @@ func (c *Cache) ask(site string) *answer {
 	if err == nil && len(keys) == 0 {
 		err = errors.New("the source gave no chain")
 	}
-	switch unavailable := new(Unavailable); {
-	case err == nil:
+	if err == nil {
+		// No shorter than a failure, or a certificate in its last seconds would
+		// be asked for again and again.
 		life := min(c.config.Success, max(untilExpiry(chains, now), c.config.Failure))
 		return &answer{entry: &Entry{Chains: chains, Keys: keys, FetchedAt: now}, life: life}
-	case c.ctx.Err() != nil:
-		return &answer{err: fmt.Errorf("getting the certificate of %s: %w", site, ErrClosed)}
-	case errors.As(err, &unavailable):
-		return &answer{err: err, life: c.config.Failure}
-	default:
-		return &answer{err: &Unavailable{Site: site, Reason: site + ": its certificate can't be used", Err: err}, life: c.config.Failure}
 	}
+	if c.ctx.Err() != nil {
+		return &answer{err: fmt.Errorf("getting the certificate of %s: %w", site, ErrClosed)}
+	}
+	if _, ok := errors.AsType[*Unavailable](err); !ok {
+		err = &Unavailable{Site: site, Reason: site + ": its certificate can't be used; tell the operator of this service", Err: err}
+	}
+	return &answer{err: err, life: c.config.Failure}
 }
 
 // untilExpiry is how long all certificates of chains are valid from now.
@@ -316,8 +327,8 @@ func untilExpiry(chains []Chain, now time.Time) time.Duration {
 	return left
 }
 
-// nanoClock is otter's view of a clock. It has no ticks, so that otter needs no
-// goroutine: what has expired goes when something else is stored.
+// nanoClock is otter's view of a clock. It has no ticks: what has expired goes
+// when something else is stored, and the bound holds all the same.
 type nanoClock func() time.Time
 
 func (c nanoClock) NowNano() int64                      { return c().UnixNano() }

@@ -47,7 +47,7 @@ func Dir(dir string, config DirConfig) Source {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, &Unavailable{
 				Site:   site,
-				Reason: site + ": the operator of this service has set up no certificate for this site, and must do so",
+				Reason: site + ": the operator of this service has set up no certificate for this site; only the operator can mend that",
 				Err:    fmt.Errorf("%w: %w", ErrUnknownSite, err),
 			}
 		}

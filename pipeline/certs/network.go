@@ -47,13 +47,16 @@ type NetworkConfig struct {
 	Resolver *net.Resolver
 	// DialContext, where set, stands in for the network of the sites that Hosts
 	// doesn't name, and for the rule which addresses may be dialled: for tests.
+	// It is called with "tcp" and the site's absolute name, "example.com.:443".
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Network is the source that dials the site on port 443 and takes the
 // certificates it serves under its name (SNI), if their chain leads to the
 // roots and they are for that name and valid now. It succeeds with either an
-// RSA or an ECDSA leaf. Only public addresses are dialled, but for Hosts.
+// RSA or an ECDSA leaf: most sites have one, and those that don't always show
+// both are what [Cache.Refetch] is for. Only public addresses are dialled, but
+// for Hosts.
 func Network(config NetworkConfig) Source {
 	n := &network{NetworkConfig: config}
 	if n.Timeout <= 0 {
@@ -234,8 +237,7 @@ func present(found [kinds]Chain) []Chain {
 // explain makes what the uploader is told of a failed try.
 func (n *network) explain(t target, err error) *Unavailable {
 	reason := "the certificate can't be had"
-	var failed *probeError
-	if errors.As(err, &failed) {
+	if failed, ok := errors.AsType[*probeError](err); ok {
 		reason = failed.reason(t.where, n.Timeout)
 	}
 	return &Unavailable{Site: t.site, Reason: t.site + ": " + reason, Temporary: isTemporary(err) || isTimeout(err), Err: err}

@@ -91,7 +91,7 @@ func (n *network) probe(ctx context.Context, t target, o offer) (found leafChain
 	stage = stageHandshake
 	conn := tls.Client(raw, n.tlsConfig(t.site, o))
 	if err := conn.HandshakeContext(ctx); err != nil {
-		if invalid := new(tls.CertificateVerificationError); errors.As(err, &invalid) {
+		if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 			stage = stageCertificate
 		}
 		return leafChain{}, err
@@ -148,8 +148,7 @@ func (e *probeError) Unwrap() error { return e.err }
 func furthest(errs ...error) error {
 	var best *probeError
 	for _, err := range errs {
-		var e *probeError
-		if errors.As(err, &e) && (best == nil || e.stage > best.stage) {
+		if e, ok := errors.AsType[*probeError](err); ok && (best == nil || e.stage > best.stage) {
 			best = e
 		}
 	}
@@ -160,8 +159,7 @@ func furthest(errs ...error) error {
 // that TLS 1.3 is worth a question.
 func bothRefused(errs [kinds]error) bool {
 	for _, err := range errs {
-		var e *probeError
-		if !errors.As(err, &e) || e.stage != stageHandshake || isTimeout(e) {
+		if e, ok := errors.AsType[*probeError](err); !ok || e.stage != stageHandshake || isTimeout(e) {
 			return false
 		}
 	}
@@ -170,8 +168,8 @@ func bothRefused(errs [kinds]error) bool {
 
 // isTimeout reports whether time ran out, as seen by the context or by a socket.
 func isTimeout(err error) bool {
-	var timeout net.Error
-	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
+	timeout, ok := errors.AsType[net.Error](err)
+	return errors.Is(err, context.DeadlineExceeded) || ok && timeout.Timeout()
 }
 
 // seconds is d for a sentence.

@@ -21,14 +21,14 @@ import (
 // moment: the site refused the connection, dropped it, or its name couldn't be
 // looked up. A time-out has used up its time and isn't among them.
 func isTemporary(err error) bool {
-	var e *probeError
-	if !errors.As(err, &e) || isTimeout(err) {
+	e, ok := errors.AsType[*probeError](err)
+	if !ok || isTimeout(err) {
 		return false
 	}
 	switch e.stage {
 	case stageDial:
-		var dns *net.DNSError
-		notFound := errors.As(err, &dns) && dns.IsNotFound
+		dns, ok := errors.AsType[*net.DNSError](err)
+		notFound := ok && dns.IsNotFound
 		return !notFound && !errors.Is(err, errNotPublic)
 	case stageHandshake:
 		return isHangUp(err)
@@ -44,7 +44,7 @@ func isHangUp(err error) bool {
 
 // reason says what went wrong at where, and the remedy.
 func (e *probeError) reason(where string, timeout time.Duration) string {
-	if isTimeout(e.err) {
+	if _, dns := errors.AsType[*net.DNSError](e.err); isTimeout(e.err) && !dns {
 		return fmt.Sprintf("no answer on %s within %s; the site must serve its certificate there over TLS", where, seconds(timeout))
 	}
 	switch e.stage {
@@ -59,13 +59,13 @@ func (e *probeError) reason(where string, timeout time.Duration) string {
 }
 
 func dialReason(err error, where string) string {
-	var dns *net.DNSError
+	dns, isDNS := errors.AsType[*net.DNSError](err)
 	switch {
 	case errors.Is(err, errNotPublic):
 		return "the name leads to an address that is not public, and only public ones are asked; publish the site's public address, or have the operator of this service name its host"
-	case errors.As(err, &dns) && dns.IsNotFound:
+	case isDNS && dns.IsNotFound:
 		return "the name has no address in DNS; check its spelling and its A and AAAA records"
-	case errors.As(err, &dns):
+	case isDNS:
 		return "the name can't be looked up in DNS at present; check the name servers of its domain, or send it again later"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Sprintf("connections to %s are refused; the site must serve its certificate there over TLS", where)
@@ -73,30 +73,35 @@ func dialReason(err error, where string) string {
 	return fmt.Sprintf("%s can't be reached from here; check that the site is up and open to the Internet", where)
 }
 
+const (
+	handshakeRemedy = "the site must serve this name over TLS 1.2 or 1.3 with an RSA certificate of 2048 to 8192 bits, or an ECDSA one"
+	keyRemedy       = "use RSA with 2048 to 8192 bits, or ECDSA on P-256, P-384 or P-521"
+)
+
 func handshakeReason(err error, where string) string {
-	var header tls.RecordHeaderError
-	var remote *net.OpError
+	_, notTLS := errors.AsType[tls.RecordHeaderError](err)
+	remote, isRemote := errors.AsType[*net.OpError](err)
 	switch {
 	case isHangUp(err):
 		return fmt.Sprintf("the connection to %s was closed during the TLS handshake; check the site's TLS set-up for this name", where)
-	case errors.As(err, &header):
+	case notTLS:
 		return fmt.Sprintf("what answers on %s doesn't speak TLS; the site must serve its certificate there over TLS", where)
-	case errors.As(err, &remote) && remote.Op == "remote error":
-		return "the site's TLS server refused the handshake; it must serve this name over TLS 1.2 or 1.3 with an RSA or ECDSA certificate"
+	case isRemote && remote.Op == "remote error":
+		return "the site's TLS server refused the handshake; " + handshakeRemedy
 	}
-	return "the TLS handshake failed; the site must serve this name over TLS 1.2 or 1.3 with an RSA or ECDSA certificate"
+	return "the TLS handshake failed; " + handshakeRemedy
 }
 
 func certificateReason(err error) string {
-	var unknown x509.UnknownAuthorityError
-	var name x509.HostnameError
-	var invalid x509.CertificateInvalidError
+	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
+	_, otherName := errors.AsType[x509.HostnameError](err)
+	invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](err)
 	switch {
-	case errors.As(err, &unknown):
+	case unknown:
 		return "its certificate doesn't lead to an authority that this service trusts; serve one from a public authority, together with its intermediates"
-	case errors.As(err, &name):
+	case otherName:
 		return "its certificate is for other names; serve one that has this name among its subject alternative names"
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+	case isInvalid && invalid.Reason == x509.Expired:
 		return "its certificate, or one above it, has expired or is not valid yet; renew it"
 	}
 	return "its certificate doesn't pass validation (RFC 5280); serve one that browsers accept"
@@ -104,7 +109,7 @@ func certificateReason(err error) string {
 
 func keyReason(err error) string {
 	if errors.Is(err, signature.ErrUnsupportedKey) {
-		return "its certificate has a key of a kind or size that isn't accepted; use RSA with 2048 to 8192 bits, or ECDSA on P-256, P-384 or P-521"
+		return "its certificate has a key of a kind or size that isn't accepted; " + keyRemedy
 	}
 	return "its certificate can't be used; serve one that browsers accept"
 }

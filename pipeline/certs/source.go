@@ -85,7 +85,7 @@ func FirstOf(sources ...Source) Source {
 	return func(ctx context.Context, site string) ([]Chain, error) {
 		err := error(&Unavailable{
 			Site:   site,
-			Reason: site + ": this service is set up with no place to get certificates from; its operator can mend that",
+			Reason: site + ": this service is set up with no place to get certificates from; only its operator can mend that",
 			Err:    ErrUnknownSite,
 		})
 		for _, source := range sources {
