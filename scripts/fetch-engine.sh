@@ -1,0 +1,58 @@
+#!/bin/sh
+# Fetches the ClickHouse engine that countersign embeds: libchdb.so out of an npm package, at one pinned version.
+#
+# The archive is only unpacked when its SHA-512 is the committed one: whatever answered the download, a different
+# file never gets as far as being loaded. The file appears at its place complete or not at all.
+#
+#   COUNTERSIGN_CACHE   the cache to put it in (default: .cache beside this script's folder); `make clean` leaves it alone
+#   COUNTERSIGN_ENGINE_ARCHIVE   a .tgz that was fetched before, for machines without a way out; checked the same
+set -eu
+
+package='@chdb/lib-linux-x64-gnu'
+version='26.7.3-stable.1'
+integrity='XP97mMqnc5tZpKQywR8N7cLTsHNiTmHr30pC5mzo3jWmukjKn2IBa60c2B/gWUNcuFjOMjWoorQICCqBVj5wpw=='
+
+fail() {
+	echo "fetch-engine: $*" >&2
+	exit 1
+}
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+dir=${COUNTERSIGN_CACHE:-$root/.cache}/engine/$version
+lib=$dir/libchdb.so
+
+if [ -s "$lib" ]; then
+	echo "$lib"
+	exit 0
+fi
+
+case "$(uname -s)-$(uname -m)" in
+Linux-x86_64) ;;
+*) fail "there is no engine library for $(uname -s) on $(uname -m) here; install ClickHouse and put its clickhouse binary on PATH, or use --clickhouse URL" ;;
+esac
+command -v openssl >/dev/null || fail "openssl is needed to check the archive; install it and run this again"
+
+mkdir -p "$dir"
+work=$(mktemp -d "$dir/fetch.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
+
+archive=${COUNTERSIGN_ENGINE_ARCHIVE:-}
+if [ -z "$archive" ]; then
+	command -v npm >/dev/null || fail "npm is needed to fetch $package; install it (Node.js), or set COUNTERSIGN_ENGINE_ARCHIVE to its .tgz"
+	echo "fetching $package $version (178 MB)" >&2
+	# In an empty folder, and without scripts: nothing of the package runs here.
+	name=$(cd "$work" && npm pack --silent --ignore-scripts "$package@$version" | tail -n 1)
+	[ -n "$name" ] && [ -s "$work/$name" ] || fail "npm did not deliver $package@$version; see its messages above and try again"
+	archive=$work/$name
+fi
+[ -r "$archive" ] || fail "can't read $archive"
+
+actual=$(openssl dgst -sha512 -binary "$archive" | openssl base64 -A)
+[ "$actual" = "$integrity" ] || fail "the archive's SHA-512 is $actual and should be $integrity: it is damaged or not the pinned version, so it was not used. Try again; if it stays, the registry in use delivers something else."
+
+tar -xzf "$archive" -C "$work" package/libchdb.so || fail "can't unpack libchdb.so: is $dir full? it needs 570 MB"
+chmod 0755 "$work/package/libchdb.so"
+sync "$work/package/libchdb.so"
+mv -f "$work/package/libchdb.so" "$lib"
+echo "$lib"

@@ -1,0 +1,267 @@
+// Inserts are synchronous and columnar: one native block, one part, one wait for the disk. All of them may be
+// repeated: a row with a key that is there is the same row (I5).
+//
+// After an error nothing is known but that: none, some or all of the rows may be stored. The driver's batch is spent then,
+// so each call builds its own.
+package clickhouse
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+	"unsafe"
+
+	chproto "github.com/ClickHouse/ch-go/proto"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/column"
+	"github.com/google/uuid"
+)
+
+// HashSize is the length of a hash or fingerprint in bytes.
+const HashSize = 32
+
+// HashRows are rows of signed_hashes, as columns of equal length.
+type HashRows struct {
+	Hash        []byte // 32 bytes a row
+	Upload      []uuid.UUID
+	Position    []uint32 // index in the upload, from 0
+	Site        []string
+	SignedAt    []int64 // Unix milliseconds
+	Algorithm   []string
+	Signature   [][]byte
+	Certificate [][32]byte // fingerprint of the leaf
+}
+
+// Len is the number of rows.
+func (r *HashRows) Len() int { return len(r.Upload) }
+
+func (r *HashRows) check() error {
+	n := r.Len()
+	for _, c := range []struct {
+		name string
+		len  int
+	}{
+		{"Hash/32", len(r.Hash) / HashSize}, {"Position", len(r.Position)}, {"Site", len(r.Site)}, {"SignedAt", len(r.SignedAt)},
+		{"Algorithm", len(r.Algorithm)}, {"Signature", len(r.Signature)}, {"Certificate", len(r.Certificate)},
+	} {
+		if c.len != n {
+			return fmt.Errorf("clickhouse: insert hashes: %d rows, but column %s has %d", n, c.name, c.len)
+		}
+	}
+	if len(r.Hash)%HashSize != 0 {
+		return fmt.Errorf("clickhouse: insert hashes: %d bytes are no whole number of hashes", len(r.Hash))
+	}
+	return nil
+}
+
+// InsertHashes stores rows of signed_hashes. Nothing of rows is retained after the return.
+func (db *DB) InsertHashes(ctx context.Context, rows *HashRows) error {
+	if err := rows.check(); err != nil {
+		return err
+	}
+	if rows.Len() == 0 {
+		return nil
+	}
+	const query = "INSERT INTO signed_hashes (hash, upload, position, site, signed_at, algorithm, signature, certificate)"
+	return db.insert(ctx, "insert hashes", query, func(b *block) {
+		b.append(split(rows.Hash))
+		b.append(rows.Upload)
+		b.append(rows.Position)
+		b.appendRepeating(rows.Site)
+		b.append(rows.SignedAt)
+		b.appendRepeating(rows.Algorithm)
+		b.append(texts(rows.Signature))
+		b.append(views(rows.Certificate))
+	})
+}
+
+// Upload is a row of uploads.
+type Upload struct {
+	ID         uuid.UUID
+	Site       string
+	Count      uint64 // pairs
+	AcceptedAt int64  // Unix milliseconds
+}
+
+// InsertUploads stores rows of uploads. Callers with many uploads a second should put them into few calls: each call makes a part.
+func (db *DB) InsertUploads(ctx context.Context, uploads []Upload) error {
+	if len(uploads) == 0 {
+		return nil
+	}
+	return db.insert(ctx, "insert uploads", "INSERT INTO uploads (id, site, count, accepted_at)", func(b *block) {
+		b.append(project(uploads, func(u *Upload) uuid.UUID { return u.ID }))
+		b.appendRepeating(project(uploads, func(u *Upload) string { return u.Site }))
+		b.append(project(uploads, func(u *Upload) uint64 { return u.Count }))
+		b.append(project(uploads, func(u *Upload) int64 { return u.AcceptedAt }))
+	})
+}
+
+// Certificate is a chain that a site served.
+type Certificate struct {
+	Site   string
+	Chain  [][]byte // DER, leaf first; at least the leaf
+	SeenAt int64    // Unix milliseconds
+}
+
+// InsertCertificates stores that chains were seen. The fingerprint, SHA-256 of the leaf, is computed here.
+func (db *DB) InsertCertificates(ctx context.Context, certificates []Certificate) error {
+	if len(certificates) == 0 {
+		return nil
+	}
+	fingerprints := make([][32]byte, len(certificates))
+	for i, c := range certificates {
+		if len(c.Chain) == 0 {
+			return fmt.Errorf("clickhouse: insert certificates: the chain of %s is empty", c.Site)
+		}
+		fingerprints[i] = sha256.Sum256(c.Chain[0])
+	}
+	const query = "INSERT INTO certificates (fingerprint, site, chain, first_seen, last_seen)"
+	return db.insert(ctx, "insert certificates", query, func(b *block) {
+		seen := project(certificates, func(c *Certificate) int64 { return c.SeenAt })
+		b.append(views(fingerprints))
+		b.appendRepeating(project(certificates, func(c *Certificate) string { return c.Site }))
+		appendArrays(b, project(certificates, func(c *Certificate) []string { return texts(c.Chain) }))
+		b.append(seen)
+		b.append(seen)
+	})
+}
+
+// insert sends one block. fill appends every column of the query, in its order.
+func (db *DB) insert(ctx context.Context, what, query string, fill func(*block)) error {
+	err := db.retryQuorum(ctx, func() error {
+		batch, err := db.conn.PrepareBatch(ctx, query)
+		if err != nil {
+			return err
+		}
+		b := &block{columns: batch.Columns()}
+		fill(b)
+		if err := b.complete(); err != nil {
+			return errors.Join(err, batch.Abort())
+		}
+		return batch.Send()
+	})
+	return db.wrap(ctx, err, what)
+}
+
+// retryQuorum repeats an insert that came while another one's quorum was open: with insert_quorum_parallel off ClickHouse
+// refuses instead of waiting. Callers see ErrUnavailable when that lasts.
+func (db *DB) retryQuorum(ctx context.Context, insert func() error) error {
+	for wait := 10 * time.Millisecond; ; wait *= 2 {
+		err := insert()
+		if !hasCode(err, chproto.ErrUnsatisfiedQuorumForPreviousWrite) || wait > 2*time.Second {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(wait):
+		}
+	}
+}
+
+// block appends whole columns in order and remembers the first error.
+type block struct {
+	columns []column.Interface
+	next    int
+	err     error
+}
+
+func (b *block) column() column.Interface {
+	if b.err == nil && b.next == len(b.columns) {
+		b.err = errors.New("more columns than the table was asked for")
+	}
+	if b.err != nil {
+		return nil
+	}
+	b.next++
+	return b.columns[b.next-1]
+}
+
+func (b *block) failed(c column.Interface, err error) {
+	if err != nil {
+		b.err = fmt.Errorf("column %s: %w", c.Name(), err)
+	}
+}
+
+func (b *block) append(values any) {
+	if c := b.column(); c != nil {
+		_, err := c.Append(values)
+		b.failed(c, err)
+	}
+}
+
+// appendRepeating appends strings to a LowCardinality column. Boxing runs of one value once spares an allocation a row.
+func (b *block) appendRepeating(values []string) {
+	c := b.column()
+	if c == nil {
+		return
+	}
+	var boxed any
+	last := ""
+	for i, v := range values {
+		if i == 0 || v != last {
+			boxed, last = v, v
+		}
+		if err := c.AppendRow(boxed); err != nil {
+			b.failed(c, err)
+			return
+		}
+	}
+}
+
+// appendArrays appends one array a row.
+func appendArrays[T any](b *block, rows [][]T) {
+	c := b.column()
+	if c == nil {
+		return
+	}
+	for _, row := range rows {
+		if err := c.AppendRow(row); err != nil {
+			b.failed(c, err)
+			return
+		}
+	}
+}
+
+func (b *block) complete() error {
+	if b.err == nil && b.next != len(b.columns) {
+		b.err = fmt.Errorf("%d columns of %d were filled", b.next, len(b.columns))
+	}
+	return b.err
+}
+
+// split cuts concatenated hashes; len(hashes) is a multiple of 32, which callers check because the driver cuts silently.
+func split(hashes []byte) [][]byte {
+	out := make([][]byte, len(hashes)/HashSize)
+	for i := range out {
+		out[i] = hashes[i*HashSize : (i+1)*HashSize : (i+1)*HashSize]
+	}
+	return out
+}
+
+func views(fingerprints [][32]byte) [][]byte {
+	out := make([][]byte, len(fingerprints))
+	for i := range out {
+		out[i] = fingerprints[i][:]
+	}
+	return out
+}
+
+// texts looks at byte slices as strings without copying them: the driver appends strings without an allocation each, and
+// keeps neither. The strings die with the insert.
+func texts(values [][]byte) []string {
+	out := make([]string, len(values))
+	for i, v := range values {
+		out[i] = unsafe.String(unsafe.SliceData(v), len(v))
+	}
+	return out
+}
+
+func project[S, T any](rows []S, field func(*S) T) []T {
+	out := make([]T, len(rows))
+	for i := range rows {
+		out[i] = field(&rows[i])
+	}
+	return out
+}
