@@ -96,6 +96,7 @@ func (n *network) probe(ctx context.Context, t target, o offer) (found leafChain
 		}
 		return leafChain{}, err
 	}
+	defer conn.Close() // says goodbye, so that the site's log shows no error
 	state := conn.ConnectionState()
 
 	stage = stageKey

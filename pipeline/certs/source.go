@@ -108,7 +108,7 @@ const (
 )
 
 // leafKind says of which kind leaf is. The error says why the service can't
-// verify with its key.
+// verify with its key; package signature decides that alone.
 func leafKind(leaf *x509.Certificate) (kind, error) {
 	if _, err := signature.NewKey(leaf.PublicKey); err != nil {
 		return 0, err
