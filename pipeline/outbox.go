@@ -12,7 +12,6 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
-	"countersign/pipeline/kafkaio"
 	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
 )
@@ -30,7 +29,7 @@ type outbox struct {
 	origin   int // partition of topic uploads, for errors
 	blocks   []blockBuilder
 	outcomes []outcomesBuilder
-	acks     []*kafkaio.Ack
+	acks     []Ack
 	seen     []sighting
 }
 

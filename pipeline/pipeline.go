@@ -50,9 +50,29 @@ type Config struct {
 	Registerer prometheus.Registerer // nil: no metrics are exported
 }
 
-// Producer appends records to the log. *kafkaio.Producer is one.
+// Producer appends records to the log. See KafkaProducer.
 type Producer interface {
-	Send(ctx context.Context, topic string, partition int, value []byte) (*kafkaio.Ack, error)
+	// Send queues value, which the producer owns until the Ack is there. Records of one partition keep their order.
+	Send(ctx context.Context, topic string, partition int, value []byte) (Ack, error)
+}
+
+// Ack stands for one sent record. *kafkaio.Ack is one.
+type Ack interface {
+	// Wait returns the record's offset once all in-sync replicas hold it.
+	Wait(ctx context.Context) (offset int64, err error)
+}
+
+// KafkaProducer is p as a Producer.
+func KafkaProducer(p *kafkaio.Producer) Producer { return kafkaProducer{p} }
+
+type kafkaProducer struct{ *kafkaio.Producer }
+
+func (p kafkaProducer) Send(ctx context.Context, topic string, partition int, value []byte) (Ack, error) {
+	ack, err := p.Producer.Send(ctx, topic, partition, value)
+	if err != nil {
+		return nil, err // not a nil *kafkaio.Ack in an Ack
+	}
+	return ack, nil
 }
 
 // Certs gives the keys of sites. *certs.Cache is one.
