@@ -145,8 +145,8 @@ func TestEveryPositionOfEveryBatchLength(t *testing.T) {
 			k := mustKey(t, s.pub, use)
 			for length := range longest + 1 {
 				for odd := range max(length, 1) {
-					checkOdd(t, k, length, odd, good, bad[(length+odd)%len(bad)])
-					checkOdd(t, k, length, odd, bad[(length+odd)%len(bad)], good)
+					checkOdd(t, k, length, odd, good, bad[(length+odd)%len(bad)], true)
+					checkOdd(t, k, length, odd, bad[(length+odd)%len(bad)], good, false)
 				}
 			}
 		}
@@ -162,7 +162,7 @@ func TestEveryPositionOfEveryBatchLength(t *testing.T) {
 }
 
 // checkOdd verifies a batch of usual signatures with one that is different, where one of the two is good.
-func checkOdd(t *testing.T, k *Key, length, odd int, usual, different []byte) {
+func checkOdd(t *testing.T, k *Key, length, odd int, usual, different []byte, usualGood bool) {
 	t.Helper()
 	digests := make([][32]byte, length)
 	signatures := make([][]byte, length)
@@ -174,10 +174,97 @@ func checkOdd(t *testing.T, k *Key, length, odd int, usual, different []byte) {
 	}
 	valid := make([]bool, length)
 	k.Verify(valid, digests, signatures)
-	usualGood := len(usual) > 0 && valid != nil && bytes.Equal(usual, goodOf(usual, different))
 	for i, got := range valid {
-		if want := usualGood != (i == odd); got != want {
-			t.Errorf("%d signatures, number %d differs: verdict on %d is %v", length, odd, i, got)
+		if want := usualGood == (i != odd); got != want {
+			t.Fatalf("%d signatures, number %d differs: verdict on %d is %v", length, odd, i, got)
+		}
+	}
+}
+
+// FuzzVerify puts one hostile signature among genuine ones. With nearby set it
+// differs from a genuine one only where mask has bits.
+func FuzzVerify(f *testing.F) {
+	type fuzzKey struct {
+		signer
+		good       []byte
+		fast, slow *Key
+	}
+	var keys []fuzzKey
+	for _, s := range signers(f) {
+		keys = append(keys, fuzzKey{s, s.sign(digest(1)), mustKey(f, s.pub, detect("")), mustKey(f, s.pub, features{})})
+	}
+	for _, prime := range primeKeys {
+		k := newPrimeKey(f, prime.bits, prime.offset)
+		s := signer{"prime", &k.PublicKey, func(digest [32]byte) []byte { return k.sign(k.encode(digest)) }}
+		keys = append(keys, fuzzKey{s, s.sign(digest(1)), mustKey(f, s.pub, detect("")), mustKey(f, s.pub, features{})})
+	}
+	for number, k := range keys {
+		f.Add(uint8(number), uint8(number), true, []byte{}, []byte{})
+		f.Add(uint8(number), uint8(number+3), true, []byte{0, 0, 1}, []byte{1})
+		f.Add(uint8(number), uint8(number+7), false, k.good, []byte{})
+		f.Add(uint8(number), uint8(number), false, bytes.Repeat([]byte{255}, len(k.good)), []byte{})
+		if pub, ok := k.pub.(*rsa.PublicKey); ok {
+			for off := int64(-2); off <= 2; off++ {
+				f.Add(uint8(number), uint8(9), false, new(big.Int).Add(pub.N, big.NewInt(off)).Bytes(), []byte{})
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, number, position uint8, nearby bool, mask, digestMask []byte) {
+		k := keys[int(number)%len(keys)]
+		hostile := mask
+		if nearby {
+			hostile = bytes.Clone(k.good)
+			for i := range min(len(mask), len(hostile)) {
+				hostile[i] ^= mask[i]
+			}
+		}
+		const count = 10
+		digests := make([][32]byte, count)
+		signatures := make([][]byte, count)
+		for i := range count {
+			digests[i], signatures[i] = digest(1), k.good
+		}
+		odd := int(position) % count
+		signatures[odd] = hostile
+		for i := range min(len(digestMask), 32) {
+			digests[odd][i] ^= digestMask[i]
+		}
+		mustAgree(t, k.slow, k.pub, digests[odd:odd+1], signatures[odd:odd+1])
+		mustAgree(t, k.fast, k.pub, digests[odd:odd+1], signatures[odd:odd+1])
+		want := standard(k.pub, digests[odd], hostile)
+		valid := make([]bool, count)
+		k.fast.Verify(valid, digests, signatures)
+		for i, got := range valid {
+			if got != (i != odd || want) {
+				t.Errorf("%s: position %d, hostile one at %d: verdict %v", k.name, i, odd, got)
+			}
+		}
+	})
+}
+
+// Random batches: lengths, mixtures and near misses that no table has.
+func TestRandomBatches(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 5))
+	for _, s := range signers(t) {
+		good := [][]byte{s.sign(digest(0)), s.sign(digest(1)), s.sign(digest(2))}
+		k := mustKey(t, s.pub, detect(""))
+		for range 6 {
+			count := rng.IntN(50)
+			digests := make([][32]byte, count)
+			signatures := make([][]byte, count)
+			for i := range count {
+				which := rng.IntN(3)
+				digests[i], signatures[i] = digest(which), bytes.Clone(good[which])
+				switch rng.IntN(4) {
+				case 0:
+					signatures[i][rng.IntN(len(signatures[i]))] ^= 1 << rng.IntN(8)
+				case 1:
+					for j := range signatures[i] {
+						signatures[i][j] = byte(rng.Uint32())
+					}
+				}
+			}
+			mustAgree(t, k, s.pub, digests, signatures)
 		}
 	}
 }
