@@ -31,7 +31,7 @@ import (
 //   - A clean stop keeps group members for the next start, where they would be waited for. restore.go forgets them.
 
 const (
-	segmentBytes    = 32 << 20
+	segmentBytes    = 16 << 20
 	never           = 10 * 365 * 24 * time.Hour
 	retentionPeriod = 30 * time.Second // between looks at what may be deleted
 )
@@ -119,7 +119,6 @@ func startCluster(dir string, log *slog.Logger) (cluster *kfake.Cluster, err err
 		kfake.WithLogger(brokerLog{log}),
 		kfake.BrokerConfigs(map[string]string{
 			"log.segment.bytes":         strconv.Itoa(segmentBytes),
-			"log.retention.ms":          "-1",
 			"log.cleaner.backoff.ms":    strconv.FormatInt(never.Milliseconds(), 10),
 			"offsets.retention.minutes": strconv.Itoa(math.MaxInt32 / 2),
 		}),

@@ -22,13 +22,15 @@ func (c *Client) OpenTail(ctx context.Context, topic string) (*Tail, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tail topic %s: %w", topic, err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
 	t := &Tail{c: c}
 	var g errgroup.Group
 	for p := range n {
 		r := &reader{c: c, topicPartition: topicPartition{topic, p}}
 		t.readers = append(t.readers, r)
 		g.Go(func() error {
-			held, err := r.boundsOnce(ctx)
+			held, err := r.bounds(ctx)
 			r.next = held.end
 			return err
 		})

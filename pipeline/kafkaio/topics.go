@@ -41,7 +41,25 @@ func (c *Client) EnsureTopic(ctx context.Context, spec TopicSpec) (partitions in
 	if err := c.createTopic(ctx, spec); err != nil {
 		return 0, fmt.Errorf("create topic %s: %w", spec.Name, unavailable(err))
 	}
-	return c.Partitions(ctx, spec.Name)
+	if n, err = c.Partitions(ctx, spec.Name); err != nil {
+		return 0, err
+	}
+	return n, c.waitForLeaders(ctx, spec.Name, n)
+}
+
+// waitForLeaders returns when every partition's leader serves it, which takes Kafka a moment longer than to name it.
+func (c *Client) waitForLeaders(ctx context.Context, topic string, partitions int) error {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	for attempt := 0; ; attempt++ {
+		_, err := c.offsetRanges(ctx, topic, partitions)
+		if err == nil {
+			return nil
+		}
+		if !retriable(err) || !pause(ctx, backoff(attempt)) {
+			return fmt.Errorf("wait for the leaders of topic %s: %w", topic, unavailable(err))
+		}
+	}
 }
 
 func (c *Client) createTopic(ctx context.Context, spec TopicSpec) error {
