@@ -94,8 +94,10 @@ func applyDefaults(opts *clickhouse.Options, cluster string) {
 	if opts.MaxOpenConns == 0 {
 		opts.MaxOpenConns = 32
 	}
-	// A connection keeps a buffer as large as its largest insert; many of them would hold memory that nobody uses.
-	opts.FreeBufOnConnRelease = true
+	if opts.MaxCompressionBuffer == 0 {
+		opts.MaxCompressionBuffer = 1 << 20 // a connection sends, and keeps, about as much at a time
+	}
+	opts.DialContext = dialer(opts)
 }
 
 // Close releases the connections. Calls in flight fail.

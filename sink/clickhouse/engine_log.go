@@ -67,10 +67,12 @@ func (l *engineLog) tail() string {
 }
 
 // lineLevel maps ClickHouse's levels, which stand in angle brackets. Further lines of a message, such as stack frames, have none.
-// What is said about a failed query goes to whoever sent it, too, so here it is for debugging only.
+// Three kinds are for debugging only: what is said about a failed query, because it goes to whoever sent that, too; merges that
+// a dropped table or the end interrupts; and the schedule pool's remarks on a busy machine.
 func lineLevel(line string) slog.Level {
 	switch {
-	case strings.Contains(line, "executeQuery: "), strings.Contains(line, "TCPHandler: "):
+	case strings.Contains(line, "executeQuery: "), strings.Contains(line, "TCPHandler: "),
+		strings.Contains(line, "(ABORTED)"), strings.Contains(line, "BackgroundSchedulePool"):
 		return slog.LevelDebug
 	case strings.Contains(line, "<Fatal>"), strings.Contains(line, "<Critical>"), strings.Contains(line, "<Error>"):
 		return slog.LevelError

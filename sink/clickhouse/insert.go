@@ -1,5 +1,7 @@
-// Inserts are synchronous and columnar: one native block, one part, one wait for the disk. All of them may be
-// repeated: a row with a key that is there is the same row (I5).
+// Inserts are synchronous and columnar. Rows go out in blocks of some thousand, so that an insert of any size takes little
+// memory and ClickHouse receives the first while the next is made; it joins them again (up to a million rows or 256 MiB), so
+// an insert is one part and one wait for the disk. All inserts may be repeated: a row with a key that is there is
+// the same row (I5).
 //
 // After an error nothing is known but that: none, some or all of the rows may be stored. The driver's batch is spent then,
 // so each call builds its own.
@@ -64,15 +66,15 @@ func (db *DB) InsertHashes(ctx context.Context, rows *HashRows) error {
 		return nil
 	}
 	const query = "INSERT INTO signed_hashes (hash, upload, position, site, signed_at, algorithm, signature, certificate)"
-	return db.insert(ctx, "insert hashes", query, func(b *block) {
-		b.append(split(rows.Hash))
-		b.append(rows.Upload)
-		b.append(rows.Position)
-		b.appendRepeating(rows.Site)
-		b.append(rows.SignedAt)
-		b.appendRepeating(rows.Algorithm)
-		b.append(texts(rows.Signature))
-		b.append(views(rows.Certificate))
+	return db.insert(ctx, "insert hashes", query, rows.Len(), func(b *block, from, to int) {
+		b.append(split(rows.Hash[from*HashSize : to*HashSize]))
+		b.append(rows.Upload[from:to])
+		b.append(rows.Position[from:to])
+		b.appendRepeating(rows.Site[from:to])
+		b.append(rows.SignedAt[from:to])
+		b.appendRepeating(rows.Algorithm[from:to])
+		b.append(texts(rows.Signature[from:to]))
+		b.append(views(rows.Certificate[from:to]))
 	})
 }
 
@@ -89,7 +91,8 @@ func (db *DB) InsertUploads(ctx context.Context, uploads []Upload) error {
 	if len(uploads) == 0 {
 		return nil
 	}
-	return db.insert(ctx, "insert uploads", "INSERT INTO uploads (id, site, count, accepted_at)", func(b *block) {
+	return db.insert(ctx, "insert uploads", "INSERT INTO uploads (id, site, count, accepted_at)", len(uploads), func(b *block, from, to int) {
+		uploads := uploads[from:to]
 		b.append(project(uploads, func(u *Upload) uuid.UUID { return u.ID }))
 		b.appendRepeating(project(uploads, func(u *Upload) string { return u.Site }))
 		b.append(project(uploads, func(u *Upload) uint64 { return u.Count }))
@@ -117,7 +120,8 @@ func (db *DB) InsertCertificates(ctx context.Context, certificates []Certificate
 		fingerprints[i] = sha256.Sum256(c.Chain[0])
 	}
 	const query = "INSERT INTO certificates (fingerprint, site, chain, first_seen, last_seen)"
-	return db.insert(ctx, "insert certificates", query, func(b *block) {
+	return db.insert(ctx, "insert certificates", query, len(certificates), func(b *block, from, to int) {
+		certificates, fingerprints := certificates[from:to], fingerprints[from:to]
 		seen := project(certificates, func(c *Certificate) int64 { return c.SeenAt })
 		b.append(views(fingerprints))
 		b.appendRepeating(project(certificates, func(c *Certificate) string { return c.Site }))
@@ -127,17 +131,27 @@ func (db *DB) InsertCertificates(ctx context.Context, certificates []Certificate
 	})
 }
 
-// insert sends one block. fill appends every column of the query, in its order.
-func (db *DB) insert(ctx context.Context, what, query string, fill func(*block)) error {
+// blockRows is how many rows travel in one block: 2.7 MB of hashes with RSA-2048 signatures.
+const blockRows = 8192
+
+// insert sends n rows. fill appends rows from..to of every column of the query, in its order.
+func (db *DB) insert(ctx context.Context, what, query string, n int, fill func(b *block, from, to int)) error {
 	err := db.retryQuorum(ctx, func() error {
 		batch, err := db.conn.PrepareBatch(ctx, query)
 		if err != nil {
 			return err
 		}
-		b := &block{columns: batch.Columns()}
-		fill(b)
-		if err := b.complete(); err != nil {
-			return errors.Join(err, batch.Abort())
+		for from := 0; from < n; from += blockRows {
+			if from > 0 {
+				if err := errors.Join(ctx.Err(), batch.Flush()); err != nil {
+					return errors.Join(err, batch.Abort())
+				}
+			}
+			b := &block{columns: batch.Columns()}
+			fill(b, from, min(n, from+blockRows))
+			if err := b.complete(); err != nil {
+				return errors.Join(err, batch.Abort())
+			}
 		}
 		return batch.Send()
 	})

@@ -51,7 +51,7 @@ func runTests(m *testing.M) int {
 	}
 	server = engine.URL()
 	code := m.Run()
-	if err := engine.Close(ctx); err != nil {
+	if err := engine.Close(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

@@ -50,7 +50,8 @@ func (db *DB) InsertResults(ctx context.Context, rows []ResultRow) error {
 	const query = "INSERT INTO batch_results (upload, batch, shard, part, accepted_at, claims, added, duplicates, bad_signatures, errors," +
 		" added_hashes, added_indexes, added_upper, duplicate_hashes, duplicate_indexes, duplicate_upper," +
 		" bad_hashes, bad_indexes, bad_upper, error_indexes, error_texts, error_reasons)"
-	return db.insert(ctx, "insert batch results", query, func(b *block) {
+	return db.insert(ctx, "insert batch results", query, len(rows), func(b *block, from, to int) {
+		rows := rows[from:to]
 		b.append(project(rows, func(r *ResultRow) uuid.UUID { return r.Upload }))
 		b.append(project(rows, func(r *ResultRow) uint32 { return r.Batch }))
 		b.append(project(rows, func(r *ResultRow) int32 { return r.Shard }))
