@@ -1,0 +1,154 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+)
+
+// Client calls one service. It is safe for concurrent use.
+type Client struct {
+	base  *url.URL
+	http  *http.Client
+	retry Retry
+	now   func() time.Time
+	sleep func(context.Context, time.Duration) error
+	// jitter returns a number in [0, 1): clients that were refused together should not come back together.
+	jitter func() float64
+}
+
+// Retry says how often and when a call is repeated.
+type Retry struct {
+	Attempts int           // most requests for one call; 1: never repeat; 0 means 6
+	First    time.Duration // pause before the second attempt, doubled for each further one; 0 means 250 ms
+	Longest  time.Duration // longest pause, and longest Retry-After that is waited for; 0 means 2 min
+}
+
+// An Option changes how New makes a Client.
+type Option func(*settings) error
+
+type settings struct {
+	http  *http.Client
+	tls   *tls.Config
+	retry Retry
+}
+
+// WithHTTPClient makes the Client use h, whose proxy, timeouts and TLS are then h's own: it excludes WithTLS and WithRootsFile. A total
+// timeout (h.Timeout) would also limit uploads: contexts do better.
+func WithHTTPClient(h *http.Client) Option {
+	return func(s *settings) error {
+		if h == nil {
+			return errors.New("WithHTTPClient: the client is nil")
+		}
+		s.http = h
+		return nil
+	}
+}
+
+// WithTLS makes connections use a copy of cfg.
+func WithTLS(cfg *tls.Config) Option {
+	return func(s *settings) error {
+		s.tls = cfg.Clone()
+		return nil
+	}
+}
+
+// WithRootsFile makes the Client trust the certificate authorities in a PEM file, and no others, as issuers of the service's own
+// certificate. Given after WithTLS, it adds to it.
+func WithRootsFile(path string) Option {
+	return func(s *settings) error {
+		pem, err := os.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("read the trusted certificates: %w", err)
+		}
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(pem) {
+			return fmt.Errorf("%s holds no certificate: give a file with PEM blocks of type CERTIFICATE", path)
+		}
+		if s.tls == nil {
+			s.tls = &tls.Config{}
+		}
+		s.tls.RootCAs = roots
+		return nil
+	}
+}
+
+// WithRetry sets when calls are repeated.
+func WithRetry(r Retry) Option {
+	return func(s *settings) error {
+		s.retry = r
+		return nil
+	}
+}
+
+// New makes a Client of the service at baseURL, which is http or https, a host, and the path in front of /api, if any.
+func New(baseURL string, opts ...Option) (*Client, error) {
+	base, err := url.Parse(baseURL)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("the service's address: %w", err)
+	case base.Scheme != "http" && base.Scheme != "https" || base.Host == "":
+		return nil, fmt.Errorf("the service's address %q: want http://host:port or https://host", baseURL)
+	case base.RawQuery != "" || base.Fragment != "":
+		return nil, fmt.Errorf("the service's address %q: want nothing after the path", baseURL)
+	}
+	var s settings
+	for _, opt := range opts {
+		if err := opt(&s); err != nil {
+			return nil, err
+		}
+	}
+	if s.http != nil && s.tls != nil {
+		return nil, errors.New("WithHTTPClient excludes WithTLS and WithRootsFile: set the TLS configuration of its transport")
+	}
+	if s.http == nil {
+		s.http = &http.Client{Transport: newTransport(s.tls)}
+	}
+	return &Client{
+		base: base, http: s.http, retry: s.retry.orDefault(),
+		now: time.Now, sleep: sleep, jitter: rand.Float64,
+	}, nil
+}
+
+// newTransport is the standard one with room for as many idle connections to the one host as to all.
+func newTransport(cfg *tls.Config) *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxIdleConnsPerHost = t.MaxIdleConns
+	t.TLSClientConfig = cfg
+	return t
+}
+
+// Close closes idle connections. Calls still going on are not disturbed.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+func (r Retry) orDefault() Retry {
+	if r.Attempts <= 0 {
+		r.Attempts = 6
+	}
+	if r.First <= 0 {
+		r.First = 250 * time.Millisecond
+	}
+	if r.Longest <= 0 {
+		r.Longest = 2 * time.Minute
+	}
+	return r
+}
+
+// sleep waits for d, or less if ctx ends.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
