@@ -1,0 +1,171 @@
+package ingest
+
+// What makes a body an accepted upload: its pairs are in the log, it has a UUID, its seal is written and flushed, and its row in
+// table uploads is on the way. No HTTP here: a body is an io.Reader.
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"hash"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"countersign/ingest/jsonstream"
+	"countersign/pipeline/record"
+)
+
+// intake turns bodies into uploads.
+type intake struct {
+	cfg      *Config
+	recorder *recorder
+	buffers  sync.Pool // of *[]byte: records acknowledged by the log
+}
+
+// incoming is one body.
+type incoming struct {
+	site     string // canonical
+	key      string // Idempotency-Key; empty: none
+	body     io.Reader
+	whole    func() error // after the last byte: was that all of it?
+	maxPairs int
+	// named is called once the upload's UUID is known and before it can have results; nil: not.
+	named func(id uuid.UUID, pairs int)
+}
+
+// accepted is an upload whose seal is in the log, not necessarily flushed.
+type accepted struct {
+	id       uuid.UUID
+	site     string
+	pairs    int
+	at       time.Time
+	repeated bool // an earlier request with the same key and body was accepted already
+}
+
+// take reads a body into the log and seals it. ctx bounds the reading; writing the seal has its own time-out and, once begun, is
+// seen through. The error is a *Problem or one of jsonstream's: then nothing of the upload will be kept, unless the Problem has an
+// Upload.
+func (in *intake) take(ctx context.Context, x incoming) (accepted, error) {
+	attemptID, err := uuid.NewRandomFromReader(in.cfg.Random)
+	if err != nil {
+		return accepted{}, fmt.Errorf("make an attempt's id: %w", err)
+	}
+	var sum hash.Hash
+	place := attemptID[:]
+	if x.key != "" {
+		sum = sha256.New()
+		x.body = &hashed{src: x.body, sum: sum}
+		place = keyed(x.site, x.key, nil)
+	}
+	a := newAttempt(in.cfg.Log, &in.buffers, record.Shard(place, in.cfg.UploadPartitions), attemptID, x.site, in.cfg.WindowBytes)
+	pairs, err := in.read(ctx, x, a)
+	if err != nil {
+		in.abort(ctx, a, err)
+		return accepted{}, err
+	}
+	return in.seal(ctx, x, a, pairs, sum)
+}
+
+// read brings everything but the seal into the log.
+func (in *intake) read(ctx context.Context, x incoming, a *attempt) (pairs int, err error) {
+	limits := jsonstream.Limits{MaxPairs: x.maxPairs, MaxElement: in.cfg.MaxElement}
+	pairs, err = jsonstream.Decode(x.body, limits, func(c *jsonstream.Columns) error { return a.add(ctx, c) })
+	if err != nil {
+		return 0, err
+	}
+	if err := x.whole(); err != nil {
+		return 0, err
+	}
+	return pairs, a.ready(ctx, pairs)
+}
+
+// seal names the upload and completes it, or finds that it was completed before.
+func (in *intake) seal(ctx context.Context, x incoming, a *attempt, pairs int, body hash.Hash) (accepted, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), in.cfg.SealTimeout)
+	defer cancel()
+	up := accepted{site: x.site, pairs: pairs, at: in.cfg.Now()}
+	var err error
+	if body == nil {
+		up.id, err = uuid.NewRandomFromReader(in.cfg.Random)
+	} else {
+		copy(up.id[:], keyed(x.site, x.key, body.Sum(nil)))
+		up.id[6], up.id[8] = up.id[6]&0x0f|0x80, up.id[8]&0x3f|0x80 // version 8, variant of RFC 9562
+		up.repeated = in.known(ctx, up.id)
+	}
+	if err != nil {
+		in.abort(ctx, a, err)
+		return accepted{}, fmt.Errorf("make an upload's UUID: %w", err)
+	}
+	if x.named != nil {
+		x.named(up.id, pairs)
+	}
+	if up.repeated {
+		in.abort(ctx, a, errRepeated)
+		return up, nil
+	}
+	if err := a.seal(ctx, up.id, pairs, up.at); err != nil {
+		if in.cfg.Log.MayBeStored(err) {
+			return accepted{}, problemUnknownFate(up.id, err) // an abort now might come after the seal
+		}
+		in.abort(ctx, a, err)
+		return accepted{}, problemLog(err)
+	}
+	return up, nil
+}
+
+// flush makes an accepted upload survive a power cut (I1). Two requests may share an upload by their key: each flushes, since
+// either answer is a promise.
+func (in *intake) flush(ctx context.Context, up accepted) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), in.cfg.SealTimeout)
+	defer cancel()
+	if err := in.cfg.Log.Flush(ctx); err != nil {
+		return problemUnknownFate(up.id, err)
+	}
+	return nil
+}
+
+// known reports whether an upload was accepted before. A store that doesn't answer doesn't stop uploads: a second seal for the same
+// UUID gives the same rows (I5).
+func (in *intake) known(ctx context.Context, id uuid.UUID) bool {
+	if _, ok := in.recorder.get(id); ok {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, in.cfg.StoreTimeout)
+	defer cancel()
+	up, ok, err := in.cfg.Store.Upload(ctx, id)
+	if err != nil {
+		in.cfg.Logger.Warn("could not look for an earlier upload with the same key: accepting it again", "upload", id, "error", err)
+		return false
+	}
+	return ok && !expired(up.AcceptedAt, in.cfg)
+}
+
+// abort tells the log about an attempt that ends without a seal, in its own time.
+func (in *intake) abort(ctx context.Context, a *attempt, reason error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	a.abort(ctx, record.ValidText(reason.Error()))
+}
+
+type repeatedError struct{}
+
+func (repeatedError) Error() string { return "repeats an upload that was accepted" }
+
+var errRepeated = repeatedError{}
+
+// keyed hashes an Idempotency-Key with the site it is for, and the body's digest if given. The names are length-prefixed by
+// their separators: neither a site nor a key can hold a zero byte.
+func keyed(site, key string, body []byte) []byte {
+	h := sha256.New()
+	fmt.Fprintf(h, "countersign/upload\x00%s\x00%s\x00", site, key)
+	h.Write(body)
+	return h.Sum(nil)[:16]
+}
+
+// expired reports whether an upload's results are no longer given out (contract: 48 hours).
+func expired(acceptedAt int64, cfg *Config) bool {
+	return cfg.Now().Sub(time.UnixMilli(acceptedAt)) > cfg.Retention
+}

@@ -1,0 +1,54 @@
+package ingest
+
+// The Log of a running process: topics on Kafka.
+
+import (
+	"context"
+
+	"countersign/pipeline/kafkaio"
+	"countersign/pipeline/record"
+)
+
+// KafkaLog returns the Log that p writes and c reads. Both must outlive the server.
+func KafkaLog(c *kafkaio.Client, p *kafkaio.Producer) Log {
+	return kafkaLog{c, p}
+}
+
+type kafkaLog struct {
+	client   *kafkaio.Client
+	producer *kafkaio.Producer
+}
+
+func (l kafkaLog) Send(ctx context.Context, partition int, value []byte) (Ack, error) {
+	ack, err := l.producer.Send(ctx, record.TopicUploads, partition, value)
+	if err != nil {
+		return nil, err // and no typed nil as Ack
+	}
+	return ack, nil
+}
+
+func (l kafkaLog) Flush(ctx context.Context) error { return l.producer.Flush(ctx) }
+
+func (l kafkaLog) MayBeStored(err error) bool { return kafkaio.MayBeStored(err) }
+
+func (l kafkaLog) Follow(ctx context.Context, ready func(), fn func(value []byte)) error {
+	tail, err := l.client.OpenTail(ctx, record.TopicEvents)
+	if err != nil {
+		return err
+	}
+	ready()
+	return tail.Run(ctx, func(m kafkaio.Message) error {
+		fn(m.Value)
+		return nil
+	})
+}
+
+// Backlog is what verify has not decided and the sink has not stored.
+func (l kafkaLog) Backlog(ctx context.Context) (int64, error) {
+	toVerify, err := l.client.Lag(ctx, record.GroupVerify, record.TopicUploads)
+	if err != nil {
+		return 0, err
+	}
+	toStore, err := l.client.Lag(ctx, record.GroupSink, record.TopicVerified)
+	return toVerify + toStore, err
+}

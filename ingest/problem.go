@@ -1,0 +1,311 @@
+package ingest
+
+// Every error a caller can get, as application/problem+json (RFC 9457). One constructor each, so that this file lists
+// what can go wrong and what the caller is told to do about it.
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"countersign/ingest/jsonstream"
+	"countersign/pipeline/record"
+)
+
+// Problem is an error reply. It is an error, too, so that whatever meets a problem can return it.
+type Problem struct {
+	Kind   string // last part of "type": /problems/KIND
+	Title  string
+	Status int
+	Detail string // a sentence for the caller: what was wrong, where, and what to do
+
+	Element    int           // "element": 0-based index in the list; -1: left out
+	Offset     int64         // "offset": byte in the decoded body; -1: left out
+	Limit      int64         // "limit"; 0: left out
+	RetryAfter time.Duration // "retryAfter" in whole seconds, and the header; 0: left out
+	Upload     uuid.UUID     // "uuid": what to ask for; zero: left out
+	Header     [2]string     // one more header; empty: none
+
+	cause error // for the log, not for the caller
+}
+
+func (p *Problem) Error() string {
+	if p.cause != nil {
+		return p.Kind + ": " + p.cause.Error()
+	}
+	return p.Kind + ": " + p.Detail
+}
+
+func (p *Problem) Unwrap() error { return p.cause }
+
+func newProblem(status int, kind, title, detail string) *Problem {
+	return &Problem{Kind: kind, Title: title, Status: status, Detail: detail, Element: -1, Offset: -1}
+}
+
+// appendJSON appends the reply's body.
+func (p *Problem) appendJSON(dst []byte) []byte {
+	dst = appendString(append(dst, `{"type":`...), "/problems/"+p.Kind)
+	dst = appendString(append(dst, `,"title":`...), p.Title)
+	dst = strconv.AppendInt(append(dst, `,"status":`...), int64(p.Status), 10)
+	dst = appendString(append(dst, `,"detail":`...), p.Detail)
+	if p.Element >= 0 {
+		dst = strconv.AppendInt(append(dst, `,"element":`...), int64(p.Element), 10)
+	}
+	if p.Offset >= 0 {
+		dst = strconv.AppendInt(append(dst, `,"offset":`...), p.Offset, 10)
+	}
+	if p.Limit > 0 {
+		dst = strconv.AppendInt(append(dst, `,"limit":`...), p.Limit, 10)
+	}
+	if p.RetryAfter > 0 {
+		dst = strconv.AppendInt(append(dst, `,"retryAfter":`...), p.retrySeconds(), 10)
+	}
+	if p.Upload != uuid.Nil {
+		dst = appendString(append(dst, `,"uuid":`...), p.Upload.String())
+	}
+	return append(dst, "}\n"...)
+}
+
+func (p *Problem) retrySeconds() int64 {
+	return int64((p.RetryAfter + time.Second - 1) / time.Second)
+}
+
+// unavailable makes a 503 that may be tried again after some time.
+func unavailable(kind, title, detail string, after time.Duration) *Problem {
+	p := newProblem(http.StatusServiceUnavailable, kind, title, detail)
+	p.RetryAfter = after
+	return p
+}
+
+// Requests that fit no call.
+
+func problemNotFound(path string) *Problem {
+	return newProblem(http.StatusNotFound, "not-found", "No such call",
+		fmt.Sprintf("There is no call %s: see /openapi.json for those there are.", quote(path)))
+}
+
+func problemMethod(method, allow string) *Problem {
+	p := newProblem(http.StatusMethodNotAllowed, "method-not-allowed", "Method not allowed",
+		fmt.Sprintf("This call does not take %s: use one of %s.", quote(method), allow))
+	p.Header = [2]string{"Allow", allow}
+	return p
+}
+
+func problemRequest(reason string) *Problem {
+	return newProblem(http.StatusBadRequest, "malformed-request", "Malformed HTTP request", reason)
+}
+
+func problemHead(limit int) *Problem {
+	p := newProblem(http.StatusRequestHeaderFieldsTooLarge, "head-too-large", "Request head too large",
+		fmt.Sprintf("Request line and header fields may take %d bytes together: leave out cookies and other fields that are not needed.", limit))
+	p.Limit = int64(limit)
+	return p
+}
+
+func problemParameter(name, reason string) *Problem {
+	return newProblem(http.StatusBadRequest, "invalid-parameter", "Invalid parameter", "Parameter "+name+": "+reason+".")
+}
+
+func problemSite(err error) *Problem {
+	return newProblem(http.StatusBadRequest, "invalid-site", "Not a site name",
+		sentence(err.Error())+" The site is part of the path: use the host name that its certificate is for.")
+}
+
+func problemKey() *Problem {
+	return newProblem(http.StatusBadRequest, "invalid-idempotency-key", "Invalid Idempotency-Key",
+		"Idempotency-Key takes 1 to 255 visible ASCII characters: a random UUID does well.")
+}
+
+// Bodies.
+
+func problemBodySize(limit int64) *Problem {
+	p := newProblem(http.StatusRequestEntityTooLarge, "body-too-large", "Body too large",
+		fmt.Sprintf("A body may have %d bytes, as sent and after decompression: send the pairs in several requests.", limit))
+	p.Limit = limit
+	return p
+}
+
+func problemPairs(limit int64, sync bool) *Problem {
+	detail := fmt.Sprintf("One upload takes %d pairs: send the rest in another request.", limit)
+	if sync {
+		detail = fmt.Sprintf("The synchronous call takes %d pairs: send more than that to the bulk call, POST /api/v1/asyncsign/:url.", limit)
+	}
+	p := newProblem(http.StatusRequestEntityTooLarge, "too-many-pairs", "Too many pairs", detail)
+	p.Limit = limit
+	return p
+}
+
+func problemCoding(coding string) *Problem {
+	p := newProblem(http.StatusUnsupportedMediaType, "unsupported-encoding", "Content encoding not supported",
+		fmt.Sprintf("Content-Encoding %s is not supported: send gzip, zstd, or the plain body.", quote(coding)))
+	p.Header = [2]string{"Accept-Encoding", "gzip, zstd, identity"}
+	return p
+}
+
+func problemCompressed(coding string, err error) *Problem {
+	p := newProblem(http.StatusBadRequest, "damaged-encoding", "Damaged compressed body",
+		fmt.Sprintf("The body can't be decompressed as %s (%v): nothing of it was kept; compress it again and send it whole.", coding, err))
+	p.cause = err
+	return p
+}
+
+func problemCutOff(got, want int64) *Problem {
+	detail := fmt.Sprintf("The body ended after %d bytes, without a last chunk: nothing of it was kept; send it again.", got)
+	if want >= 0 {
+		detail = fmt.Sprintf("The body ended after %d of %d announced bytes: nothing of it was kept; send it again.", got, want)
+	}
+	p := newProblem(http.StatusBadRequest, "cut-off", "Body cut off", detail)
+	p.Offset = got
+	return p
+}
+
+func problemStalled(after time.Duration) *Problem {
+	return newProblem(http.StatusRequestTimeout, "stalled", "Body stalled",
+		fmt.Sprintf("No byte of the body came for %s: nothing of it was kept; send it again.", after))
+}
+
+func problemTooSlow(after time.Duration) *Problem {
+	return newProblem(http.StatusRequestTimeout, "too-slow", "Body too slow",
+		fmt.Sprintf("The body took longer than %s: nothing of it was kept; send fewer pairs in one request, or compress them with gzip or zstd.", after))
+}
+
+// Admission.
+
+func problemBusy(open int) *Problem {
+	p := unavailable("busy", "Too many requests at once",
+		fmt.Sprintf("%d requests of this kind are open, the most at a time: try again in a moment.", open), time.Second)
+	p.Limit = int64(open)
+	return p
+}
+
+func problemBacklog(waiting, limit int64) *Problem {
+	p := unavailable("backlog", "Too much is waiting",
+		fmt.Sprintf("%d records wait to be processed, more than the limit of %d: try again later.", waiting, limit), 30*time.Second)
+	p.Limit = limit
+	return p
+}
+
+func problemUnrecorded(limit int) *Problem {
+	p := unavailable("store-unavailable", "Database away",
+		fmt.Sprintf("%d accepted uploads wait for the database, the most at a time: try again later.", limit), 30*time.Second)
+	p.Limit = int64(limit)
+	return p
+}
+
+func problemStopping() *Problem {
+	return unavailable("stopping", "Shutting down", "This server is shutting down, and nothing of the request was kept: try again, another one will answer.", time.Second)
+}
+
+// The log and the store.
+
+func problemLog(cause error) *Problem {
+	p := unavailable("log-unavailable", "Log away", "The upload could not be stored and nothing of it was kept: try again later.", 5*time.Second)
+	p.cause = cause
+	return p
+}
+
+func problemUnknownFate(id uuid.UUID, cause error) *Problem {
+	p := unavailable("outcome-unknown", "It is not known whether the upload was accepted",
+		fmt.Sprintf("The log went away while the upload was being completed, so it may be processed in full, or not at all: "+
+			"ask GET /api/v1/resultasync/%s in a minute. As long as that says 404, it was not accepted; then send it again.", id), 60*time.Second)
+	p.Upload, p.cause = id, cause
+	return p
+}
+
+func problemStore(cause error) *Problem {
+	p := unavailable("store-unavailable", "Database away", "The database that holds the results does not answer: try again later.", 5*time.Second)
+	p.cause = cause
+	return p
+}
+
+func problemInternal(cause error) *Problem {
+	p := newProblem(http.StatusInternalServerError, "internal", "Internal error", "The server failed in a way it should not: try again, and tell its operator if it stays.")
+	p.cause = cause
+	return p
+}
+
+// Results.
+
+func problemUnknownUpload(text string) *Problem {
+	return newProblem(http.StatusNotFound, "unknown-upload", "Unknown upload",
+		fmt.Sprintf("There is no upload %s, or it is older than 48 hours: use the UUID that the upload was answered with.", quote(text)))
+}
+
+func problemUnknownBatch(text string, done int) *Problem {
+	detail := fmt.Sprintf("Batch %s is not done: ask for a number from 1 to doneBatch, which is %d now.", quote(text), done)
+	if done == 0 {
+		detail = fmt.Sprintf("Batch %s is not done: no batch is yet; ask for the status, and for batches from 1 to its doneBatch.", quote(text))
+	}
+	return newProblem(http.StatusNotFound, "unknown-batch", "Unknown batch", detail)
+}
+
+func problemUnknownHash(hash string) *Problem {
+	return newProblem(http.StatusNotFound, "unknown-hash", "Not signed", "Nobody has signed a file with SHA-256 "+hash+" here.")
+}
+
+func problemCertificate(site, reason string) *Problem {
+	return newProblem(http.StatusBadGateway, "certificate-unavailable", "Certificate unavailable",
+		fmt.Sprintf("The signature was not checked, for the certificate of %s could not be had: %s", site, sentence(reason)))
+}
+
+func problemNotFinished(id uuid.UUID, waited time.Duration) *Problem {
+	p := newProblem(http.StatusGatewayTimeout, "not-finished", "Not finished yet",
+		fmt.Sprintf("The request was accepted, but has no result after %s: ask GET /api/v1/resultasync/%s until waitingBatch is 0.", waited, id))
+	p.Upload = id
+	return p
+}
+
+// problemOf returns the reply for any error of this package. sync says which call's limits are meant.
+func problemOf(err error, sync bool) *Problem {
+	var problem *Problem
+	if errors.As(err, &problem) {
+		return problem
+	}
+	var syntax *jsonstream.SyntaxError
+	if errors.As(err, &syntax) {
+		p := newProblem(http.StatusBadRequest, "malformed-body", "Not a list of pairs of strings",
+			sentence(syntax.Error())+` Nothing of it was kept. A body looks like [["hash","signature"],["hash","signature"]].`)
+		p.Element, p.Offset = syntax.Element, syntax.Offset
+		return p
+	}
+	var limit *jsonstream.LimitError
+	if errors.As(err, &limit) {
+		if limit.Limit == jsonstream.LimitPairs {
+			p := problemPairs(limit.Max, sync)
+			p.Element, p.Offset = limit.Element, limit.Offset
+			return p
+		}
+		p := newProblem(http.StatusRequestEntityTooLarge, "element-too-long", "Pair too long", sentence(limit.Error()))
+		p.Element, p.Offset, p.Limit = limit.Element, limit.Offset, limit.Max
+		return p
+	}
+	return problemInternal(err)
+}
+
+// sentence makes an error's text begin and end like one.
+func sentence(s string) string {
+	if s == "" {
+		return s
+	}
+	if c := s[0]; c >= 'a' && c <= 'z' {
+		s = string(c-'a'+'A') + s[1:]
+	}
+	if !strings.HasSuffix(s, ".") {
+		s += "."
+	}
+	return s
+}
+
+// quote shows a piece of the request, shortened.
+func quote(s string) string {
+	const most = 120
+	if len(s) > most {
+		s = s[:most] + "..."
+	}
+	return strconv.Quote(record.ValidText(s))
+}

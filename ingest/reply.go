@@ -1,0 +1,121 @@
+package ingest
+
+// Replies, byte for byte as the contract's pages print them. Each has a golden file.
+
+import (
+	"encoding/base64"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"countersign/pipeline/record"
+	"countersign/sink/clickhouse"
+)
+
+// appendAccepted appends the reply to an upload: strings, also for numbers (async_api.md, "Success Response").
+func appendAccepted(dst []byte, id uuid.UUID, pairs uint64) []byte {
+	dst = appendString(append(dst, "{\n  \"UUID\" : "...), id.String())
+	dst = strconv.AppendInt(append(dst, ",\n  \"Batches\" : \""...), int64(record.Batches(pairs)), 10)
+	dst = strconv.AppendUint(append(dst, "\",\n  \"Hashes\" : \""...), pairs, 10)
+	return append(dst, "\"\n}\n"...)
+}
+
+// status is how far an upload is.
+type status struct {
+	waiting, done                          int // batches
+	added, badSignatures, duplicates, errs uint64
+}
+
+// appendStatus appends the reply to a poll (async_api.md, "Polling - Summary").
+func appendStatus(dst []byte, s status) []byte {
+	dst = strconv.AppendInt(append(dst, `{"waitingBatch":`...), int64(s.waiting), 10)
+	dst = strconv.AppendInt(append(dst, `,"doneBatch":`...), int64(s.done), 10)
+	dst = strconv.AppendUint(append(dst, `,"okHash":`...), s.added, 10)
+	dst = strconv.AppendUint(append(dst, `,"badSigHash":`...), s.badSignatures, 10)
+	dst = strconv.AppendUint(append(dst, `,"dupHash":`...), s.duplicates, 10)
+	dst = strconv.AppendUint(append(dst, `,"errorHash":`...), s.errs, 10)
+	return append(dst, '}')
+}
+
+// appendDetails appends the four sections (async_api.md, "Polling - Details") of results taken together. A text that failed
+// more than once is one key, with its first reason: a JSON object can't hold it twice.
+func appendDetails(dst []byte, results []clickhouse.BatchResult) []byte {
+	dst = append(dst, "{\n  \"addedOk\" : "...)
+	dst = appendList(dst, results, func(r *clickhouse.BatchResult) []string { return r.Added })
+	dst = append(dst, ",\n  \"badSignature\" : "...)
+	dst = appendList(dst, results, func(r *clickhouse.BatchResult) []string { return r.BadSignatures })
+	dst = append(dst, ",\n  \"duplicate\" : "...)
+	dst = appendList(dst, results, func(r *clickhouse.BatchResult) []string { return r.Duplicates })
+	dst = append(dst, ",\n  \"errors\" : {"...)
+	seen := make(map[string]bool)
+	for i := range results {
+		for _, f := range results[i].Errors {
+			if seen[f.Text] {
+				continue
+			}
+			if len(seen) > 0 {
+				dst = append(dst, ',')
+			}
+			seen[f.Text] = true
+			dst = appendString(append(dst, ' '), f.Text)
+			dst = appendString(append(dst, " : "...), f.Reason)
+		}
+	}
+	return append(dst, " }\n}\n"...)
+}
+
+func appendList(dst []byte, results []clickhouse.BatchResult, section func(*clickhouse.BatchResult) []string) []byte {
+	dst = append(dst, '[')
+	first := true
+	for i := range results {
+		for _, text := range section(&results[i]) {
+			if !first {
+				dst = append(dst, ',')
+			}
+			first = false
+			dst = appendString(append(dst, ' '), text)
+		}
+	}
+	return append(dst, " ]"...)
+}
+
+// Replies of the single call (single_sign.md): text, without a newline.
+
+const textInvalidSignature = "Invalid signature"
+
+func appendSigned(dst []byte, site, hash string, signature []byte) []byte {
+	dst = append(append(dst, "signed OK "...), site...)
+	dst = append(append(dst, ' '), hash...)
+	return base64.StdEncoding.AppendEncode(append(dst, ' '), signature)
+}
+
+func appendDuplicate(dst []byte, hash string) []byte {
+	return append(append(dst, "duplicate already in db "...), hash...)
+}
+
+// appendString appends s as a JSON string (RFC 8259, section 7). Bytes that are not UTF-8 become U+FFFD.
+func appendString(dst []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	dst = append(dst, '"')
+	for i := 0; i < len(s); {
+		c := s[i]
+		switch {
+		case c == '"' || c == '\\':
+			dst = append(dst, '\\', c)
+		case c == '\n':
+			dst = append(dst, '\\', 'n')
+		case c < 0x20 || c == 0x7f:
+			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		case c < utf8.RuneSelf:
+			dst = append(dst, c)
+		default:
+			r, n := utf8.DecodeRuneInString(s[i:])
+			dst = utf8.AppendRune(dst, r) // RuneError is U+FFFD
+			i += n
+			continue
+		}
+		i++
+	}
+	return append(dst, '"')
+}

@@ -1,0 +1,200 @@
+package ingest
+
+// The calls that wait: one file by GET, up to 10,000 pairs by POST. They take the same way through the log as any upload;
+// the answer leaves when the result is stored and the log is flushed, which happen at the same time.
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"countersign/ingest/jsonstream"
+	"countersign/sink/clickhouse"
+)
+
+func (x *exchange) admitSyncUpload() *Problem {
+	if p := x.admitUpload(); p != nil {
+		return p
+	}
+	return x.take(x.srv.syncs)
+}
+
+func (x *exchange) admitSingle() *Problem {
+	if p := x.admitSite(); p != nil {
+		return p
+	}
+	if p := x.admitKey(); p != nil {
+		return p
+	}
+	if p := x.srv.admitLoad(); p != nil {
+		return p
+	}
+	return x.take(x.srv.syncs)
+}
+
+// pendingSync is a synchronous call between its seal and its answer.
+type pendingSync struct {
+	srv   *Server
+	watch *watch
+}
+
+// watching returns in with a watch set up before the seal is written.
+func (p *pendingSync) watching(in incoming) incoming {
+	in.named = func(id uuid.UUID, pairs int) { p.watch = p.srv.hub.watch(id, pairs) }
+	return in
+}
+
+func (p *pendingSync) close() {
+	if p.watch != nil {
+		p.srv.hub.forget(p.watch)
+	}
+}
+
+// finish waits for result and flush. read gets whatever the answer needs, under the same deadline.
+func (p *pendingSync) finish(up accepted, read func(context.Context, outcome) error) *Problem {
+	s := p.srv
+	ctx, cancel := context.WithTimeout(s.base, s.cfg.SyncTimeout)
+	defer cancel()
+	flushed := make(chan error, 1)
+	go func() { flushed <- s.intake.flush(ctx, up) }() // its end is awaited below, on every path
+	result, err := s.waiter.wait(ctx, p.watch, up.pairs, up.repeated)
+	if err == nil {
+		err = read(ctx, result)
+	}
+	if failed := <-flushed; failed != nil {
+		return problemOf(failed, true)
+	}
+	if err != nil {
+		// The caller is told to poll: the upload must be known.
+		s.recorder.add(clickhouse.Upload{ID: up.id, Site: up.site, Count: uint64(up.pairs), AcceptedAt: up.at.UnixMilli()})
+		return problemOf(err, true)
+	}
+	return nil
+}
+
+// serveSyncUpload is POST /api/v1/sign/:url.
+func serveSyncUpload(x *exchange) *Problem {
+	s := x.srv
+	pending := pendingSync{srv: s}
+	defer pending.close()
+	up, problem := x.receive(pending.watching(incoming{maxPairs: s.cfg.MaxSyncPairs}), true)
+	if problem != nil {
+		return problem
+	}
+	x.giveBack() // the body's slot: others may send while this one waits
+	var results []clickhouse.BatchResult
+	problem = pending.finish(up, func(ctx context.Context, _ outcome) (err error) {
+		results, err = s.waiter.details(ctx, up.id, up.pairs)
+		return err
+	})
+	if problem != nil {
+		return problem
+	}
+	x.outcome = "sync"
+	x.replyJSON(appendDetails(nil, results))
+	return nil
+}
+
+// single is the pair of GET /api/v1/sign/:url.
+type single struct {
+	hash      string // text as sent
+	signature []byte // nil: it doesn't decode
+}
+
+func (x *exchange) single() (single, *Problem) {
+	args := x.ctx.QueryArgs()
+	hash := args.Peek("hash")
+	if len(hash) == 0 {
+		return single{}, problemParameter("hash", "it is missing: send the SHA-256 of the file in hex, as ?hash=...&sig=...")
+	}
+	if _, _, reason := jsonstream.ParseHash(hash); reason != "" {
+		return single{}, problemParameter("hash", reason)
+	}
+	text := args.Peek("sig")
+	if len(text) == 0 {
+		return single{}, problemParameter("sig", "it is missing: send the signature in base64, with + as -, = as _ and / as ~")
+	}
+	// A plus sign in a query means a space; base64 has plus signs and no spaces.
+	text = bytes.ReplaceAll(text, []byte(" "), []byte("+"))
+	signature, ok := jsonstream.DecodeSignature(nil, text)
+	if !ok {
+		signature = nil
+	}
+	return single{string(hash), signature}, nil
+}
+
+// serveSingle is GET /api/v1/sign/:url.
+func serveSingle(x *exchange) *Problem {
+	s := x.srv
+	pair, problem := x.single()
+	if problem != nil {
+		return problem
+	}
+	if len(pair.signature) == 0 {
+		x.outcome = "single"
+		x.replyText([]byte(textInvalidSignature))
+		return nil
+	}
+	pending := pendingSync{srv: s}
+	defer pending.close()
+	ctx, cancel := context.WithTimeout(s.base, s.cfg.SyncTimeout)
+	defer cancel()
+	body, err := json.Marshal([][2]string{{pair.hash, base64.StdEncoding.EncodeToString(pair.signature)}})
+	if err != nil {
+		return problemInternal(err)
+	}
+	up, err := s.intake.take(ctx, pending.watching(incoming{
+		site: x.site, key: x.key, body: bytes.NewReader(body), whole: func() error { return nil }, maxPairs: 1,
+	}))
+	if err != nil {
+		return problemOf(err, true)
+	}
+	s.metrics.pairs.Inc()
+	var result outcome
+	problem = pending.finish(up, func(ctx context.Context, found outcome) (err error) {
+		result, err = s.withReason(ctx, up, found)
+		return err
+	})
+	if problem != nil {
+		return problem
+	}
+	return x.replySingle(pair, result)
+}
+
+func (x *exchange) replySingle(pair single, result outcome) *Problem {
+	x.outcome = "single"
+	switch {
+	case result.added == 1:
+		x.replyText(appendSigned(nil, x.args[0], pair.hash, pair.signature))
+	case result.duplicates == 1:
+		x.replyText(appendDuplicate(nil, pair.hash))
+	case result.badSignatures == 1:
+		x.replyText([]byte(textInvalidSignature))
+	case result.errs == 1:
+		return problemCertificate(x.site, result.reason)
+	default:
+		return problemInternal(fmt.Errorf("the results of a single signing don't add up: %+v", result))
+	}
+	return nil
+}
+
+// withReason finds the reason of an error that no event named.
+func (s *Server) withReason(ctx context.Context, up accepted, result outcome) (outcome, error) {
+	if result.errs == 0 || result.reason != "" {
+		return result, nil
+	}
+	results, err := s.waiter.details(ctx, up.id, up.pairs)
+	if err != nil {
+		return result, err
+	}
+	for _, r := range results {
+		for _, f := range r.Errors {
+			result.reason = f.Reason
+		}
+	}
+	return result, nil
+}

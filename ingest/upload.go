@@ -1,0 +1,148 @@
+package ingest
+
+// The bulk call, and what every call with a body checks before that is read.
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"countersign/pipeline/record"
+	"countersign/sink/clickhouse"
+)
+
+// Admission, cheap checks first, slots last.
+
+func (x *exchange) admitUpload() *Problem {
+	if p := x.admitSite(); p != nil {
+		return p
+	}
+	if p := x.admitBody(); p != nil {
+		return p
+	}
+	if p := x.srv.admitLoad(); p != nil {
+		return p
+	}
+	return x.take(x.srv.uploads)
+}
+
+// admitSite reads the site from the path.
+func (x *exchange) admitSite() *Problem {
+	site, err := record.ParseSite(x.args[0])
+	if err != nil {
+		return problemSite(err)
+	}
+	x.site = site
+	return nil
+}
+
+// admitBody reads the head's say about the body.
+func (x *exchange) admitBody() *Problem {
+	head := &x.ctx.Request.Header
+	var p *Problem
+	if x.coding, p = coding(string(head.Peek("Content-Encoding"))); p != nil {
+		return p
+	}
+	if int64(head.ContentLength()) > x.srv.cfg.MaxBody {
+		return problemBodySize(x.srv.cfg.MaxBody)
+	}
+	return x.admitKey()
+}
+
+func (x *exchange) admitKey() *Problem {
+	values := x.ctx.Request.Header.PeekAll("Idempotency-Key")
+	if len(values) == 0 {
+		return nil
+	}
+	x.key = string(values[0])
+	if len(values) > 1 || len(x.key) < 1 || len(x.key) > 255 {
+		return problemKey()
+	}
+	for _, c := range []byte(x.key) {
+		if c <= ' ' || c > '~' {
+			return problemKey()
+		}
+	}
+	return nil
+}
+
+// admitLoad decides whether the server takes new work at all.
+func (s *Server) admitLoad() *Problem {
+	if s.draining.Load() {
+		return problemStopping()
+	}
+	if waiting := s.backlog.Load(); waiting > s.cfg.MaxBacklog {
+		return problemBacklog(waiting, s.cfg.MaxBacklog)
+	}
+	if s.recorder.full() {
+		return problemUnrecorded(s.cfg.MaxUnrecorded)
+	}
+	return nil
+}
+
+// take takes a slot until Close.
+func (x *exchange) take(slots chan struct{}) *Problem {
+	select {
+	case slots <- struct{}{}:
+		x.slots = append(x.slots, func() { <-slots })
+		return nil
+	default:
+		return problemBusy(cap(slots))
+	}
+}
+
+// giveBack gives the first slot taken back.
+func (x *exchange) giveBack() {
+	x.slots[0]()
+	x.slots = x.slots[1:]
+}
+
+// receive takes the request's body in.
+func (x *exchange) receive(in incoming, sync bool) (accepted, *Problem) {
+	ctx, done := x.openBody()
+	defer done()
+	started := time.Now()
+	body, free, err := decoded(x.body, x.coding)
+	if err != nil {
+		return accepted{}, problemInternal(err)
+	}
+	defer free()
+	in.site, in.key, in.body, in.whole = x.site, x.key, body, x.body.check
+	up, err := x.srv.intake.take(ctx, in)
+	x.srv.metrics.received(x.body.n, time.Since(started))
+	if err != nil {
+		return accepted{}, problemOf(err, sync)
+	}
+	x.srv.metrics.pairs.Add(float64(up.pairs))
+	return up, nil
+}
+
+// serveUpload is POST /api/v1/asyncsign/:url and /api/v1/signasync/:url.
+func serveUpload(x *exchange) *Problem {
+	s := x.srv
+	up, problem := x.receive(incoming{maxPairs: s.cfg.MaxPairs}, false)
+	if problem != nil {
+		return problem
+	}
+	if err := s.intake.flush(s.base, up); err != nil {
+		return problemOf(err, false)
+	}
+	if x.outcome = "repeated"; !up.repeated {
+		x.outcome = "accepted"
+		s.record(up)
+	}
+	x.ctx.SetStatusCode(http.StatusOK)
+	x.replyJSON(appendAccepted(nil, up.id, uint64(up.pairs)))
+	return nil
+}
+
+// record has an upload's row written, and waits a moment for it.
+func (s *Server) record(up accepted) {
+	stored := s.recorder.add(clickhouse.Upload{ID: up.id, Site: up.site, Count: uint64(up.pairs), AcceptedAt: up.at.UnixMilli()})
+	ctx, cancel := context.WithTimeout(s.base, s.cfg.RecordWait)
+	defer cancel()
+	select {
+	case <-stored:
+	case <-ctx.Done():
+	}
+}
