@@ -50,16 +50,16 @@ type announcement struct {
 // held a decision already. It settles u.found.
 func (p *partition) decide(ctx context.Context, u *upload) {
 	defer func() { <-p.deciding }()
-	entry, err := p.stage.cfg.Certs.Get(ctx, u.seal.Site)
-	if ctx.Err() != nil {
-		return
-	}
-	if err != nil {
-		p.propose(ctx, announcement{upload: u.id, reason: reasonOf(err)})
-		return
-	}
 	for {
-		found, err := p.judge(ctx, u, entry)
+		entry, err := p.stage.cfg.Certs.Get(ctx, u.seal.Site)
+		if _, ok := errors.AsType[*certs.Unavailable](err); ok {
+			p.propose(ctx, announcement{upload: u.id, reason: reasonOf(err)})
+			return
+		}
+		var found *judgement
+		if err == nil {
+			found, err = p.judge(ctx, u, entry)
+		}
 		if err == nil && found.anyBad() {
 			found, err = p.judgeAgain(ctx, u, entry, found)
 		}

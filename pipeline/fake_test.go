@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"countersign/internal/testsite"
+	"countersign/bench/testsite"
 	"countersign/pipeline/certs"
 	"countersign/pipeline/kafkaio"
 	"countersign/pipeline/record"

@@ -12,7 +12,7 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
-	"countersign/internal/testsite"
+	"countersign/bench/testsite"
 	"countersign/pipeline/certs"
 	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
@@ -182,7 +182,7 @@ func TestTheFirstDecisionStands(t *testing.T) {
 			f.serve(t, site.Name, site)
 			f.cached = map[string]*certs.Entry{}
 		},
-		"gone": func(_ testing.TB, f *fakeCerts, _ *testsite.Site) { f.err = errors.New("gone") },
+		"gone": func(_ testing.TB, f *fakeCerts, _ *testsite.Site) { f.err = &certs.Unavailable{Reason: "gone"} },
 	} {
 		for _, memory := range []int64{0, 1 << 30} {
 			t.Run(fmt.Sprint(name, memory), func(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
-	"countersign/internal/testsite"
+	"countersign/bench/testsite"
 )
 
 func TestOnlyPublicAddressesAreDialled(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"countersign/internal/testsite"
+	"countersign/bench/testsite"
 )
 
 func TestDirGivesTheChainsOfItsFile(t *testing.T) {

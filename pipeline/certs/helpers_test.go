@@ -13,7 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"countersign/internal/testsite"
+	"countersign/bench/testsite"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"testing"
 
-	"countersign/internal/testsite"
+	"countersign/bench/testsite"
 	"countersign/pipeline/signature"
 )
 

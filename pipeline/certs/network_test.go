@@ -22,7 +22,7 @@ import (
 	"testing"
 	"time"
 
-	"countersign/internal/testsite"
+	"countersign/bench/testsite"
 )
 
 const siteName = "site.example"

@@ -1,0 +1,277 @@
+package main
+
+// What `countersign serve` can be told: one struct, one table of flags that is also the manual, and one check that reports
+// everything that is wrong at once. A flag wins over COUNTERSIGN_* in the environment, which wins over the YAML file.
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/go-viper/mapstructure/v2"
+	"github.com/knadh/koanf/parsers/yaml"
+	"github.com/knadh/koanf/providers/env/v2"
+	"github.com/knadh/koanf/providers/file"
+	"github.com/knadh/koanf/providers/posflag"
+	"github.com/knadh/koanf/v2"
+	"github.com/spf13/pflag"
+
+	"countersign/pipeline/certs"
+)
+
+const envPrefix = "COUNTERSIGN_"
+
+// size is a number of bytes, written like 512MiB.
+type size int64
+
+func (s size) String() string {
+	return units.CustomSize("%.4g%s", float64(s), 1024, []string{"B", "KiB", "MiB", "GiB", "TiB"})
+}
+func (s *size) Type() string { return "size" }
+
+func (s *size) Set(text string) error {
+	n, err := units.RAMInBytes(text)
+	if err != nil || n < 0 {
+		return fmt.Errorf("%q is no size: write a number with B, KiB, MiB or GiB", text)
+	}
+	*s = size(n)
+	return nil
+}
+
+// UnmarshalText lets the environment and the file use the flags' syntax.
+func (s *size) UnmarshalText(text []byte) error { return s.Set(string(text)) }
+
+// config is everything that serve can be told. The tags are the flags' names.
+type config struct {
+	Config string `koanf:"config"`
+
+	Role    []string `koanf:"role"`
+	DataDir string   `koanf:"data-dir"`
+
+	Listen      string `koanf:"listen"`
+	AdminListen string `koanf:"admin-listen"`
+	TLSCert     string `koanf:"tls-cert"`
+	TLSKey      string `koanf:"tls-key"`
+
+	MaxPairs      int           `koanf:"max-pairs"`
+	MaxBody       size          `koanf:"max-body"`
+	MaxUploads    int           `koanf:"max-uploads"`
+	MaxBacklog    int64         `koanf:"max-backlog"`
+	StallTimeout  time.Duration `koanf:"stall-timeout"`
+	UploadTimeout time.Duration `koanf:"upload-timeout"`
+
+	CertRoots string   `koanf:"cert-roots"`
+	CertHost  []string `koanf:"cert-host"`
+	CertDir   string   `koanf:"cert-dir"`
+
+	Workers      int  `koanf:"workers"`
+	VerifyMemory size `koanf:"verify-memory"`
+	MemoryLimit  size `koanf:"memory-limit"`
+
+	Kafka            []string      `koanf:"kafka"`
+	KafkaTLS         bool          `koanf:"kafka-tls"`
+	KafkaCA          string        `koanf:"kafka-ca"`
+	KafkaSASL        string        `koanf:"kafka-sasl"`
+	KafkaUser        string        `koanf:"kafka-user"`
+	KafkaPassword    string        `koanf:"kafka-password"`
+	KafkaReplication int           `koanf:"kafka-replication"`
+	KafkaRetention   time.Duration `koanf:"kafka-retention"`
+	UploadPartitions int           `koanf:"upload-partitions"`
+	Shards           int           `koanf:"shards"`
+
+	ClickHouse        string `koanf:"clickhouse"`
+	ClickHouseCluster string `koanf:"clickhouse-cluster"`
+	EngineLib         string `koanf:"engine-lib"`
+	EngineBinary      string `koanf:"engine-binary"`
+	EngineMemory      size   `koanf:"engine-memory"`
+
+	LogLevel  string `koanf:"log-level"`
+	LogFormat string `koanf:"log-format"`
+}
+
+const (
+	roleIngest = "ingest"
+	roleVerify = "verify"
+	roleSink   = "sink"
+)
+
+func (c *config) has(role string) bool { return slices.Contains(c.Role, role) }
+
+// bind declares the flags, with their defaults and units.
+func bind(f *pflag.FlagSet) {
+	sized := func(name string, value size, usage string) { f.Var(&value, name, usage) }
+
+	f.String("config", "", "YAML `file` with any of these settings, named as the flags are")
+	f.StringSlice("role", []string{roleIngest, roleVerify, roleSink}, "what this process does; roles of one service share a Kafka and a ClickHouse")
+	f.String("data-dir", "data", "`folder` of the embedded log and engine, made if missing")
+
+	f.String("listen", ":8080", "`address` of the API")
+	f.String("admin-listen", "127.0.0.1:9090", "`address` of /livez, /readyz and /metrics; empty for none")
+	f.String("tls-cert", "", "PEM `file` with the API's certificate chain: HTTPS instead of HTTP; read again when it changes")
+	f.String("tls-key", "", "PEM `file` with its private key")
+
+	f.Int("max-pairs", 1_000_000, "pairs in one upload; more get 413")
+	sized("max-body", 512<<20, "bytes in one upload's body, after decompression; more get 413")
+	f.Int("max-uploads", 64, "uploads open at once; more get 503")
+	f.Int64("max-backlog", 50_000, "records of the log that may wait to be verified or stored; above that, uploads get 503")
+	f.Duration("stall-timeout", 30*time.Second, "how long an upload's body may pause; then 408")
+	f.Duration("upload-timeout", 10*time.Minute, "how long an upload's body may take; then 408")
+
+	f.String("cert-roots", "", "PEM `file` of the roots that sites' certificates are validated against; default: the system's")
+	f.StringArray("cert-host", nil, "`site=host:port` where a site's certificate is fetched instead of site:443; it may be a private address; any number of times")
+	f.String("cert-dir", "", "`folder` of PEM files named after the site (SITE.pem), asked before the network; they are trusted as they are")
+
+	f.Int("workers", 0, "goroutines that verify signatures; 0: one a processor")
+	sized("verify-memory", 256<<20, "bytes of open uploads that the verifier holds; the rest is read again from the log")
+	sized("memory-limit", 640<<20, "soft limit of the Go heap, in bytes; 0: none")
+
+	f.StringSlice("kafka", nil, "`host:port` of brokers; default: an embedded broker in the data dir")
+	f.Bool("kafka-tls", false, "connect to the brokers with TLS")
+	f.String("kafka-ca", "", "PEM `file` of the roots for the brokers' certificates; default: the system's")
+	f.String("kafka-sasl", "", "SASL `mechanism`: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
+	f.String("kafka-user", "", "SASL user")
+	f.String("kafka-password", "", "SASL password; better given as "+envPrefix+"KAFKA_PASSWORD")
+	f.Int("kafka-replication", 0, "replicas of topics that are created; 0: 1 embedded, else 3")
+	f.Duration("kafka-retention", 7*24*time.Hour, "how long records are kept in topics that are created; must be longer than any outage to survive")
+	f.Int("upload-partitions", 4, "partitions of topic uploads where it is created; bounds how many verifiers can share the work")
+	f.Int("shards", 4, "partitions of topic verified where it is created; bounds how many sinks can share the work; can't be changed later")
+
+	f.String("clickhouse", "", "`URL` of a ClickHouse server, clickhouse://user:password@host:9000/database?secure=true; default: an embedded engine in the data dir")
+	f.String("clickhouse-cluster", "", "`name` of the ClickHouse cluster for replicated tables")
+	f.String("engine-lib", "", "`file` of the embedded engine, libchdb.so; default: where `make engine` puts it")
+	f.String("engine-binary", "", "`file` of a clickhouse binary to embed instead; default: clickhouse on the PATH, if there is one")
+	sized("engine-memory", 4<<30, "bytes of memory that the embedded engine may use")
+
+	f.String("log-level", "info", "debug, info, warn or error")
+	f.String("log-format", "text", "text or json")
+}
+
+// load merges flags, environment and file. Every problem is in the error, one a line.
+func load(flags *pflag.FlagSet) (*config, error) {
+	k := koanf.New("::") // host names hold dots
+	var problems []error
+	fromEnv := env.Provider("::", env.Opt{Prefix: envPrefix, TransformFunc: func(key, value string) (string, any) {
+		name := strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(key, envPrefix)), "_", "-")
+		if flags.Lookup(name) == nil {
+			return "", nil // COUNTERSIGN_CPU and the like are not settings of serve
+		}
+		return name, value
+	}})
+	if path := configPath(flags); path != "" {
+		if err := k.Load(file.Provider(path), yaml.Parser()); err != nil {
+			problems = append(problems, fmt.Errorf("--config %s: %w", path, err))
+		}
+	}
+	for _, name := range k.Keys() {
+		if flags.Lookup(name) == nil {
+			problems = append(problems, fmt.Errorf("the file has %q, which is no setting: see countersign serve --help", name))
+		}
+	}
+	for _, p := range []koanf.Provider{fromEnv, posflag.Provider(flags, "::", k)} {
+		if err := k.Load(p, nil); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	c := new(config)
+	err := k.UnmarshalWithConf("", c, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
+		Result: c, WeaklyTypedInput: true, TagName: "koanf",
+		DecodeHook: mapstructure.ComposeDecodeHookFunc(
+			mapstructure.TextUnmarshallerHookFunc(), mapstructure.StringToTimeDurationHookFunc(), mapstructure.StringToSliceHookFunc(",")),
+	}})
+	if err != nil {
+		problems = append(problems, err)
+	} else {
+		problems = append(problems, c.check()...)
+	}
+	return c, errors.Join(problems...)
+}
+
+// configPath finds the file before the layers are merged.
+func configPath(flags *pflag.FlagSet) string {
+	if f := flags.Lookup("config"); f.Changed {
+		return f.Value.String()
+	}
+	return os.Getenv(envPrefix + "CONFIG")
+}
+
+// check returns everything that is wrong with the settings together.
+func (c *config) check() []error {
+	var problems []error
+	wrong := func(bad bool, format string, args ...any) {
+		if bad {
+			problems = append(problems, fmt.Errorf(format, args...))
+		}
+	}
+	for _, r := range c.Role {
+		wrong(r != roleIngest && r != roleVerify && r != roleSink, "--role %s: there are ingest, verify and sink", r)
+	}
+	all := c.has(roleIngest) && c.has(roleVerify) && c.has(roleSink)
+	wrong(len(c.Role) == 0, "--role: name at least one of ingest, verify and sink")
+	wrong(!all && len(c.Kafka) == 0, "--role %s: a process with some of the roles needs --kafka, which the others share", strings.Join(c.Role, ","))
+	wrong(!all && c.ClickHouse == "", "--role %s: a process with some of the roles needs --clickhouse, which the others share", strings.Join(c.Role, ","))
+	wrong((c.TLSCert == "") != (c.TLSKey == ""), "--tls-cert and --tls-key go together")
+	for name, address := range map[string]string{"listen": c.Listen, "admin-listen": c.AdminListen} {
+		_, port, err := net.SplitHostPort(address)
+		_, portErr := strconv.ParseUint(port, 10, 16)
+		wrong((address != "" || name == "listen") && (err != nil || portErr != nil), "--%s %q: write host:port, or :port for all addresses", name, address)
+	}
+	for _, b := range c.Kafka {
+		_, _, err := net.SplitHostPort(b)
+		wrong(err != nil, "--kafka %q: write host:port", b)
+	}
+	_, err := c.hosts()
+	wrong(err != nil, "%v", err)
+	wrong(!slices.Contains([]string{"", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}, c.KafkaSASL), "--kafka-sasl %q: there are PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512", c.KafkaSASL)
+	wrong((c.KafkaSASL == "") != (c.KafkaUser == ""), "--kafka-sasl and --kafka-user go together")
+	for name, n := range map[string]int64{
+		"max-pairs": int64(c.MaxPairs), "max-body": int64(c.MaxBody), "max-uploads": int64(c.MaxUploads), "max-backlog": c.MaxBacklog,
+		"stall-timeout": int64(c.StallTimeout), "upload-timeout": int64(c.UploadTimeout), "upload-partitions": int64(c.UploadPartitions),
+		"shards": int64(c.Shards), "kafka-retention": int64(c.KafkaRetention), "engine-memory": int64(c.EngineMemory),
+	} {
+		wrong(n <= 0, "--%s must be more than 0", name)
+	}
+	wrong(c.KafkaReplication < 0, "--kafka-replication can't be negative")
+	wrong(c.Shards > 4096, "--shards %d: at most 4096", c.Shards)
+	wrong(int64(c.MaxPairs) > 1<<31, "--max-pairs %d: at most %d", c.MaxPairs, 1<<31)
+	wrong(c.Workers < 0, "--workers can't be negative")
+	_, err = c.level()
+	wrong(err != nil, "--log-level %q: there are debug, info, warn and error", c.LogLevel)
+	wrong(c.LogFormat != "text" && c.LogFormat != "json", "--log-format %q: there are text and json", c.LogFormat)
+	slices.SortFunc(problems, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return problems
+}
+
+// hosts is --cert-host as a map.
+func (c *config) hosts() (map[string]string, error) {
+	hosts := make(map[string]string)
+	var problems []error
+	for _, h := range c.CertHost {
+		site, address, err := certs.ParseHost(h)
+		problems = append(problems, err)
+		hosts[site] = address
+	}
+	return hosts, errors.Join(problems...)
+}
+
+func (c *config) level() (slog.Level, error) {
+	var l slog.Level
+	err := l.UnmarshalText([]byte(c.LogLevel))
+	return l, err
+}
+
+// logger writes to standard error.
+func (c *config) logger() *slog.Logger {
+	level, _ := c.level()
+	o := &slog.HandlerOptions{Level: level}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, o))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, o))
+}

@@ -1,0 +1,64 @@
+// Command countersign is the service and its command-line client. It binds flags and wires packages; what they do is in the packages.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"countersign/sink/clickhouse"
+)
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+// engineChild is the hidden first argument of the process that hosts the embedded engine.
+const engineChild = "engine-child"
+
+// run is the program; it returns the exit code.
+func run(args []string) int {
+	if len(args) > 0 && args[0] == engineChild {
+		return clickhouse.EngineMain(args[1:])
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	go func() {
+		<-ctx.Done()
+		stop() // a second signal ends the process at once, which is safe by I1 and I5
+	}()
+	root := &cobra.Command{
+		Use:           "countersign",
+		Short:         "Checks signatures of file hashes against the certificates that sites serve, and keeps who signed what first",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       version(),
+	}
+	root.AddCommand(serveCommand(), queryCommand())
+	root.SetArgs(args)
+	if err := root.ExecuteContext(ctx); err != nil {
+		if !errors.Is(err, context.Canceled) {
+			fmt.Fprintln(os.Stderr, "countersign: "+err.Error())
+		}
+		return 1
+	}
+	return 0
+}
+
+// version is the module's, or the commit's.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return info.Main.Version
+}

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+const serveManual = `Runs the service: the API, the verifiers and the sinks, over an embedded log and an embedded ClickHouse, or over
+a Kafka and a ClickHouse that several processes share (--role, --kafka, --clickhouse).
+
+Every setting can be given as a flag, as an environment variable (--max-pairs is COUNTERSIGN_MAX_PAIRS; lists are separated by
+commas) or in the YAML file that --config names (max-pairs: 5). A flag wins over the environment, which wins over the file.
+
+The process ends in order at the first SIGTERM or SIGINT, and at once at the second; nothing that was accepted is lost either way.`
+
+func serveCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the service",
+		Long:  serveManual,
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := load(cmd.Flags())
+			if err != nil {
+				return fmt.Errorf("the configuration can't be used:\n%w", err)
+			}
+			return serve(cmd.Context(), cfg)
+		},
+	}
+	c.Flags().SortFlags = false
+	bind(c.Flags())
+	return c
+}

@@ -1,0 +1,460 @@
+package main
+
+// Starting and stopping. Parts start in the order in which they need each other and stop in the reverse order; each start
+// pushes its stop. Ports are bound first, so that a port in use shows before anything is written.
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"countersign/ingest"
+	"countersign/pipeline"
+	"countersign/pipeline/certs"
+	"countersign/pipeline/kafkaio"
+	"countersign/pipeline/record"
+	"countersign/sink"
+	"countersign/sink/clickhouse"
+)
+
+const (
+	stopTimeout  = 30 * time.Second // for all of an orderly stop
+	drainTimeout = 5 * time.Second  // for a stage to finish what is in the log
+	startTimeout = 60 * time.Second // for ClickHouse to answer
+	eventsKept   = time.Hour        // events are for those who wait now
+)
+
+// service is one running process.
+type service struct {
+	cfg     *config
+	log     *slog.Logger
+	metrics *prometheus.Registry
+	failed  chan error // capacity 1: the first part that ended by itself
+	stops   []func(context.Context)
+	ready   atomic.Pointer[func() []string] // nil while starting
+
+	kafka    *kafkaio.Client
+	producer *kafkaio.Producer
+	db       *clickhouse.DB
+	shards   int
+	uploads  int // partitions of topic uploads
+}
+
+// serve runs until ctx ends or a part fails, and then stops what was started.
+func serve(ctx context.Context, cfg *config) error {
+	s := &service{cfg: cfg, log: cfg.logger(), metrics: prometheus.NewRegistry(), failed: make(chan error, 1)}
+	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if cfg.MemoryLimit > 0 {
+		debug.SetMemoryLimit(int64(cfg.MemoryLimit))
+	}
+	err := s.start(ctx)
+	if err == nil {
+		select {
+		case <-ctx.Done():
+			s.log.Info("stopping")
+		case err = <-s.failed:
+			s.log.Error("stopping, because a part failed", "error", err)
+		}
+	}
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	for i := len(s.stops) - 1; i >= 0; i-- {
+		s.stops[i](stopCtx)
+	}
+	return err
+}
+
+func (s *service) onStop(stop func(context.Context)) { s.stops = append(s.stops, stop) }
+
+// background runs a part until the service stops it; before it is cancelled, drain may wait for its work to be done.
+func (s *service) background(name string, drain, run func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := run(ctx); err != nil && ctx.Err() == nil {
+			s.fail(fmt.Errorf("%s: %w", name, err))
+		}
+	}()
+	s.onStop(func(stopCtx context.Context) {
+		if err := drain(stopCtx); err != nil {
+			s.log.Info("stopping before all is done; the log keeps the rest", "part", name, "why", err)
+		}
+		cancel()
+		<-done
+	})
+}
+
+func (s *service) fail(err error) {
+	select {
+	case s.failed <- err:
+	default:
+	}
+}
+
+func (s *service) start(ctx context.Context) error {
+	api, err := s.listen("--listen", s.cfg.Listen, s.cfg.has(roleIngest))
+	if err != nil {
+		return err
+	}
+	admin, err := s.listen("--admin-listen", s.cfg.AdminListen, s.cfg.AdminListen != "")
+	if err != nil {
+		return err
+	}
+	s.startAdmin(admin)
+	for _, step := range []func(context.Context) error{s.startStore, s.startLog, s.startSink, s.startVerify} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	if err := s.startIngest(api); err != nil {
+		return err
+	}
+	s.log.Info("ready", "roles", s.cfg.Role, "listen", address(api), "admin", address(admin), "shards", s.shards)
+	return nil
+}
+
+func address(l net.Listener) string {
+	if l == nil {
+		return ""
+	}
+	return l.Addr().String()
+}
+
+// listen binds a port, or says how to get it.
+func (s *service) listen(flag, address string, wanted bool) (net.Listener, error) {
+	if !wanted {
+		return nil, nil
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("can't listen where %s says: %w; stop the program that has the port, or choose another", flag, err)
+	}
+	s.onStop(func(context.Context) { _ = l.Close() })
+	return l, nil
+}
+
+func (s *service) startAdmin(l net.Listener) {
+	if l == nil {
+		return
+	}
+	server := &http.Server{Handler: ingest.AdminHandler(s.notReady, s.metrics), ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = server.Serve(l) }()
+	s.onStop(func(ctx context.Context) { _ = server.Shutdown(ctx) })
+}
+
+func (s *service) notReady() []string {
+	if ready := s.ready.Load(); ready != nil {
+		return (*ready)()
+	}
+	return []string{"starting"}
+}
+
+// engineURLFile holds the embedded engine's URL while it runs, for `countersign query`.
+func engineURLFile(dataDir string) string { return filepath.Join(dataDir, "engine.url") }
+
+// startStore opens ClickHouse, embedded or not, and brings its schema up to date.
+func (s *service) startStore(ctx context.Context) error {
+	url := s.cfg.ClickHouse
+	if url == "" {
+		engine, err := clickhouse.StartEngine(ctx, clickhouse.EngineConfig{
+			Dir: filepath.Join(s.cfg.DataDir, "clickhouse"), Binary: s.cfg.EngineBinary, Lib: s.cfg.EngineLib,
+			MemoryLimit: int64(s.cfg.EngineMemory), Logger: s.log.With("part", "engine"),
+		})
+		if err != nil {
+			return fmt.Errorf("start the embedded ClickHouse: %w", err)
+		}
+		stopping := make(chan struct{})
+		go func() {
+			select {
+			case <-engine.Done():
+				s.fail(fmt.Errorf("the embedded ClickHouse ended: %w", engine.Err()))
+			case <-stopping:
+			}
+		}()
+		s.onStop(func(ctx context.Context) {
+			close(stopping)
+			_ = os.Remove(engineURLFile(s.cfg.DataDir))
+			if err := engine.Close(ctx); err != nil {
+				s.log.Warn("stopping the embedded ClickHouse", "error", err)
+			}
+		})
+		url = engine.URL()
+		if err := os.WriteFile(engineURLFile(s.cfg.DataDir), []byte(url+"\n"), 0o600); err != nil {
+			return fmt.Errorf("note where the embedded ClickHouse listens: %w", err)
+		}
+	}
+	db, err := clickhouse.Open(ctx, clickhouse.Config{URL: url, Cluster: s.cfg.ClickHouseCluster, Logger: s.log})
+	if err != nil {
+		return fmt.Errorf("--clickhouse: %w", err)
+	}
+	s.db = db
+	s.onStop(func(context.Context) { _ = db.Close() })
+	if err := whileUnavailable(ctx, startTimeout, db.Migrate); err != nil {
+		return fmt.Errorf("bring the schema up to date: %w", err)
+	}
+	return nil
+}
+
+// whileUnavailable repeats a call for as long as ClickHouse is away.
+func whileUnavailable(ctx context.Context, limit time.Duration, call func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for {
+		err := call(ctx)
+		if err == nil || !errors.Is(err, clickhouse.ErrUnavailable) {
+			return err
+		}
+		select {
+		case <-time.After(500 * time.Millisecond):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// startLog opens the log, embedded or not, and makes its topics.
+func (s *service) startLog(ctx context.Context) error {
+	cfg, err := s.kafkaConfig()
+	if err != nil {
+		return err
+	}
+	if len(cfg.Brokers) == 0 {
+		broker, err := kafkaio.StartEmbedded(ctx, kafkaio.EmbeddedConfig{
+			Dir: filepath.Join(s.cfg.DataDir, "log"), Logger: s.log.With("part", "log"),
+		})
+		if err != nil {
+			return fmt.Errorf("start the embedded log: %w", err)
+		}
+		s.onStop(func(context.Context) {
+			if err := broker.Close(); err != nil {
+				s.log.Warn("stopping the embedded log", "error", err)
+			}
+		})
+		cfg.Brokers, cfg.Flush = broker.Brokers(), broker.Flush
+	}
+	if s.kafka, err = kafkaio.Open(ctx, cfg); err != nil {
+		return fmt.Errorf("--kafka: %w", err)
+	}
+	s.onStop(func(context.Context) { _ = s.kafka.Close() })
+	s.producer = s.kafka.NewProducer(kafkaio.ProducerConfig{})
+	s.onStop(func(ctx context.Context) { _ = s.producer.Close(ctx) })
+	return s.makeTopics(ctx)
+}
+
+func (s *service) kafkaConfig() (kafkaio.Config, error) {
+	c := kafkaio.Config{
+		Brokers: s.cfg.Kafka, ClientID: "countersign", Logger: s.log,
+		SASL: kafkaio.SASL{Mechanism: s.cfg.KafkaSASL, User: s.cfg.KafkaUser, Password: s.cfg.KafkaPassword},
+	}
+	if !s.cfg.KafkaTLS {
+		return c, nil
+	}
+	c.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	if s.cfg.KafkaCA != "" {
+		roots, err := certs.LoadRoots(s.cfg.KafkaCA, false)
+		if err != nil {
+			return c, fmt.Errorf("--kafka-ca: %w", err)
+		}
+		c.TLS.RootCAs = roots
+	}
+	return c, nil
+}
+
+func (s *service) makeTopics(ctx context.Context) error {
+	replication := s.cfg.KafkaReplication
+	if replication == 0 {
+		replication = 1
+		if len(s.cfg.Kafka) > 0 {
+			replication = 3
+		}
+	}
+	for _, t := range []struct {
+		name       string
+		partitions int
+		retention  time.Duration
+		found      *int
+	}{
+		{record.TopicUploads, s.cfg.UploadPartitions, s.cfg.KafkaRetention, &s.uploads},
+		{record.TopicVerified, s.cfg.Shards, s.cfg.KafkaRetention, &s.shards},
+		{record.TopicEvents, 1, eventsKept, new(int)},
+		{record.TopicDeadLetter, 1, s.cfg.KafkaRetention, new(int)},
+	} {
+		n, err := s.kafka.EnsureTopic(ctx, kafkaio.TopicSpec{Name: t.name, Partitions: t.partitions, Replication: replication, Retention: t.retention})
+		if err != nil {
+			return fmt.Errorf("make topic %s: %w", t.name, err)
+		}
+		*t.found = n
+	}
+	if s.shards != s.cfg.Shards {
+		return fmt.Errorf("--shards %d: topic %s has %d partitions, and another number would give hashes a second owner; use --shards %d",
+			s.cfg.Shards, record.TopicVerified, s.shards, s.shards)
+	}
+	return whileUnavailable(ctx, startTimeout, func(ctx context.Context) error { return s.db.CheckShards(ctx, s.shards) })
+}
+
+func (s *service) startSink(context.Context) error {
+	if !s.cfg.has(roleSink) {
+		return nil
+	}
+	c := sink.Config{
+		Store: s.db, Shards: s.shards, Logger: s.log.With("part", roleSink), Registerer: s.metrics,
+		Consume: func(ctx context.Context, handle func(context.Context, sink.Partition) error) error {
+			return s.kafka.Consume(ctx, kafkaio.GroupConfig{
+				Group: record.GroupSink, Topic: record.TopicVerified,
+				Handle: func(ctx context.Context, p *kafkaio.Partition) error { return handle(ctx, p) },
+			})
+		},
+		Send: func(ctx context.Context, topic string, partition int, value []byte) error {
+			ack, err := s.producer.Send(ctx, topic, partition, value)
+			if err == nil {
+				_, err = ack.Wait(ctx)
+			}
+			return err
+		},
+	}
+	s.background(roleSink, s.drain(record.GroupSink, record.TopicVerified), func(ctx context.Context) error { return sink.Run(ctx, c) })
+	return nil
+}
+
+func (s *service) startVerify(context.Context) error {
+	if !s.cfg.has(roleVerify) {
+		return nil
+	}
+	cache, err := s.certificates()
+	if err != nil {
+		return err
+	}
+	s.onStop(func(context.Context) { cache.Close() })
+	stage, err := pipeline.New(pipeline.Config{
+		Producer: pipeline.KafkaProducer(s.producer), Certs: cache, Shards: s.shards, Workers: s.cfg.Workers,
+		MemoryLimit: int64(s.cfg.VerifyMemory), Logger: s.log.With("part", roleVerify), Registerer: s.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	s.background(roleVerify, s.drain(record.GroupVerify, record.TopicUploads), func(ctx context.Context) error { return stage.Run(ctx, s.kafka.Consume) })
+	return nil
+}
+
+// certificates puts together where keys come from.
+func (s *service) certificates() (*certs.Cache, error) {
+	hosts, err := s.cfg.hosts()
+	if err != nil {
+		return nil, err
+	}
+	var roots *x509.CertPool
+	if s.cfg.CertRoots != "" {
+		if roots, err = certs.LoadRoots(s.cfg.CertRoots, false); err != nil {
+			return nil, fmt.Errorf("--cert-roots: %w", err)
+		}
+	}
+	source := certs.Network(certs.NetworkConfig{Roots: roots, Hosts: hosts})
+	if s.cfg.CertDir != "" {
+		source = certs.FirstOf(certs.Dir(s.cfg.CertDir, certs.DirConfig{}), source)
+	}
+	return certs.NewCache(source, certs.CacheConfig{})
+}
+
+// drain waits, where this process is the whole service, until a group has done what is in the log.
+func (s *service) drain(group, topic string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if len(s.cfg.Kafka) > 0 {
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+		defer cancel()
+		for {
+			lag, err := s.kafka.Lag(ctx, group, topic)
+			if err != nil || lag == 0 {
+				return err
+			}
+			select {
+			case <-time.After(20 * time.Millisecond):
+			case <-ctx.Done():
+				return fmt.Errorf("%d records are left", lag)
+			}
+		}
+	}
+}
+
+func (s *service) startIngest(l net.Listener) error {
+	if l == nil {
+		alwaysReady := func() []string { return nil }
+		s.ready.Store(&alwaysReady)
+		return nil
+	}
+	server, err := ingest.New(ingest.Config{
+		TLSCert: s.cfg.TLSCert, TLSKey: s.cfg.TLSKey, Log: uploadLog{s.kafka, s.producer}, UploadPartitions: s.uploads, Store: s.db,
+		MaxBody: int64(s.cfg.MaxBody), MaxPairs: s.cfg.MaxPairs, MaxUploads: s.cfg.MaxUploads, MaxBacklog: s.cfg.MaxBacklog,
+		StallTimeout: s.cfg.StallTimeout, UploadTimeout: s.cfg.UploadTimeout,
+		Logger: s.log.With("part", roleIngest), Metrics: s.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := server.Serve(l); err != nil {
+			s.fail(fmt.Errorf("%s: %w", roleIngest, err))
+		}
+	}()
+	s.onStop(func(ctx context.Context) {
+		if err := server.Shutdown(ctx); err != nil {
+			s.log.Warn("stopping the API", "error", err)
+		}
+		<-done
+	})
+	notReady := server.NotReady
+	s.ready.Store(&notReady)
+	return nil
+}
+
+// uploadLog is what ingest needs of the log.
+type uploadLog struct {
+	client   *kafkaio.Client
+	producer *kafkaio.Producer
+}
+
+func (l uploadLog) Send(ctx context.Context, partition int, value []byte) (ingest.Ack, error) {
+	ack, err := l.producer.Send(ctx, record.TopicUploads, partition, value)
+	if err != nil {
+		return nil, err // not a nil *kafkaio.Ack in an Ack
+	}
+	return ack, nil
+}
+
+func (l uploadLog) Flush(ctx context.Context) error { return l.producer.Flush(ctx) }
+func (l uploadLog) MayBeStored(err error) bool      { return kafkaio.MayBeStored(err) }
+
+func (l uploadLog) Follow(ctx context.Context, ready func(), fn func([]byte)) error {
+	tail, err := l.client.OpenTail(ctx, record.TopicEvents)
+	if err != nil {
+		return err
+	}
+	ready()
+	return tail.Run(ctx, func(m kafkaio.Message) error { fn(m.Value); return nil })
+}
+
+func (l uploadLog) Backlog(ctx context.Context) (int64, error) {
+	verify, err := l.client.Lag(ctx, record.GroupVerify, record.TopicUploads)
+	if err != nil {
+		return 0, err
+	}
+	sink, err := l.client.Lag(ctx, record.GroupSink, record.TopicVerified)
+	return verify + sink, err
+}
