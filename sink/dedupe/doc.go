@@ -17,8 +17,8 @@
 //	t.Load(stored)                    // at assignment, any number of times
 //	for each run of claims, in log order {
 //		ask = t.Probe(hashes, ask[:0])    // all claims of the run
-//		stored = look ask up              // sees every insert that was confirmed before Probe
-//		v := t.Resolve(hash, claim, stored) // every claim of the run, in order
+//		...                               // look ask up, seeing every insert that was confirmed before Probe
+//		v := t.Resolve(hash, claim, owner) // every claim of the run, in order
 //		t.Confirm(n)                      // whenever the n oldest added rows turn out to be stored
 //	}
 package dedupe

@@ -2,7 +2,6 @@ package dedupe
 
 import (
 	"fmt"
-	"maps"
 
 	"github.com/google/uuid"
 )
@@ -121,7 +120,11 @@ func (p *process) read(n int) {
 	for _, c := range run {
 		var r results
 		for i, h := range c.hashes {
-			v := p.table.Resolve(h[:], c.claim(i), maps.Clone(stored))
+			var known *Owner
+			if owner, ok := stored[h]; ok {
+				known = &owner
+			}
+			v := p.table.Resolve(h[:], c.claim(i), known)
 			if v == Added {
 				u.rows = append(u.rows, row{h, c.claim(i)})
 			}

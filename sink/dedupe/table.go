@@ -80,9 +80,9 @@ func (t *Table) Probe(hashes, ask []byte) []byte {
 	return ask
 }
 
-// Resolve decides the next claim. Claims are resolved in the order of the log, each after it was probed; stored has the owner
-// of every hash that Probe asked for and the store knows. hash is 32 bytes and not retained.
-func (t *Table) Resolve(hash []byte, claim Owner, stored map[[HashSize]byte]Owner) Verdict {
+// Resolve decides the next claim. Claims are resolved in the order of the log, each after it was probed; stored is the owner
+// that the store knows, which is nil for a hash that Probe didn't ask for. hash is 32 bytes. Neither is retained.
+func (t *Table) Resolve(hash []byte, claim Owner, stored *Owner) Verdict {
 	v := t.resolve(hash, claim, stored)
 	if t.open--; t.open == 0 {
 		t.forget()
@@ -90,11 +90,9 @@ func (t *Table) Resolve(hash []byte, claim Owner, stored map[[HashSize]byte]Owne
 	return v
 }
 
-func (t *Table) resolve(hash []byte, claim Owner, stored map[[HashSize]byte]Owner) Verdict {
-	if len(stored) > 0 {
-		if owner, ok := stored[[HashSize]byte(hash)]; ok {
-			return judge(owner, claim)
-		}
+func (t *Table) resolve(hash []byte, claim Owner, stored *Owner) Verdict {
+	if stored != nil {
+		return judge(*stored, claim)
 	}
 	m := t.mixer.mix(hash)
 	owner, added := t.recent.put(m, hash, claim)

@@ -22,7 +22,14 @@ func hashes(seed uint64, n int) []byte {
 // resolveAll runs all hashes as claims of one upload, positions from 0.
 func resolveAll(t *Table, upload byte, hashes []byte, stored map[[HashSize]byte]Owner) (count [4]int) {
 	for i := range len(hashes) / HashSize {
-		count[t.Resolve(hashes[i*HashSize:(i+1)*HashSize], Owner{uuid.UUID{upload}, uint32(i)}, stored)]++
+		hash := hashes[i*HashSize : (i+1)*HashSize]
+		var known *Owner
+		if len(stored) > 0 {
+			if owner, ok := stored[[HashSize]byte(hash)]; ok {
+				known = &owner
+			}
+		}
+		count[t.Resolve(hash, Owner{uuid.UUID{upload}, uint32(i)}, known)]++
 	}
 	return count
 }

@@ -1,0 +1,128 @@
+package sink
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"countersign/pipeline/kafkaio"
+	"countersign/sink/clickhouse"
+	"countersign/sink/dedupe"
+)
+
+// Config is the environment of the stage. Fields without a default are required.
+type Config struct {
+	// Store keeps the rows.
+	Store Store
+
+	// Consume joins group sink on topic verified, and calls handle in a goroutine of its own for each partition it is assigned.
+	// The context that handle gets ends when the partition is revoked; Consume returns when its own ends and all handles returned.
+	Consume func(ctx context.Context, handle func(ctx context.Context, p Partition) error) error
+
+	// Send appends a record to a partition of topic events or deadletter and returns when it is acknowledged or given up.
+	// value is Send's to keep. Called from several goroutines.
+	Send func(ctx context.Context, topic string, partition int, value []byte) error
+
+	// Shards is the number of partitions of topic verified.
+	Shards int
+
+	// MaxPendingBytes bounds the memory of fetched records and of rows that aren't stored yet. At the limit no shard fetches; a
+	// fetch that each had begun comes on top. Default 128 MiB.
+	MaxPendingBytes int64
+	// MaxFlushBytes and MaxFlushRows end an insert's growth. One record, of at most a thousand rows, may exceed them.
+	// Defaults 64 MiB and 200,000.
+	MaxFlushBytes int64
+	MaxFlushRows  int
+	// RecentRows is how many stored rows all shards together keep at hand, so that hashes sent again soon need no lookup.
+	// 68 bytes each, and up to four times that. Default 262,144; negative for none.
+	RecentRows int
+
+	// Backoff is how long to wait after the n-th failure in a row, from 0, of one call to the Store. Default: 50 ms, doubling to 5 s.
+	Backoff func(n int) time.Duration
+	// DrainTimeout is how long a shard that is revoked may wait for what it has resolved to be stored. Default 5 s.
+	DrainTimeout time.Duration
+	// SendTimeout is how long an event or a dead letter may take before it is given up. Default 5 s.
+	SendTimeout time.Duration
+
+	Clock      func() time.Time      // for measuring only; default time.Now
+	Rand       io.Reader             // keys of filters; safe for concurrent use; default crypto/rand
+	Logger     *slog.Logger          // default: discards
+	Registerer prometheus.Registerer // of the stage's metrics; nil: not registered
+}
+
+// Store is what the stage needs of clickhouse.DB; the types' comments are there. An insert that returns nil is durable and seen by every later
+// Owners and ScanHashes, of any process. One that fails may have been stored, in part or whole: it is repeated with the same rows.
+// Nothing is retained after a call. Safe for concurrent use.
+type Store interface {
+	InsertHashes(ctx context.Context, rows *clickhouse.HashRows) error
+	InsertResults(ctx context.Context, rows []clickhouse.ResultRow) error
+	InsertUploads(ctx context.Context, rows []clickhouse.Upload) error
+	InsertCertificates(ctx context.Context, rows []clickhouse.Certificate) error
+	// Owners adds to into the owner of each of hashes, 32 bytes each, that is stored.
+	Owners(ctx context.Context, hashes []byte, into map[[dedupe.HashSize]byte]clickhouse.Owner) error
+	// CountHashes and ScanHashes tell how many hashes of a shard are stored, and which; a hash may come more than once.
+	CountHashes(ctx context.Context, shard, shards int) (uint64, error)
+	ScanHashes(ctx context.Context, shard, shards int, fn func(hashes []byte) error) error
+}
+
+// Partition is what the stage needs of kafkaio.Partition: one assignment of a shard.
+type Partition interface {
+	ID() int
+	// Start is the offset that the first Fetch begins at: the committed one.
+	Start() int64
+	// Fetch waits for records and returns all that are at hand, in order of their offsets. Their values are the caller's.
+	Fetch(ctx context.Context) ([]kafkaio.Message, error)
+	// Commit notes that all records below next are done. Safe for concurrent use with Fetch.
+	Commit(next int64)
+}
+
+// withDefaults returns c with its gaps filled, or everything that is wrong with it.
+func (c Config) withDefaults() (Config, error) {
+	var errs []error
+	need := func(ok bool, what string) {
+		if !ok {
+			errs = append(errs, errors.New("sink: "+what))
+		}
+	}
+	need(c.Store != nil, "Store is missing")
+	need(c.Consume != nil, "Consume is missing")
+	need(c.Send != nil, "Send is missing")
+	need(c.Shards > 0, "Shards must be the number of partitions of topic verified")
+	need(c.MaxPendingBytes >= 0 && c.MaxFlushBytes >= 0 && c.MaxFlushRows >= 0, "a limit is negative")
+	if c.MaxPendingBytes == 0 {
+		c.MaxPendingBytes = 128 << 20
+	}
+	if c.MaxFlushBytes == 0 {
+		c.MaxFlushBytes = 64 << 20
+	}
+	if c.MaxFlushRows == 0 {
+		c.MaxFlushRows = 200_000
+	}
+	if c.RecentRows == 0 {
+		c.RecentRows = 1 << 18
+	}
+	if c.Backoff == nil {
+		c.Backoff = func(n int) time.Duration { return min(50*time.Millisecond<<min(n, 7), 5*time.Second) }
+	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = 5 * time.Second
+	}
+	if c.SendTimeout == 0 {
+		c.SendTimeout = 5 * time.Second
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Reader
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c, errors.Join(errs...)
+}

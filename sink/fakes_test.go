@@ -1,0 +1,387 @@
+package sink
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"countersign/pipeline/kafkaio"
+	"countersign/pipeline/record"
+	"countersign/pipeline/record/recordpb"
+	"countersign/sink/clickhouse"
+)
+
+// The fakes check the stage's promises whenever they are called: rows never contradict rows, results come after their hashes,
+// events after their results, commits after all rows below them, and no commit after the assignment ended.
+
+// fault is how a call to the store goes wrong.
+type fault int
+
+const (
+	works fault = iota
+	fails
+	failsButStored
+)
+
+var errInjected = errors.New("injected")
+
+type hashRow struct {
+	upload      uuid.UUID
+	position    uint32
+	site        string
+	signedAt    int64
+	algorithm   string
+	signature   string
+	certificate [32]byte
+}
+
+type resultKey struct {
+	upload uuid.UUID
+	batch  uint32
+	shard  int32
+	part   uint32
+}
+
+func keyOf(r *clickhouse.ResultRow) resultKey {
+	return resultKey{r.Upload, r.Batch, r.Shard, r.Part}
+}
+
+// world is what outlives a process: ClickHouse, Kafka, and the list of broken promises.
+type world struct {
+	mu           sync.Mutex
+	hashes       map[[32]byte]hashRow
+	results      map[resultKey]clickhouse.ResultRow
+	uploads      map[uuid.UUID]clickhouse.Upload
+	certificates []clickhouse.Certificate
+	log          [][]kafkaio.Message // by partition
+	committed    []int64             // by partition
+	changed      chan struct{}       // closed and replaced when log or committed changed
+	events       []*recordpb.Event
+	letters      []*recordpb.DeadLetter
+	calls        []string // every call that did something, in order
+	broken       []string
+
+	perFetch int                                       // records; 0: all
+	fault    func(call string) fault                   // may be nil; called under mu
+	before   func(ctx context.Context, call string)    // may be nil; may block
+	sends    func(ctx context.Context, t string) error // may be nil
+}
+
+func newWorld(shards int) *world {
+	return &world{
+		hashes: map[[32]byte]hashRow{}, results: map[resultKey]clickhouse.ResultRow{}, uploads: map[uuid.UUID]clickhouse.Upload{},
+		log: make([][]kafkaio.Message, shards), committed: make([]int64, shards), changed: make(chan struct{}),
+	}
+}
+
+func (w *world) breaks(format string, args ...any) {
+	w.broken = append(w.broken, fmt.Sprintf(format, args...))
+}
+
+func (w *world) change() {
+	close(w.changed)
+	w.changed = make(chan struct{})
+}
+
+// produce appends a record to a partition.
+func (w *world) produce(partition int, value []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.log[partition] = append(w.log[partition], kafkaio.Message{
+		Topic: record.TopicVerified, Partition: partition, Offset: int64(len(w.log[partition])), Value: value})
+	w.change()
+}
+
+// await waits until cond, which is called under mu whenever something changed; false after a few seconds.
+func (w *world) await(cond func() bool) bool {
+	deadline := time.After(10 * time.Second)
+	for {
+		w.mu.Lock()
+		ok, changed := cond(), w.changed
+		w.mu.Unlock()
+		if ok {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			return false
+		}
+	}
+}
+
+// drained is a condition for await: everything is committed.
+func (w *world) drained() bool {
+	for p := range w.log {
+		if w.committed[p] < int64(len(w.log[p])) {
+			return false
+		}
+	}
+	return true
+}
+
+// config is the stage's environment in w, with all waits cut short. It consumes the given partitions.
+func (w *world) config(partitions ...int) Config {
+	return Config{
+		Store: w, Send: w.send, Shards: len(w.log),
+		Consume:      func(ctx context.Context, handle handler) error { return w.consume(ctx, handle, partitions) },
+		Backoff:      func(int) time.Duration { return 50 * time.Microsecond },
+		DrainTimeout: 5 * time.Second,
+	}
+}
+
+type handler = func(context.Context, Partition) error
+
+func (w *world) consume(ctx context.Context, handle handler, partitions []int) error {
+	var wg sync.WaitGroup
+	for _, id := range partitions {
+		wg.Go(func() { w.assign(ctx, handle, id) })
+	}
+	wg.Wait()
+	return nil
+}
+
+// assign runs a handle for one assignment.
+func (w *world) assign(ctx context.Context, handle handler, id int) {
+	w.mu.Lock()
+	p := &partition{w: w, id: id, start: w.committed[id], next: w.committed[id]}
+	w.mu.Unlock()
+	err := handle(ctx, p)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p.over = true
+	if ctx.Err() == nil || err != nil {
+		w.breaks("handle of %d returned %v while its context is %v", id, err, ctx.Err())
+	}
+}
+
+type partition struct {
+	w     *world
+	id    int
+	start int64
+	next  int64
+	last  int64 // committed in this assignment
+	over  bool
+}
+
+func (p *partition) ID() int      { return p.id }
+func (p *partition) Start() int64 { return p.start }
+
+func (p *partition) Fetch(ctx context.Context) ([]kafkaio.Message, error) {
+	for {
+		p.w.mu.Lock()
+		log, changed := p.w.log[p.id][p.next:], p.w.changed
+		if n := p.w.perFetch; n > 0 {
+			log = log[:min(n, len(log))]
+		}
+		p.next += int64(len(log))
+		p.w.mu.Unlock()
+		if len(log) > 0 {
+			out := slices.Clone(log)
+			for i := range out {
+				out[i].Value = bytes.Clone(out[i].Value) // the receiver's to keep
+			}
+			return out, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (p *partition) Commit(next int64) {
+	w := p.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.calls = append(w.calls, fmt.Sprintf("commit %d/%d", p.id, next))
+	if p.over {
+		w.breaks("commit of %d/%d after the assignment ended", p.id, next)
+	}
+	if next < p.last {
+		w.breaks("commit of %d/%d after %d", p.id, next, p.last)
+	}
+	p.last = next
+	for _, m := range w.log[p.id][:next] {
+		w.checkStored(m)
+	}
+	w.committed[p.id] = max(w.committed[p.id], next)
+	w.change()
+}
+
+// checkStored checks that all rows of a record that is committed are there.
+func (w *world) checkStored(m kafkaio.Message) {
+	v, err := record.DecodeVerified(m.Value)
+	if err != nil {
+		return
+	}
+	stored := func(upload []byte, batch uint32, shard int, part uint32) {
+		if _, ok := w.results[resultKey{uuid.UUID(upload), batch, int32(shard), part}]; !ok {
+			w.breaks("commit past %d/%d, whose result isn't stored", m.Partition, m.Offset)
+		}
+	}
+	for _, c := range v.GetBlock().GetClaims() {
+		if record.Shard(c.Hashes, len(w.log)) != m.Partition {
+			return // a dead letter
+		}
+		stored(c.Upload, c.Batch, m.Partition, c.Part)
+	}
+	for _, o := range v.GetOutcomes().GetOutcomes() {
+		stored(o.Upload, o.Batch, record.OutcomeShard, 0)
+	}
+	for _, u := range v.GetOutcomes().GetUploads() {
+		if _, ok := w.uploads[uuid.UUID(u.Upload)]; !ok {
+			w.breaks("commit past %d/%d, whose upload isn't stored", m.Partition, m.Offset)
+		}
+	}
+}
+
+// call runs one call to the store, with the fault that is due.
+func (w *world) call(ctx context.Context, name string, rows int, do func()) error {
+	if w.before != nil {
+		w.before(ctx, name)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f := works
+	if w.fault != nil {
+		f = w.fault(name)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if f != fails {
+		w.calls = append(w.calls, fmt.Sprintf("%s %d", name, rows))
+		do()
+		w.change()
+	}
+	if f != works {
+		return fmt.Errorf("%s: %w: %w", name, clickhouse.ErrUnavailable, errInjected)
+	}
+	return nil
+}
+
+func (w *world) InsertHashes(ctx context.Context, r *clickhouse.HashRows) error {
+	n := len(r.Upload)
+	return w.call(ctx, "hashes", n, func() {
+		if len(r.Hash) != 32*n || len(r.Position) != n || len(r.Site) != n || len(r.SignedAt) != n || len(r.Algorithm) != n || len(r.Signature) != n || len(r.Certificate) != n {
+			w.breaks("columns of unequal length")
+			return
+		}
+		for i := range n {
+			hash := [32]byte(r.Hash[32*i:])
+			row := hashRow{r.Upload[i], r.Position[i], r.Site[i], r.SignedAt[i], r.Algorithm[i], string(r.Signature[i]), r.Certificate[i]}
+			if was, ok := w.hashes[hash]; ok && was != row {
+				w.breaks("hash %x stored as %v and again as %v", hash[:4], was, row)
+			}
+			w.hashes[hash] = row
+		}
+	})
+}
+
+func (w *world) InsertResults(ctx context.Context, rows []clickhouse.ResultRow) error {
+	return w.call(ctx, "results", len(rows), func() {
+		for _, r := range rows {
+			r = cloneResult(r)
+			if was, ok := w.results[keyOf(&r)]; ok && !reflect.DeepEqual(was, r) {
+				w.breaks("result stored as %+v and again as %+v", was, r)
+			}
+			w.results[keyOf(&r)] = r
+			for i := range r.Added.Len() {
+				if _, ok := w.hashes[[32]byte(r.Added.Hashes[32*i:])]; !ok {
+					w.breaks("a result counts hash %x as added, which isn't stored", r.Added.Hashes[32*i:32*i+4])
+				}
+			}
+		}
+	})
+}
+
+func (w *world) InsertUploads(ctx context.Context, rows []clickhouse.Upload) error {
+	return w.call(ctx, "uploads", len(rows), func() {
+		for _, u := range rows {
+			w.uploads[u.ID] = u
+		}
+	})
+}
+
+func (w *world) InsertCertificates(ctx context.Context, rows []clickhouse.Certificate) error {
+	return w.call(ctx, "certificates", len(rows), func() { w.certificates = append(w.certificates, rows...) })
+}
+
+func (w *world) Owners(ctx context.Context, hashes []byte, into map[[32]byte]clickhouse.Owner) error {
+	return w.call(ctx, "owners", len(hashes)/32, func() {
+		for ; len(hashes) > 0; hashes = hashes[32:] {
+			if r, ok := w.hashes[[32]byte(hashes)]; ok {
+				into[[32]byte(hashes)] = clickhouse.Owner{Upload: r.upload, Position: r.position}
+			}
+		}
+	})
+}
+
+func (w *world) CountHashes(ctx context.Context, shard, shards int) (n uint64, err error) {
+	err = w.call(ctx, "count", 0, func() { n = uint64(len(w.hashes)) })
+	return n, err
+}
+
+func (w *world) ScanHashes(ctx context.Context, shard, shards int, fn func([]byte) error) error {
+	var failed error
+	err := w.call(ctx, "scan", 0, func() {
+		for h := range w.hashes {
+			if record.Shard(h[:], shards) == shard && failed == nil {
+				failed = fn(h[:])
+			}
+		}
+	})
+	return errors.Join(failed, err)
+}
+
+// send is Config.Send: topics events and deadletter.
+func (w *world) send(ctx context.Context, topic string, partition int, value []byte) error {
+	if w.sends != nil {
+		if err := w.sends(ctx, topic); err != nil {
+			return err
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	defer w.change()
+	if partition != 0 || len(value) > record.MaxBytes {
+		w.breaks("%d bytes sent to %s/%d", len(value), topic, partition)
+	}
+	if topic == record.TopicDeadLetter {
+		letter := new(recordpb.DeadLetter)
+		if err := unmarshal(value, letter); err != nil {
+			w.breaks("dead letter: %v", err)
+		}
+		w.letters = append(w.letters, letter)
+		return nil
+	}
+	events, err := record.DecodeEvents(value)
+	if err != nil {
+		w.breaks("events: %v", err)
+	}
+	w.calls = append(w.calls, fmt.Sprintf("events %d", len(events.GetEvents())))
+	for _, e := range events.GetEvents() {
+		if _, ok := w.results[resultKey{uuid.UUID(e.Upload), e.Batch, e.Shard, e.Part}]; !ok {
+			w.breaks("event for a result that isn't stored: %v", e)
+		}
+		w.events = append(w.events, e)
+	}
+	return nil
+}
+
+func cloneResult(r clickhouse.ResultRow) clickhouse.ResultRow {
+	for _, e := range []*clickhouse.Entries{&r.Added, &r.Duplicates, &r.BadSignatures} {
+		*e = clickhouse.Entries{Hashes: append([]byte(nil), e.Hashes...), Indexes: append([]uint16(nil), e.Indexes...), Upper: append([]byte(nil), e.Upper...)}
+	}
+	r.Errors = append([]clickhouse.Failure(nil), r.Errors...)
+	return r
+}

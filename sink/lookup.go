@@ -1,0 +1,89 @@
+package sink
+
+import (
+	"context"
+
+	"countersign/sink/clickhouse"
+	"countersign/sink/dedupe"
+)
+
+// A question to the store costs about the same whether it names one hash or a thousand, so those of all shards that wait while
+// another is being answered are asked together.
+
+// maxLookup is where merging stops. A run's own question is asked whole.
+const maxLookup = 100_000 // hashes
+
+// ownersOf is an answer: the owners of those asked for that are stored.
+type ownersOf map[[dedupe.HashSize]byte]clickhouse.Owner
+
+// lookup is one shard's question.
+type lookup struct {
+	hashes []byte // not to be changed before done is closed
+	owners ownersOf
+	done   chan struct{} // closed after owners was set; it may hold others' hashes and is read only
+}
+
+// lookUp returns the stored owners of hashes; the only error is that ctx ended, and then hashes may still be in use.
+func (st *stage) lookUp(ctx context.Context, hashes []byte) (ownersOf, error) {
+	if len(hashes) == 0 {
+		return nil, nil
+	}
+	l := &lookup{hashes: hashes, done: make(chan struct{})}
+	select {
+	case st.lookups <- l:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	select {
+	case <-l.done:
+		return l.owners, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// answer answers questions until ctx ends.
+func (st *stage) answer(ctx context.Context) {
+	var together []*lookup
+	var merged []byte
+	for {
+		select {
+		case l := <-st.lookups:
+			together = append(together[:0], l)
+		case <-ctx.Done():
+			return
+		}
+		together = st.gather(together)
+		hashes := together[0].hashes
+		if len(together) > 1 {
+			merged = merged[:0]
+			for _, l := range together {
+				merged = append(merged, l.hashes...)
+			}
+			hashes = merged
+		}
+		owners := make(ownersOf)
+		if st.retry(ctx, "looking up owners", func() error { return st.Store.Owners(ctx, hashes, owners) }) != nil {
+			return
+		}
+		for _, l := range together {
+			l.owners = owners
+			close(l.done)
+		}
+		clear(together)
+	}
+}
+
+// gather adds the questions that are waiting.
+func (st *stage) gather(together []*lookup) []*lookup {
+	for n := len(together[0].hashes); n < maxLookup*dedupe.HashSize; {
+		select {
+		case l := <-st.lookups:
+			together = append(together, l)
+			n += len(l.hashes)
+		default:
+			return together
+		}
+	}
+	return together
+}

@@ -1,0 +1,87 @@
+package sink
+
+import (
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"countersign/sink/dedupe"
+)
+
+// metrics are the stage's, all named countersign_sink_*.
+type metrics struct {
+	rows          *prometheus.CounterVec // by table
+	claims        *prometheus.CounterVec // by verdict
+	lookups       *prometheus.CounterVec // by answer
+	flush         prometheus.Histogram
+	retries       prometheus.Counter
+	deadLetters   prometheus.Counter
+	eventsDropped prometheus.Counter
+	pendingBytes  prometheus.Gauge
+	filterBytes   prometheus.Gauge
+
+	// children, looked up once
+	hashes, results, uploads, certificates prometheus.Counter
+	verdicts                               [dedupe.Duplicate + 1]prometheus.Counter
+	found, absent                          prometheus.Counter
+}
+
+func newMetrics(r prometheus.Registerer) (*metrics, error) {
+	const namespace, subsystem = "countersign", "sink"
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help})
+	}
+	vector := func(name, label, help string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help}, []string{label})
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help})
+	}
+	m := &metrics{
+		rows:   vector("rows_total", "table", "Rows inserted, replays included."),
+		claims: vector("claims_total", "verdict", "Claims resolved: added, replayed (added before, by the same claim), duplicate."),
+		lookups: vector("lookups_total", "answer",
+			"Hashes that the filter took for stored and that were looked up: found, or absent (the filter's false positives)."),
+		flush: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Subsystem: subsystem, Name: "flush_seconds",
+			Help: "From the first insert of a flush to the last one's success, retries included.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 15)}),
+		retries:       counter("retries_total", "Calls to ClickHouse that failed and were tried again."),
+		deadLetters:   counter("dead_letters_total", "Records that could not be decoded and were left out."),
+		eventsDropped: counter("events_dropped_total", "Events that were not sent."),
+		pendingBytes:  gauge("pending_bytes", "Memory of fetched records and of rows that are not stored yet."),
+		filterBytes:   gauge("filter_bytes", "Memory of the assigned shards' filters and recent rows."),
+	}
+	m.hashes, m.results = m.rows.WithLabelValues("signed_hashes"), m.rows.WithLabelValues("batch_results")
+	m.uploads, m.certificates = m.rows.WithLabelValues("uploads"), m.rows.WithLabelValues("certificates")
+	m.verdicts[dedupe.Added] = m.claims.WithLabelValues("added")
+	m.verdicts[dedupe.Replayed] = m.claims.WithLabelValues("replayed")
+	m.verdicts[dedupe.Duplicate] = m.claims.WithLabelValues("duplicate")
+	m.found, m.absent = m.lookups.WithLabelValues("found"), m.lookups.WithLabelValues("absent")
+	if r == nil {
+		return m, nil
+	}
+	var errs []error
+	for _, c := range []prometheus.Collector{m.rows, m.claims, m.lookups, m.flush, m.retries, m.deadLetters, m.eventsDropped, m.pendingBytes, m.filterBytes} {
+		errs = append(errs, r.Register(c))
+	}
+	return m, errors.Join(errs...)
+}
+
+func (m *metrics) count(verdicts [dedupe.Duplicate + 1]int) {
+	for v := dedupe.Added; v <= dedupe.Duplicate; v++ {
+		m.verdicts[v].Add(float64(verdicts[v]))
+	}
+}
+
+func (m *metrics) lookedUp(asked, found int) {
+	m.found.Add(float64(found))
+	m.absent.Add(float64(asked - found))
+}
+
+func (m *metrics) flushed(f *flush, took time.Duration) {
+	m.flush.Observe(took.Seconds())
+	m.hashes.Add(float64(f.hashes.Len()))
+	m.results.Add(float64(len(f.results)))
+	m.uploads.Add(float64(len(f.uploads)))
+	m.certificates.Add(float64(len(f.certificates)))
+}

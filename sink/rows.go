@@ -1,0 +1,134 @@
+package sink
+
+import (
+	"slices"
+
+	"github.com/google/uuid"
+
+	"countersign/pipeline/record"
+	"countersign/pipeline/record/recordpb"
+	"countersign/sink/clickhouse"
+	"countersign/sink/dedupe"
+)
+
+// From records to rows. Every value of a row comes from the record (I5): times are those of the acceptance, and the key of a result
+// is (upload, batch, shard, part), so that a replay repeats rows and never adds any. Rows point into their record where they can.
+
+// resolved are claims with a verdict each.
+type resolved struct {
+	*recordpb.Claims
+	verdicts []dedupe.Verdict
+}
+
+// appendHashes appends the rows of the claims that were added.
+func appendHashes(h *clickhouse.HashRows, c *recordpb.Claims, verdicts []dedupe.Verdict) {
+	var fingerprints [4][32]byte // most often there is one
+	signers := fingerprints[:0]
+	for _, s := range c.GetSigners() {
+		signers = append(signers, [32]byte(s.GetFingerprint()))
+	}
+	upload, from := uuid.UUID(c.GetUpload()), 0
+	for i, v := range verdicts {
+		to := from + record.Uint16(c.GetSignatureLengths(), i)
+		if v == dedupe.Added {
+			signer := 0
+			if len(c.Signer) > 0 {
+				signer = int(c.Signer[i])
+			}
+			h.Hash = append(h.Hash, c.Hashes[i*record.HashSize:(i+1)*record.HashSize]...)
+			h.Upload = append(h.Upload, upload)
+			h.Position = append(h.Position, record.Position(c.Batch, record.Uint16(c.Indexes, i)))
+			h.Site = append(h.Site, c.Site)
+			h.SignedAt = append(h.SignedAt, c.AcceptedMs)
+			h.Algorithm = append(h.Algorithm, c.Signers[signer].GetAlgorithm())
+			h.Signature = append(h.Signature, c.Signatures[from:to:to])
+			h.Certificate = append(h.Certificate, signers[signer])
+		}
+		from = to
+	}
+}
+
+// claimsResult is the result of one part of a batch at one shard.
+func claimsResult(c *recordpb.Claims, shard int, verdicts []dedupe.Verdict) clickhouse.ResultRow {
+	row := clickhouse.ResultRow{Upload: uuid.UUID(c.GetUpload()), Batch: c.GetBatch(), Shard: int32(shard), Part: c.GetPart(), AcceptedAt: c.GetAcceptedMs()}
+	all := entries(c.GetHashes(), c.GetIndexes(), c.GetUpper())
+	duplicates := 0
+	for _, v := range verdicts {
+		if v == dedupe.Duplicate {
+			duplicates++
+		}
+	}
+	switch duplicates {
+	case 0:
+		row.Added = all
+	case len(verdicts):
+		row.Duplicates = all
+	default:
+		row.Added, row.Duplicates = split(all, verdicts, duplicates)
+	}
+	return row
+}
+
+// entries are all hashes of a record's columns.
+func entries(hashes, indexes, upper []byte) clickhouse.Entries {
+	e := clickhouse.Entries{Hashes: hashes, Indexes: make([]uint16, len(indexes)/2)}
+	for i := range e.Indexes {
+		e.Indexes[i] = uint16(record.Uint16(indexes, i))
+	}
+	if slices.ContainsFunc(upper, func(b byte) bool { return b != 0 }) {
+		e.Upper = upper
+	}
+	return e
+}
+
+// split parts entries by verdict: those that count as added from the duplicates, of which there are so many.
+func split(all clickhouse.Entries, verdicts []dedupe.Verdict, duplicates int) (added, dup clickhouse.Entries) {
+	sized := func(n int) clickhouse.Entries {
+		return clickhouse.Entries{Hashes: make([]byte, 0, n*record.HashSize), Indexes: make([]uint16, 0, n)}
+	}
+	added, dup = sized(len(verdicts)-duplicates), sized(duplicates)
+	for i, v := range verdicts {
+		to := &added
+		if v == dedupe.Duplicate {
+			to = &dup
+		}
+		if record.Bit(all.Upper, i) {
+			to.Upper = record.SetBit(to.Upper, to.Len(), cap(to.Indexes))
+		}
+		to.Hashes = append(to.Hashes, all.Hashes[i*record.HashSize:(i+1)*record.HashSize]...)
+		to.Indexes = append(to.Indexes, all.Indexes[i])
+	}
+	return added, dup
+}
+
+// addOutcomes adds the rows of what verifying found; o may be nil.
+func (r *rows) addOutcomes(o *recordpb.Outcomes) {
+	for _, x := range o.GetOutcomes() {
+		row := clickhouse.ResultRow{
+			Upload: uuid.UUID(x.GetUpload()), Batch: x.GetBatch(), Shard: record.OutcomeShard, AcceptedAt: x.GetAcceptedMs(),
+			Claims: x.GetClaims(), BadSignatures: entries(x.GetBadHashes(), x.GetBadIndexes(), x.GetBadUpper()),
+		}
+		for _, f := range x.GetFailures() {
+			row.Errors = append(row.Errors, clickhouse.Failure{Index: uint16(f.GetIndex()), Text: f.GetText(), Reason: f.GetReason()})
+		}
+		r.results = append(r.results, row)
+	}
+	for _, x := range o.GetUploads() {
+		r.uploads = append(r.uploads, clickhouse.Upload{ID: uuid.UUID(x.GetUpload()), Site: x.GetSite(), Count: x.GetCount(), AcceptedAt: x.GetAcceptedMs()})
+	}
+	for _, x := range o.GetCertificates() {
+		r.certificates = append(r.certificates, clickhouse.Certificate{Site: x.GetSite(), Chain: x.GetChain().GetCertificates(), SeenAt: x.GetSeenMs()})
+	}
+}
+
+// eventOf tells of a stored result. It outlives the row, which is reused.
+func eventOf(r *clickhouse.ResultRow) *recordpb.Event {
+	e := &recordpb.Event{
+		Upload: append([]byte(nil), r.Upload[:]...), Batch: r.Batch, Shard: r.Shard, Part: r.Part, Claims: r.Claims,
+		Added: uint32(r.Added.Len()), Duplicates: uint32(r.Duplicates.Len()), BadSignatures: uint32(r.BadSignatures.Len()), Errors: uint32(len(r.Errors)),
+	}
+	if len(r.Errors) > 0 {
+		e.Reason = r.Errors[0].Reason
+	}
+	return e
+}

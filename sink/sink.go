@@ -1,0 +1,105 @@
+package sink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"countersign/pipeline/record"
+	"countersign/pipeline/record/recordpb"
+	"countersign/sink/clickhouse"
+)
+
+// lookupFlights is how many bulk lookups run at once: a second one, so that a single signing needn't wait for a large upload's.
+const lookupFlights = 2
+
+// loadFlights is how many shards' filters are read from the store at once. Reading is bound by the store's processor time;
+// more at once would only make all of them late.
+const loadFlights = 2
+
+// stage is a running sink: what all its shards share.
+type stage struct {
+	Config
+	metrics *metrics
+	queue   *queue
+	lookups chan *lookup           // unbuffered; never closed
+	events  chan []*recordpb.Event // cap eventFlushes; the writer closes it
+	loading chan struct{}          // cap loadFlights; a token for each shard that reads its filter
+}
+
+// Run runs the stage until ctx ends, which gives nil, or Consume fails. Then the shards have DrainTimeout to store and commit what
+// they have resolved, and drop the rest: the log has it, and whoever is assigned them next walks it again (I5). All goroutines
+// have ended when Run returns.
+func Run(ctx context.Context, c Config) error {
+	c, err := c.withDefaults()
+	if err != nil {
+		return err
+	}
+	m, err := newMetrics(c.Registerer)
+	if err != nil {
+		return fmt.Errorf("sink: register metrics: %w", err)
+	}
+	st := &stage{
+		Config: c, metrics: m,
+		queue:   newQueue(c.MaxPendingBytes, c.MaxFlushBytes, c.MaxFlushRows, m.pendingBytes.Set),
+		lookups: make(chan *lookup),
+		events:  make(chan []*recordpb.Event, eventFlushes),
+		loading: make(chan struct{}, loadFlights),
+	}
+	// The workers outlive ctx until the shards have drained.
+	working, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var workers sync.WaitGroup
+	workers.Go(func() { st.write(working) })
+	workers.Go(func() { st.publish(context.WithoutCancel(ctx)) })
+	for range lookupFlights {
+		workers.Go(func() { st.answer(working) })
+	}
+	err = c.Consume(ctx, st.handle)
+	stop()
+	workers.Wait()
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err == nil:
+		return fmt.Errorf("sink: the consumer of topic %s ended", record.TopicVerified)
+	}
+	return fmt.Errorf("sink: %w", err)
+}
+
+// retry calls do until it succeeds; the only error is that ctx ended. Every failure of the store is one that passes: what it refuses
+// for good (a disk that is full, rights that are missing) is for an operator to mend, and dropping the rows would break I3.
+func (st *stage) retry(ctx context.Context, what string, do func() error) error {
+	for n := 0; ; n++ {
+		err := do()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		wait := st.Backoff(n)
+		st.metrics.retries.Inc()
+		log := st.Logger.Warn
+		if !errors.Is(err, clickhouse.ErrUnavailable) {
+			log = st.Logger.Error
+		}
+		log("ClickHouse: "+what+" failed; it is tried again until it succeeds, nothing is lost", "err", err, "failures", n+1, "wait", wait)
+		if err := sleep(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,64 @@
+package sink
+
+import (
+	"context"
+	"sync"
+)
+
+// write stores flush after flush, in their order and one at a time, until ctx ends.
+func (st *stage) write(ctx context.Context) {
+	defer close(st.events)
+	for {
+		f := st.queue.take(ctx)
+		if f == nil {
+			return
+		}
+		start := st.Clock()
+		if !st.store(ctx, f) {
+			return
+		}
+		st.metrics.flushed(f, st.Clock().Sub(start))
+		st.announce(f.results)
+		for _, m := range f.marks {
+			m.shard.stored(m)
+		}
+		st.queue.done(f)
+	}
+}
+
+// store inserts a flush; false means that ctx ended. Results wait for the hashes, so that whoever sees a batch done finds its
+// hashes; a flush without hashes (outcomes of verifying, duplicates of what earlier flushes stored) is one step.
+func (st *stage) store(ctx context.Context, f *flush) bool {
+	steps := [2][]func() error{}
+	insert := func(step, n int, what string, do func() error) {
+		if n > 0 {
+			steps[step] = append(steps[step], func() error { return st.retry(ctx, what, do) })
+		}
+	}
+	afterHashes := min(f.hashes.Len(), 1)
+	insert(0, f.hashes.Len(), "inserting hashes", func() error { return st.Store.InsertHashes(ctx, &f.hashes) })
+	insert(0, len(f.uploads), "inserting uploads", func() error { return st.Store.InsertUploads(ctx, f.uploads) })
+	insert(0, len(f.certificates), "inserting certificates", func() error { return st.Store.InsertCertificates(ctx, f.certificates) })
+	insert(afterHashes, len(f.results), "inserting batch results", func() error { return st.Store.InsertResults(ctx, f.results) })
+	return together(steps[0]) && together(steps[1])
+}
+
+// together runs all at once and reports whether none failed.
+func together(all []func() error) bool {
+	if len(all) == 0 {
+		return true
+	}
+	errs := make([]error, len(all))
+	var wg sync.WaitGroup
+	for i := range all[1:] {
+		wg.Go(func() { errs[i+1] = all[i+1]() })
+	}
+	errs[0] = all[0]()
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return false
+		}
+	}
+	return true
+}
