@@ -55,15 +55,21 @@ func newComb[E any, F field.Element[E]](base point[E]) comb[E] {
 	return table
 }
 
-// pick sets p to the multiple of 256^window B that a scalar's byte stands for.
+// toDigits turns eight bytes v[j] into digits: bits 0 to 6 are the index of a table's entry, bit 7 is set if the entry
+// is to be taken as it is, and clear if negated. For v[j] >= 128 that is the byte itself: 2*v[j]-255 = 2*(v[j]-128)+1.
+// For others it is 127-v[j], bit 7 clear.
+func toDigits(v uint64) uint64 {
+	negative := ^v >> 7 & 0x0101010101010101
+	return v ^ negative*0x7f
+}
+
+// pick sets p to the multiple of 256^window B that a digit stands for.
 func pick[E any, F field.Element[E]](p *point[E], table comb[E], window int, digit byte) {
-	if digit >= entries {
-		*p = table[window*entries+int(digit)-entries]
-		return
+	*p = table[window*entries+int(digit&0x7f)]
+	if digit&0x80 == 0 {
+		var zero E
+		F(&p.y).Sub(&zero, &p.y)
 	}
-	*p = table[window*entries+entries-1-int(digit)]
-	var zero E
-	F(&p.y).Sub(&zero, &p.y)
 }
 
 // doublings returns base, 2 base, 4 base ... 2^(count-1) base. It doubles in Jacobian coordinates (x = X/Z^2, y = Y/Z^3),

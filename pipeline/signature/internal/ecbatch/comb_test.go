@@ -18,7 +18,7 @@ func checkTable[E any, F field.Element[E]](t *testing.T, curve elliptic.Curve, t
 	params := curve.Params()
 	for window := range params.BitSize / 8 {
 		for digit := window % 16; digit < 256; digit += 16 {
-			k := number(int64(2*digit - 255))
+			k := number(digitValue(byte(digit)))
 			k.Lsh(k, uint(8*window)).Mod(k, params.N)
 			x, y := curve.ScalarBaseMult(k.Bytes())
 			var got point[E]
@@ -28,6 +28,15 @@ func checkTable[E any, F field.Element[E]](t *testing.T, curve elliptic.Curve, t
 			}
 		}
 	}
+}
+
+// digitValue is what a digit stands for.
+func digitValue(digit byte) int64 {
+	value := 2*int64(digit&127) + 1
+	if digit < 128 {
+		return -value
+	}
+	return value
 }
 
 func same[E any, F field.Element[E]](x, y *E) bool {
@@ -64,8 +73,8 @@ func checkRecode[O any, N field.Element[O]](t *testing.T, curve elliptic.Curve) 
 			got := new(big.Int)
 			v := integer[O, N](pair[1])
 			for j := range n.BitLen() / 8 {
-				digit := new(big.Int).And(new(big.Int).Rsh(v, uint(8*j)), number(255)).Int64()
-				got.Add(got, new(big.Int).Lsh(number(2*digit-255), uint(8*j)))
+				digit := byte(new(big.Int).Rsh(v, uint(8*j)).Uint64())
+				got.Add(got, new(big.Int).Lsh(number(digitValue(digit)), uint(8*j)))
 			}
 			if got.Mod(got, n).Cmp(want) != 0 {
 				t.Errorf("signature %d: digits of %s sum up to %x, want %x", i, what, got, want)

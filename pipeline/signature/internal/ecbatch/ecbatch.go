@@ -39,6 +39,7 @@ const (
 // same sizes, are shared by all keys.
 type Key struct {
 	public *ecdsa.PublicKey // own copy, on the curve
+	ifma   bool             // use the vector engine
 	seen   atomic.Int64     // signatures asked about so far
 	build  func() engine    // makes the table on the first call, returns the same engine ever after
 	built  atomic.Bool
@@ -66,6 +67,7 @@ func New(pub *ecdsa.PublicKey) (*Key, error) {
 		return nil, fmt.Errorf("checking the ECDSA public key: %w", err)
 	}
 	k := &Key{public: &ecdsa.PublicKey{Curve: pub.Curve, X: new(big.Int).Set(pub.X), Y: new(big.Int).Set(pub.Y)}}
+	k.ifma = haveIFMA() && pub.Curve == elliptic.P256()
 	k.build = sync.OnceValue(k.newEngine)
 	return k, nil
 }
@@ -74,14 +76,22 @@ func (k *Key) newEngine() engine {
 	defer k.built.Store(true)
 	if k.public.Curve == elliptic.P256() {
 		table := newComb[field.P256, *field.P256](affine[field.P256, *field.P256](k.public.X, k.public.Y))
+		if k.ifma {
+			return newIFMA256(table)
+		}
 		return newPortable[field.P256, field.P256Order, *field.P256, *field.P256Order](generatorP256(), table)
 	}
 	table := newComb[field.P384, *field.P384](affine[field.P384, *field.P384](k.public.X, k.public.Y))
 	return newPortable[field.P384, field.P384Order, *field.P384, *field.P384Order](generatorP384(), table)
 }
 
-// Kind names the code that verifies many signatures: "table" is portable.
-func (k *Key) Kind() string { return "table" }
+// Kind names the code that verifies many signatures: "avx512ifma", or "table" for the portable code.
+func (k *Key) Kind() string {
+	if k.ifma {
+		return "avx512ifma"
+	}
+	return "table"
+}
 
 // Size is how many bytes of tables the key holds for itself now.
 func (k *Key) Size() int {

@@ -38,33 +38,28 @@ const lanes = 16
 
 // portable is the engine in plain Go, for the curve with coordinates E and scalars O.
 type portable[E, O any, F field.Element[E], N field.Element[O]] struct {
-	scalars        *scalars[O, N]
 	generator, key comb[E]
-	workspaces     sync.Pool // of *workspace[E, O, F]
+	workspaces     sync.Pool // of *workspace[E, O, F, N]
 }
 
 // workspace is what one call of verify writes to.
-type workspace[E, O any, F field.Element[E]] struct {
-	signatures []signature[O]
-	index      []int // which signature of the block each of signatures is
-	sums       []point[E]
-	terms      []point[E]
-	failed     []bool
-	adder      *adder[E, F]
-	scalar     [2]O
-	digest     [32]byte
+type workspace[E, O any, F field.Element[E], N field.Element[O]] struct {
+	batch  batch[O, N]
+	sums   []point[E]
+	terms  []point[E]
+	failed []bool
+	adder  *adder[E, F]
 }
 
 func newPortable[E, O any, F field.Element[E], N field.Element[O]](generator, key comb[E]) *portable[E, O, F, N] {
-	p := &portable[E, O, F, N]{scalars: newScalars[O, N](), generator: generator, key: key}
+	p := &portable[E, O, F, N]{generator: generator, key: key}
 	p.workspaces.New = func() any {
-		return &workspace[E, O, F]{
-			signatures: make([]signature[O], block),
-			index:      make([]int, block),
-			sums:       make([]point[E], lanes*block),
-			terms:      make([]point[E], lanes*block),
-			failed:     make([]bool, block),
-			adder:      newAdder[E, F](lanes * block),
+		return &workspace[E, O, F, N]{
+			batch:  newBatch[O, N](),
+			sums:   make([]point[E], lanes*block),
+			terms:  make([]point[E], lanes*block),
+			failed: make([]bool, block),
+			adder:  newAdder[E, F](lanes * block),
 		}
 	}
 	return p
@@ -78,49 +73,29 @@ func (p *portable[E, O, F, N]) bytes() int {
 }
 
 func (p *portable[E, O, F, N]) verify(results []result, digests [][32]byte, signatures [][]byte) {
-	w := p.workspaces.Get().(*workspace[E, O, F])
+	w := p.workspaces.Get().(*workspace[E, O, F, N])
 	defer p.workspaces.Put(w)
-	n := 0
-	for i := range results {
-		results[i] = refused
-		w.digest = digests[i]
-		if p.scalars.set(&w.signatures[n], &w.digest, signatures[i]) {
-			w.index[n] = i
-			n++
-		}
-	}
-	if n == 0 {
+	opened := w.batch.open(results, digests, signatures)
+	if len(opened) == 0 {
 		return
 	}
-	p.scalars.recode(w.signatures[:n], &w.scalar)
-	p.sum(w, n)
-	for i := range n {
-		switch x := &w.sums[i].x; {
-		case w.failed[i]:
-			results[w.index[i]] = undecided
-		case p.matches(w, x, &w.signatures[i].r):
-			results[w.index[i]] = accepted
+	p.sum(w, opened)
+	for i := range opened {
+		if w.failed[i] {
+			results[w.batch.index[i]] = undecided
+			continue
 		}
+		x := F(&w.sums[i].x)
+		x.Leave(x)
+		w.batch.settle(results, i, x.Words())
 	}
-}
-
-// matches tells whether x, in Montgomery form and clobbered, is r modulo the order.
-func (p *portable[E, O, F, N]) matches(w *workspace[E, O, F], x *E, r *O) bool {
-	F(x).Leave(x)
-	v := N(&w.scalar[0])
-	copy(v.Words(), F(x).Words())
-	if !v.Less(&p.scalars.order) {
-		// x is below the field's prime, which is below twice the order: this is x - n exactly.
-		v.Sub(&w.scalar[0], &p.scalars.order)
-	}
-	v.Sub(&w.scalar[0], r)
-	return v.IsZero()
 }
 
 // sum leaves u1*G + u2*Q of signature i in w.sums[i], or sets w.failed[i].
 //
 // Lane l of signature i is at l*n+i, so that folding the lanes adds one half of the memory to the other.
-func (p *portable[E, O, F, N]) sum(w *workspace[E, O, F], n int) {
+func (p *portable[E, O, F, N]) sum(w *workspace[E, O, F, N], signatures []signature[O]) {
+	n := len(signatures)
 	clear(w.failed[:n])
 	windows := len(p.generator) / entries
 	for first := 0; first < 2*windows; first += lanes {
@@ -134,9 +109,9 @@ func (p *portable[E, O, F, N]) sum(w *workspace[E, O, F], n int) {
 				table, window = p.key, window-windows
 			}
 			for i := range n {
-				u := &w.signatures[i].u1
+				u := &signatures[i].u1
 				if first+l >= windows {
-					u = &w.signatures[i].u2
+					u = &signatures[i].u2
 				}
 				digit := byte(N(u).Words()[window/8] >> (window % 8 * 8))
 				pick[E, F](&target[l*n+i], table, window, digit)

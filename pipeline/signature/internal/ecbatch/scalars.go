@@ -37,7 +37,7 @@ type signature[O any] struct {
 	r, s, e O
 	// prefix is the product of all s before this one.
 	prefix O
-	// u1 and u2 are the scalars of the generator and of the key, as comb.go's v.
+	// u1 and u2 are the digits of the generator's and the key's scalar.
 	u1, u2 O
 }
 
@@ -53,7 +53,7 @@ func (c *scalars[O, N]) set(sig *signature[O], digest *[32]byte, der []byte) boo
 	return setBytes(N(&sig.e).Words(), digest[:])
 }
 
-// recode computes u1 and u2 of all signatures. work[0] and work[1] are clobbered.
+// recode computes the digits u1 and u2 of all signatures. work is clobbered.
 //
 // Products are x*y/R here. Read s as the Montgomery form of s/R; then the inverse of the running product is that of
 // the s/R, and starting from it times 1/2 leaves R/(2s) for each signature, which multiplies plain integers exactly.
@@ -70,9 +70,61 @@ func (c *scalars[O, N]) recode(signatures []signature[O], work *[2]O) {
 		sig := &signatures[i]
 		inverse.Mul(running, &sig.prefix)
 		running.Mul(running, &sig.s)
-		N(&sig.u1).Mul(&sig.e, inverse)
-		N(&sig.u1).Add(&sig.u1, &c.offset)
-		N(&sig.u2).Mul(&sig.r, inverse)
-		N(&sig.u2).Add(&sig.u2, &c.offset)
+		c.digits(N(&sig.u1), &sig.e, &work[1])
+		c.digits(N(&sig.u2), &sig.r, &work[1])
+	}
+}
+
+// digits sets u to the digits of x/s, given R/(2s).
+func (c *scalars[O, N]) digits(u N, x, inverse *O) {
+	u.Mul(x, inverse)
+	u.Add((*O)(u), &c.offset)
+	words := u.Words()
+	for i, v := range words {
+		words[i] = toDigits(v)
+	}
+}
+
+// batch is the working memory for the scalars of a block of signatures, and the way from and to the caller's slices.
+type batch[O any, N field.Element[O]] struct {
+	scalars    *scalars[O, N]
+	signatures []signature[O]
+	index      []int // which signature of the block each of signatures is
+	work       [2]O
+	digest     [32]byte
+}
+
+func newBatch[O any, N field.Element[O]]() batch[O, N] {
+	return batch[O, N]{scalars: newScalars[O, N](), signatures: make([]signature[O], block), index: make([]int, block)}
+}
+
+// open refuses what isn't well formed or in range, and returns the rest with its digits.
+func (b *batch[O, N]) open(results []result, digests [][32]byte, signatures [][]byte) []signature[O] {
+	n := 0
+	for i := range results {
+		results[i] = refused
+		b.digest = digests[i]
+		if b.scalars.set(&b.signatures[n], &b.digest, signatures[i]) {
+			b.index[n] = i
+			n++
+		}
+	}
+	if n > 0 {
+		b.scalars.recode(b.signatures[:n], &b.work)
+	}
+	return b.signatures[:n]
+}
+
+// settle accepts signature i of those that open returned if x, an integer below the field's prime, is r modulo the order.
+func (b *batch[O, N]) settle(results []result, i int, x []uint64) {
+	v := N(&b.work[0])
+	copy(v.Words(), x)
+	if !v.Less(&b.scalars.order) {
+		// The field's prime is below twice the order: this is x - n exactly.
+		v.Sub(&b.work[0], &b.scalars.order)
+	}
+	v.Sub(&b.work[0], &b.signatures[i].r)
+	if v.IsZero() {
+		results[b.index[i]] = accepted
 	}
 }

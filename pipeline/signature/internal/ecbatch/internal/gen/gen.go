@@ -1,5 +1,5 @@
 // Package gen writes the code of ecbatch that is too long and too regular to be written by hand: the field
-// arithmetic of package field. `go generate` in ecbatch runs it through
+// arithmetic of package field, and the AVX-512 kernels. `go generate` in ecbatch runs it through
 // the command in ./emit; a test compares what it writes with what is committed, byte for byte.
 package gen
 
@@ -13,5 +13,6 @@ func Files() (map[string][]byte, error) {
 		}
 		files["internal/field/"+m.File] = text
 	}
+	files["ifma256_amd64.s"] = ifma256()
 	return files, nil
 }

@@ -1,0 +1,10 @@
+//go:build !amd64
+
+package ecbatch
+
+import "countersign/pipeline/signature/internal/ecbatch/internal/field"
+
+// haveIFMA is false on CPUs of other makes.
+func haveIFMA() bool { return false }
+
+func newIFMA256(comb[field.P256]) engine { panic("ecbatch: no AVX-512 on this architecture") }
