@@ -50,16 +50,17 @@ func (k *Key) run(w *work, valid []bool, index []int) {
 const digestLimbs = 6
 
 // spread writes the big-endian number to one lane of dst, whose length is even
-// and at least enough. Two limbs are thirteen bytes.
+// and just enough. Two limbs are thirteen bytes; fourteen are read to have both.
 func spread(dst []limb, lane int, number []byte) {
-	// Zeros before the number, for the limbs that reach beyond it.
-	const before = 16
-	var padded [before + 4096/8]byte
-	end := before + copy(padded[before:], number)
-	for i := 0; i < len(dst); i += 2 {
-		pair := padded[end-14 : end]
-		dst[i][lane] = binary.BigEndian.Uint64(pair[6:]) & limbMask
-		dst[i+1][lane] = binary.BigEndian.Uint64(pair) >> 4 & limbMask
-		end -= 13
+	for len(dst) >= 2 && len(number) >= 14 {
+		low, high := number[len(number)-8:], number[len(number)-14:]
+		dst[0][lane] = binary.BigEndian.Uint64(low) & limbMask
+		dst[1][lane] = binary.BigEndian.Uint64(high) >> 4 & limbMask
+		dst, number = dst[2:], number[:len(number)-13]
+	}
+	if len(dst) >= 2 {
+		var padded [14]byte
+		copy(padded[len(padded)-len(number):], number)
+		spread(dst[:2], lane, padded[:])
 	}
 }
