@@ -1,6 +1,7 @@
 package kafkaio
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +45,8 @@ type EmbeddedConfig struct {
 	Logger *slog.Logger
 	// Now is what retention compares record times with. nil: time.Now.
 	Now func() time.Time
+
+	address string // where to listen; empty: an ephemeral port on loopback. For tests that restart it in its place
 }
 
 // Embedded is a running broker.
@@ -87,7 +90,7 @@ func StartEmbedded(ctx context.Context, cfg EmbeddedConfig) (_ *Embedded, err er
 	if err := restore(e.dir, e.log); err != nil {
 		return nil, unreadable(e.dir, err)
 	}
-	if e.cluster, err = startCluster(e.dir, e.log); err != nil {
+	if e.cluster, err = startCluster(cfg, e.log); err != nil {
 		return nil, unreadable(e.dir, err)
 	}
 	e.brokers = e.cluster.ListenAddrs()
@@ -105,7 +108,7 @@ func StartEmbedded(ctx context.Context, cfg EmbeddedConfig) (_ *Embedded, err er
 }
 
 // startCluster starts kfake, which panics on some of what it can't read.
-func startCluster(dir string, log *slog.Logger) (cluster *kfake.Cluster, err error) {
+func startCluster(cfg EmbeddedConfig, log *slog.Logger) (cluster *kfake.Cluster, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("load: %v", r)
@@ -114,8 +117,10 @@ func startCluster(dir string, log *slog.Logger) (cluster *kfake.Cluster, err err
 	return kfake.NewCluster(
 		kfake.NumBrokers(1),
 		kfake.ClusterID("countersign-embedded"),
-		kfake.DataDir(dir),
-		kfake.ListenFn(func(network, _ string) (net.Listener, error) { return net.Listen(network, "127.0.0.1:0") }),
+		kfake.DataDir(cfg.Dir),
+		kfake.ListenFn(func(network, _ string) (net.Listener, error) {
+			return net.Listen(network, cmp.Or(cfg.address, "127.0.0.1:0"))
+		}),
 		kfake.WithLogger(brokerLog{log}),
 		kfake.BrokerConfigs(map[string]string{
 			"log.segment.bytes":         strconv.Itoa(segmentBytes),

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
+	"time"
 )
 
 // Durability of the embedded broker. kfake has written every acknowledged batch to its segment file, so a flush is an fsync of
@@ -24,7 +24,8 @@ import (
 
 // flusher runs rounds, one at a time.
 type flusher struct {
-	dir string
+	dir   string
+	fsync func(*os.File) error
 
 	mu     sync.Mutex
 	next   *round         // the round that new callers join; guarded by mu
@@ -46,11 +47,17 @@ type round struct {
 // partitionLog is what is known to be on disk of one partition.
 type partitionLog struct {
 	active *os.File // the newest segment
-	synced int64    // its bytes that are on disk
+	synced state    // what of it is on disk
+}
+
+// state tells whether a file was written to. The time is for a write that failed half way, was cut off and written again.
+type state struct {
+	size     int64
+	modified time.Time
 }
 
 func newFlusher(dir string) *flusher {
-	return &flusher{dir: dir, logs: map[string]*partitionLog{}}
+	return &flusher{dir: dir, fsync: (*os.File).Sync, logs: map[string]*partitionLog{}}
 }
 
 // Flush waits for a round that begins after the call.
@@ -108,7 +115,7 @@ func (f *flusher) close() error {
 	f.wg.Wait()
 	err := f.broken
 	if err == nil {
-		err = errors.Join(f.sync(), syncPath(f.dir), syncIfThere(filepath.Join(f.dir, "groups.log")))
+		err = errors.Join(f.sync(), f.syncIfThere(filepath.Join(f.dir, "groups.log")), f.syncPath(f.dir))
 	}
 	for _, l := range f.logs {
 		if l.active != nil {
@@ -121,7 +128,7 @@ func (f *flusher) close() error {
 // sync is one round.
 func (f *flusher) sync() error {
 	if !f.root {
-		if err := syncPath(f.dir); err != nil {
+		if err := f.syncPath(f.dir); err != nil {
 			return err
 		}
 	}
@@ -144,7 +151,7 @@ func (f *flusher) sync() error {
 			l, newNames = &partitionLog{}, true
 			f.logs[name] = l
 		}
-		changed, err := l.catchUp(filepath.Join(top, name))
+		changed, err := f.catchUp(l, filepath.Join(top, name))
 		if err != nil {
 			return err
 		}
@@ -153,22 +160,22 @@ func (f *flusher) sync() error {
 		}
 	}
 	if newNames {
-		if err := errors.Join(syncPath(top), syncPath(f.dir)); err != nil {
+		if err := errors.Join(f.syncPath(top), f.syncPath(f.dir)); err != nil {
 			return err
 		}
 	}
-	return syncAll(grown)
+	return f.syncAll(grown)
 }
 
 // catchUp makes active the partition's newest segment, with the older ones synced, and reports whether it has grown.
-func (l *partitionLog) catchUp(dir string) (grown bool, err error) {
+func (f *flusher) catchUp(l *partitionLog, dir string) (grown bool, err error) {
 	if l.active != nil {
-		size, err := sizeOf(l.active)
+		now, err := stateOf(l.active)
 		if err != nil {
 			return false, err
 		}
-		if size < segmentBytes {
-			return size != l.synced, nil
+		if now.size < segmentBytes {
+			return now != l.synced, nil
 		}
 	}
 	segments, err := segmentsIn(dir)
@@ -177,15 +184,15 @@ func (l *partitionLog) catchUp(dir string) (grown bool, err error) {
 	}
 	newest := segments[len(segments)-1]
 	if l.active != nil && l.active.Name() == newest.path {
-		size, err := sizeOf(l.active)
-		return size != l.synced, err
+		now, err := stateOf(l.active)
+		return now != l.synced, err
 	}
-	return true, l.roll(dir, segments)
+	return true, f.roll(l, dir, segments)
 }
 
 // roll syncs the directory and every segment from the active one up to the newest, which becomes active with nothing known of it.
-func (l *partitionLog) roll(dir string, segments []segment) error {
-	if err := syncPath(dir); err != nil {
+func (f *flusher) roll(l *partitionLog, dir string, segments []segment) error {
+	if err := f.syncPath(dir); err != nil {
 		return err
 	}
 	from := 0
@@ -198,23 +205,23 @@ func (l *partitionLog) roll(dir string, segments []segment) error {
 	}
 	last := len(segments) - 1
 	for _, s := range segments[from:last] {
-		if err := syncIfThere(s.path); err != nil {
+		if err := f.syncIfThere(s.path); err != nil {
 			return err
 		}
 	}
-	f, err := os.Open(segments[last].path)
+	newest, err := os.Open(segments[last].path)
 	if err != nil {
 		return err
 	}
 	if l.active != nil {
 		l.active.Close()
 	}
-	l.active, l.synced = f, -1
+	l.active, l.synced = newest, state{}
 	return nil
 }
 
 // syncAll syncs the active segments, several at once so that the file system can write its journal for all of them together.
-func syncAll(logs []*partitionLog) error {
+func (f *flusher) syncAll(logs []*partitionLog) error {
 	errs := make([]error, len(logs))
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, 8)
@@ -222,12 +229,12 @@ func syncAll(logs []*partitionLog) error {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			size, err := sizeOf(l.active) // before: what is appended meanwhile is the next round's
+			before, err := stateOf(l.active) // what is appended from here on is the next round's
 			if err == nil {
-				err = l.active.Sync()
+				err = f.fsync(l.active)
 			}
 			if err == nil {
-				l.synced = size
+				l.synced = before
 			}
 			errs[i] = err
 		})
@@ -236,12 +243,12 @@ func syncAll(logs []*partitionLog) error {
 	return errors.Join(errs...)
 }
 
-func sizeOf(f *os.File) (int64, error) {
+func stateOf(f *os.File) (state, error) {
 	info, err := f.Stat()
 	if err != nil {
-		return 0, err
+		return state{}, err
 	}
-	return info.Size(), nil
+	return state{info.Size(), info.ModTime()}, nil
 }
 
 func readNames(dir string) ([]string, error) {
@@ -253,22 +260,20 @@ func readNames(dir string) ([]string, error) {
 	return d.Readdirnames(-1)
 }
 
-func syncPath(path string) error {
-	f, err := os.Open(path)
+func (f *flusher) syncPath(path string) error {
+	file, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	return f.Sync()
+	defer file.Close()
+	return f.fsync(file)
 }
 
 // syncIfThere is syncPath for a file that retention may have deleted.
-func syncIfThere(path string) error {
-	err := syncPath(path)
+func (f *flusher) syncIfThere(path string) error {
+	err := f.syncPath(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	return err
 }
-
-func isSegment(name string) bool { return strings.HasSuffix(name, segmentSuffix) }

@@ -204,7 +204,7 @@ func segmentsIn(dir string) ([]segment, error) {
 	}
 	var found []segment
 	for _, name := range names {
-		if !isSegment(name) {
+		if !strings.HasSuffix(name, segmentSuffix) {
 			continue
 		}
 		if base, err := strconv.ParseInt(strings.TrimSuffix(name, segmentSuffix), 10, 64); err == nil {
