@@ -195,3 +195,6 @@ func start(t testing.TB, f func(ctx context.Context) error) (stop func()) {
 	t.Cleanup(stop)
 	return stop
 }
+
+// discard is for tests whose warnings are expected, and for what may log after its test.
+var discard = slog.New(slog.DiscardHandler)
