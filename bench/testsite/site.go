@@ -21,6 +21,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"countersign/bench/fastrsa"
 )
 
 // SiteConfig says which keys a site has and how its certificates come out. At
@@ -178,7 +180,11 @@ func (ca *CA) newIdentity(name string, config SiteConfig) (*identity, error) {
 		if err != nil {
 			return nil, err
 		}
-		id.chains = append(id.chains, tls.Certificate{Certificate: chain, PrivateKey: key})
+		served := tls.Certificate{Certificate: chain, PrivateKey: key}
+		if _, ours := key.(*fastrsa.Key); ours { // signs PKCS #1 v1.5 only, which TLS 1.2 takes
+			served.SupportedSignatureAlgorithms = []tls.SignatureScheme{tls.PKCS1WithSHA256}
+		}
+		id.chains = append(id.chains, served)
 	}
 	id.tls = &tls.Config{
 		Certificates:           id.chains,

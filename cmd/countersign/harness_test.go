@@ -8,7 +8,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -56,10 +58,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-var (
-	rsa2048 = testsite.SiteConfig{RSABits: 2048}
-	p256    = testsite.SiteConfig{Curve: elliptic.P256()}
-)
+var p256 = testsite.SiteConfig{Curve: elliptic.P256()}
 
 // site adds a site that is served over TLS on loopback.
 func (w *world) site(name string, config testsite.SiteConfig) *testsite.Site {
@@ -205,22 +204,29 @@ func deadline(t *testing.T, d time.Duration) context.Context {
 	return ctx
 }
 
-// signer signs as a site does, quickly.
-type signer func(hash [32]byte) []byte
+// signer signs the hex text of a hash, as a site does.
+type signer func(text string) []byte
 
-func rsaSigner(s *testsite.Site) signer {
-	return func(hash [32]byte) []byte { return s.SignRSA(hash, false) }
+// quickRSA adds a site with an RSA-2048 key that signs by the ten thousand.
+func (w *world) quickRSA(name string) signer {
+	w.t.Helper()
+	key, err := fastrsa.Generate(rand.Reader, 2048)
+	must(w.t, err)
+	w.site(name, testsite.SiteConfig{Keys: []crypto.Signer{key}})
+	return func(text string) []byte {
+		digest := sha256.Sum256([]byte(text))
+		signature, err := key.Sign(nil, digest[:], crypto.SHA256)
+		if err != nil {
+			panic(err) // the key signs SHA-256
+		}
+		return signature
+	}
 }
 
-func ecdsaSigner(s *testsite.Site) signer {
-	return func(hash [32]byte) []byte { return s.SignECDSA(hash, false) }
-}
-
-// quickKey is an RSA-2048 key for sites that sign by the ten thousand.
-func quickKey(t *testing.T) *fastrsa.Key {
-	k, err := fastrsa.Generate(nil, 2048)
-	must(t, err)
-	return k
+// ecdsa adds a site with a P-256 key.
+func (w *world) ecdsa(name string) signer {
+	w.t.Helper()
+	return w.site(name, p256).SignTextECDSA
 }
 
 // pairs signs n hashes that are a function of the seed.
@@ -228,7 +234,7 @@ func pairs(seed string, from, n int, sign signer) []client.Pair {
 	out := make([]client.Pair, n)
 	parallel(n, func(i int) {
 		hash := sha256.Sum256(fmt.Appendf(nil, "%s %d", seed, from+i))
-		out[i] = client.Pair{Hash: hash, Signature: sign(hash)}
+		out[i] = client.Pair{Hash: hash, Signature: sign(testsite.HexText(hash, false))}
 	})
 	return out
 }

@@ -1,0 +1,119 @@
+package main
+
+// Exactness without crashes: every pair's outcome, uploads that race for the same hashes, and uploads that break.
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+func TestMixedPairsAreCountedAndListedExactly(t *testing.T) {
+	w := newWorld(t)
+	sites := map[string]signer{"rsa.example": w.quickRSA("rsa.example"), "ec.example": w.ecdsa("ec.example")}
+	for name, memory := range map[string]string{"held": "256MiB", "forgotten": "0"} {
+		t.Run(name, func(t *testing.T) {
+			n := start(t, append(append(w.args(), logArgs(t)...), "--data-dir", t.TempDir(), "--verify-memory", memory)...)
+			defer n.stop()
+			for site, sign := range sites {
+				known := good(site+" known", 500, sign)
+				n.expect(n.upload(site, known), known)
+				mixed := mixedEntries(t, site, 50_000, sign, known)
+				n.expect(n.upload(site, mixed), mixed)
+			}
+		})
+	}
+}
+
+// The owner of a hash is whoever is first in its shard's log; the other upload's pair is a duplicate.
+func TestTwoUploadsOfTheSameHashesAtOnce(t *testing.T) {
+	const hashes, rounds = 20_000, 20
+	w := newWorld(t)
+	signers := []signer{w.ecdsa("a.example"), w.ecdsa("b.example")}
+	n := start(t, append(append(w.args(), logArgs(t)...), "--data-dir", t.TempDir())...)
+	defer n.stop()
+	for round := range rounds {
+		bodies := make([][]entry, 2)
+		ids := make([]uuid.UUID, 2)
+		for i, sign := range signers {
+			bodies[i] = good(fmt.Sprint("round ", round), hashes, sign)
+		}
+		var wg sync.WaitGroup
+		for i, site := range []string{"a.example", "b.example"} {
+			wg.Go(func() { ids[i] = n.upload(site, bodies[i]) })
+		}
+		wg.Wait()
+		owners := make(map[string]int)
+		sum := 0
+		for i, id := range ids {
+			s, err := n.Wait(deadline(t, time.Minute), id, nil)
+			must(t, err)
+			if s.OKHash+s.DupHash != hashes {
+				t.Fatalf("round %d, upload %d: %+v", round, i, s)
+			}
+			sum += s.OKHash
+			for b := 1; b <= hashes/1000; b++ {
+				r, err := n.Batch(t.Context(), id, b)
+				must(t, err)
+				for _, h := range r.AddedOK {
+					owners[strings.ToLower(h)]++
+				}
+			}
+		}
+		if sum != hashes || len(owners) != hashes {
+			t.Fatalf("round %d: %d were added, %d hashes have an owner; want %d", round, sum, len(owners), hashes)
+		}
+	}
+}
+
+// An upload that gets an error, or none at all, leaves nothing (I2): the same hashes are new afterwards.
+func TestABrokenUploadLeavesNothing(t *testing.T) {
+	w := newWorld(t)
+	sign := w.ecdsa("ec.example")
+	n := start(t, append(append(w.args(), logArgs(t)...), "--data-dir", t.TempDir(), "--stall-timeout", "1s", "--upload-timeout", "3s")...)
+	defer n.stop()
+	for name, send := range map[string]func(text []byte) int{
+		"malformed at its last byte": func(text []byte) int { return n.post(append(text[:len(text)-1:len(text)-1], '}')) },
+		"cut off":                    func(text []byte) int { n.postSlowly(text, len(text)-100, 0); return http.StatusBadRequest },
+		"stalled":                    func(text []byte) int { return n.postSlowly(text, len(text)-100, 2*time.Second) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			entries := good(name, 5000, sign)
+			status := send(body(entries))
+			if want := map[bool]int{true: http.StatusRequestTimeout, false: http.StatusBadRequest}[name == "stalled"]; status != want {
+				t.Errorf("status %d, want %d", status, want)
+			}
+			n.expect(n.upload("ec.example", entries), entries)
+		})
+	}
+}
+
+// post sends a body and returns the status.
+func (n *node) post(text []byte) int {
+	r, err := http.Post("http://"+n.api+"/api/v1/asyncsign/ec.example", "application/x-www-form-urlencoded", bytes.NewReader(text))
+	must(n.t, err)
+	defer r.Body.Close()
+	_, _ = io.Copy(io.Discard, r.Body)
+	return r.StatusCode
+}
+
+// postSlowly sends the first bytes of a body, pauses, and gives up. It returns the status that came during the pause, or 0.
+func (n *node) postSlowly(text []byte, first int, pause time.Duration) int {
+	c, err := net.Dial("tcp", n.api)
+	must(n.t, err)
+	defer c.Close()
+	_, err = fmt.Fprintf(c, "POST /api/v1/asyncsign/ec.example HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(text), text[:first])
+	must(n.t, err)
+	_ = c.SetReadDeadline(time.Now().Add(pause))
+	var status int
+	_, _ = fmt.Fscanf(c, "HTTP/1.1 %d", &status)
+	return status
+}
