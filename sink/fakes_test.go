@@ -229,7 +229,7 @@ func (w *world) checkStored(m kafkaio.Message) {
 		}
 	}
 	for _, c := range v.GetBlock().GetClaims() {
-		if record.Shard(c.Hashes, len(w.log)) != m.Partition {
+		if len(c.Hashes) > 0 && record.Shard(c.Hashes, len(w.log)) != m.Partition {
 			return // a dead letter
 		}
 		stored(c.Upload, c.Batch, m.Partition, c.Part)
