@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/cpu"
 )
 
 // BenchmarkVerify reports verifications per second of one core, for batches as
@@ -13,7 +11,7 @@ import (
 // wall time: on a busy machine take the best of several short runs
 // (-benchtime 200ms -count 5).
 func BenchmarkVerify(b *testing.B) {
-	b.Logf("%s, AVX-512 IFMA %v", Features(), cpu.X86.HasAVX512IFMA)
+	b.Log(Features())
 	for _, s := range signers(b) {
 		good := s.sign(digest(1))
 		for _, way := range []struct {

@@ -13,11 +13,11 @@
 //
 // # Implementations
 //
-//   - RSA with a modulus of 2048, 3072 or 4096 bits and exponent 65537 on a
-//     processor with AVX-512 IFMA: package internal/rsa52, eight signatures at
-//     once.
+//   - RSA with exponent 65537 on a processor with AVX-512 IFMA: package
+//     internal/rsa52, eight signatures at once. It is the faster one for a lone
+//     signature too, so it serves all of them.
 //   - ECDSA on P-256 and P-384: package internal/ecbatch, a table per key and
 //     shared inversions.
-//   - Everything else, lone signatures where it is faster, and all of it when
-//     the environment has COUNTERSIGN_CPU=generic: the standard library.
+//   - Everything else, and all of it when the environment has
+//     COUNTERSIGN_CPU=generic: the standard library.
 package signature

@@ -71,12 +71,14 @@ type primeKey struct {
 }
 
 // primeKeys are the primes nearest to the largest and the smallest modulus of
-// each size that has a kernel, as 2^bits + offset; found by search, checked below.
+// the common sizes, and of some where the eight-lane code changes its number of
+// limbs, as 2^bits + offset; found by search, checked below.
 var primeKeys = []struct {
 	bits   uint
 	offset int64
 }{
 	{2048, -1557}, {2047, +1919}, {3072, -47}, {3071, +2291}, {4096, -2549}, {4095, +579},
+	{2048, +981}, {2567, +309}, {2568, -177},
 }
 
 func newPrimeKey(t testing.TB, bits uint, offset int64) *primeKey {

@@ -101,8 +101,8 @@ func (k *Key) Fits(sig []byte) bool {
 // be anything: they only decide between true and false.
 //
 // It works on the calling goroutine, keeps none of its arguments, and may run
-// concurrently with itself. Many signatures a call are faster than few; from
-// some 64 on the gain is small.
+// concurrently with itself. Many signatures a call are faster than few: RSA
+// gains up to eight, ECDSA up to some hundreds.
 func (k *Key) Verify(valid []bool, digests [][32]byte, signatures [][]byte) {
 	if len(digests) != len(valid) || len(signatures) != len(valid) {
 		panic(fmt.Sprintf("signature: Verify was called with %d verdicts, %d digests and %d signatures",

@@ -18,6 +18,9 @@ func kernelHere(t testing.TB) bool {
 	return Supported()
 }
 
+// sizes are the common ones, and where the number of blocks changes.
+var sizes = []int{2048, 2049, 2568, 2569, 3072, 4096, 8192}
+
 var one = big.NewInt(1)
 
 func pow2(bits uint) *big.Int { return new(big.Int).Lsh(one, bits) }
@@ -114,7 +117,7 @@ func TestSquareIsExact(t *testing.T) {
 		return
 	}
 	rng := rand.New(rand.NewPCG(2, 2))
-	for _, bits := range []int{2048, 3072, 4096} {
+	for _, bits := range sizes {
 		for number, k := range extremes(bits) {
 			for _, count := range []uint64{1, 2, 16} {
 				w := dirty(rng)
@@ -143,7 +146,7 @@ func TestFinishIsExact(t *testing.T) {
 		return
 	}
 	rng := rand.New(rand.NewPCG(3, 3))
-	for _, bits := range []int{2048, 3072, 4096} {
+	for _, bits := range sizes {
 		for number, k := range extremes(bits) {
 			for round := range 4 {
 				w := dirty(rng)
@@ -180,7 +183,7 @@ func TestFinishReportsMultiplesOfN(t *testing.T) {
 		return
 	}
 	rng := rand.New(rand.NewPCG(4, 4))
-	for _, bits := range []int{2048, 3072, 4096} {
+	for _, bits := range sizes {
 		k := extremes(bits)[2]
 		limbs := int(k.blocks) * width
 		n := fromLimbs(k.n[:])

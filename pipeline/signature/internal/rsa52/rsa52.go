@@ -1,8 +1,8 @@
 // Package rsa52 verifies RSA signatures under one key, eight at once, with the
 // 52-bit multiply-and-add instructions of AVX-512 IFMA.
 //
-// It owns the arithmetic for moduli of 2048, 3072 and 4096 bits with the
-// exponent 65537, and promises verdicts identical to those of
+// It owns the arithmetic for moduli of 2048 to 8192 bits with the exponent
+// 65537, and promises verdicts identical to those of
 // crypto/rsa.VerifyPKCS1v15 with SHA-256. It must not know of other keys and
 // doesn't choose itself: whoever calls New has asked Supported and Fits.
 //
@@ -10,22 +10,23 @@
 //
 // # Arithmetic
 //
-// A number is L limbs of 52 bits, L = 40, 60 or 80, in blocks of ten; R =
-// 2^(52L) and W = 2^520, one block. A signature s is valid if s < n and
+// A number is L limbs of 52 bits, in blocks of ten: L = 40 for 2048 bits, 60
+// for 3072, 80 for 4096. R = 2^(52L) and W = 2^520, one block; L is chosen so
+// that R >= 2^32*n. A signature s is valid if s < n and
 //
 //	s^65537 = EM = C + H (mod n)
 //
-// where EM is the padded digest (RFC 8017, section 9.2), H < 2^256 the digest at its
-// end and C the rest, which is the same for all signatures under a key. Montgomery
-// products divide by R, so sixteen squarings that start at s itself, and not at
-// s*R, give x = s^65536 / R^65535 (mod n). Rather than correcting that for every
-// signature, we compare with an EM that was divided likewise: with
+// where EM is the padded digest (RFC 8017, section 9.2), H < 2^256 the digest at
+// its end and C the rest, which is the same for all signatures under a key.
+// Montgomery products divide by R, so sixteen squarings that start at s itself,
+// and not at s*R, give x = s^65536 / R^65535 (mod n). Rather than correcting
+// that for every signature, we compare with an EM that was divided likewise: with
 //
 //	factor = -R^-65535 mod n,  addend = C*factor mod n
 //
 // the last product, z = (x*s + H*factor + addend) / R (mod n), is 0 mod n
-// exactly if s is valid. H*factor is an eighth of a product; coming to and
-// leaving Montgomery form would have cost a product and a comparison with reduction.
+// exactly if s is valid. H is one block, so H*factor costs a fraction of the
+// product that going to Montgomery form and back would have cost.
 //
 // # Reduction
 //
@@ -43,20 +44,26 @@
 // # Bounds
 //
 // Together, from a first t: x < t/R + 2n + 2n/W. If the factors of t were
-// below 3n, then t/R < 9*n*n/R <= 9n/2^32, because R >= 2^32*n for all three
-// sizes, so x < 3n: squarings go on for ever without a conditional
-// subtraction, and x fits L limbs, since 3n < R. The last product starts from
-// t < 3n*n + 2^256*n + n, hence z < 2n + n/2^29 < 3n. It isn't 0, as t >=
-// addend > 0 (C < n is not 0 and factor is invertible) and no step makes a
-// positive t 0. So s is valid exactly if z is n or 2n: that is compared, with
-// all limbs carried, and no final subtraction is needed either.
+// below 3n, then t/R < 9*n*n/R <= 9n/2^32, so x < 3n: squarings go on for ever
+// without a conditional subtraction, and x fits L limbs, since 3n < R. The last
+// product starts from t < 3n*n + 2^256*n + n, hence z < 2n + n/2^29 < 3n. It
+// isn't 0, as t >= addend > 0 (0 < C < n, and factor is invertible) and no step
+// makes a positive t 0. So s is valid exactly if z is n or 2n: that is
+// compared, with all limbs carried, and no final subtraction is needed either.
 //
 // A column, one limb's place in t before carrying, is a sum of halves of
 // products, each below 2^52: at most 2L from the product (a squaring computes
 // each product of different limbs once and doubles it), 20 from each of the L/10
 // divisions, that is 2L, and H*factor's 20; with carries below 2^12, below
-// (4L+21)*2^52 < 2^61. Carried limbs are below 2^52, which VPMADD52 demands.
+// (4L+21)*2^52 < 2^62. Carried limbs are below 2^52, which VPMADD52 demands.
 // The tests check all this with the largest limbs there are.
+//
+// # What limits it
+//
+// A processor that starts one VPMADD52 a cycle spends over nine tenths of its
+// cycles starting them (BenchmarkVerify in package signature; count of
+// instructions in gen/kernel.go's loops). Faster means fewer of them, as by
+// Karatsuba's method, not a better order.
 package rsa52
 
 import (
@@ -72,7 +79,10 @@ const (
 	limbMask  = 1<<limbBits - 1
 	width     = 10 // limbs in a block
 	blockBits = width * limbBits
-	maxBlocks = 8
+	spareBits = 32 // at least so many bits of R are above n
+	minBits   = 2048
+	maxBits   = 8192
+	maxBlocks = (maxBits + spareBits + blockBits - 1) / blockBits
 	maxLimbs  = maxBlocks * width
 
 	exponent  = 1<<squarings + 1
@@ -113,14 +123,11 @@ type Key struct {
 	pool    sync.Pool // of *work; every signature in one is below n
 }
 
-// Fits reports whether New takes pub: the three sizes and the exponent that
-// nearly all certificates have.
+// Fits reports whether New takes pub: an odd modulus of a size that the kernel
+// has room for, and the exponent that nearly all certificates have.
 func Fits(pub *rsa.PublicKey) bool {
-	switch pub.N.BitLen() {
-	case 2048, 3072, 4096:
-		return pub.E == exponent && pub.N.Bit(0) == 1
-	}
-	return false
+	bits := pub.N.BitLen()
+	return minBits <= bits && bits <= maxBits && pub.N.Bit(0) == 1 && pub.E == exponent
 }
 
 // New prepares a key that Fits, in well under a millisecond; others make it
@@ -130,9 +137,9 @@ func New(pub *rsa.PublicKey) *Key {
 		panic("rsa52: New was called with a key that doesn't fit")
 	}
 	n := pub.N
-	size := n.BitLen() / 8
+	size := pub.Size()
 	k := &Key{
-		blocks:  uint64((n.BitLen() + blockBits - 1) / blockBits),
+		blocks:  uint64((n.BitLen() + spareBits + blockBits - 1) / blockBits),
 		modulus: n.FillBytes(make([]byte, size)),
 	}
 	k.pool.New = func() any { return new(work) }

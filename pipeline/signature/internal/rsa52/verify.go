@@ -50,17 +50,22 @@ func (k *Key) run(w *work, valid []bool, index []int) {
 const digestLimbs = 6
 
 // spread writes the big-endian number to one lane of dst, whose length is even
-// and just enough. Two limbs are thirteen bytes; fourteen are read to have both.
+// and enough for it.
 func spread(dst []limb, lane int, number []byte) {
-	for len(dst) >= 2 && len(number) >= 14 {
-		low, high := number[len(number)-8:], number[len(number)-14:]
-		dst[0][lane] = binary.BigEndian.Uint64(low) & limbMask
-		dst[1][lane] = binary.BigEndian.Uint64(high) >> 4 & limbMask
+	for len(number) >= 14 {
+		spreadPair(dst, lane, number[len(number)-14:])
 		dst, number = dst[2:], number[:len(number)-13]
 	}
-	if len(dst) >= 2 {
-		var padded [14]byte
-		copy(padded[len(padded)-len(number):], number)
-		spread(dst[:2], lane, padded[:])
+	var last [14]byte
+	copy(last[len(last)-len(number):], number)
+	spreadPair(dst, lane, last[:])
+	for i := range dst[2:] {
+		dst[2+i][lane] = 0
 	}
+}
+
+// spreadPair writes the lower 104 bits of a number of 14 bytes as two limbs.
+func spreadPair(dst []limb, lane int, number []byte) {
+	dst[0][lane] = binary.BigEndian.Uint64(number[6:14]) & limbMask
+	dst[1][lane] = binary.BigEndian.Uint64(number[0:8]) >> 4 & limbMask
 }
