@@ -277,6 +277,7 @@ type fakeStore struct {
 	hashes  map[[32]byte]clickhouse.SignedHash
 	away    bool
 	stuck   chan struct{} // inserts wait until it is closed
+	sinks   bool          // the sink writes rows of uploads, too
 	inserts int
 	asked   int // Progress
 }
@@ -310,7 +311,11 @@ func (s *fakeStore) claim(hash [32]byte, seal *recordpb.Seal, position uint32, s
 func (s *fakeStore) put(seal *recordpb.Seal, results []clickhouse.BatchResult) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.results[uuid.UUID(seal.GetUpload())] = results
+	id := uuid.UUID(seal.GetUpload())
+	s.results[id] = results
+	if s.sinks {
+		s.uploads[id] = clickhouse.Upload{ID: id, Site: seal.GetSite(), Count: seal.GetCount(), AcceptedAt: seal.GetAcceptedMs()}
+	}
 }
 
 func (s *fakeStore) unavailable() error {

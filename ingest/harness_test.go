@@ -126,6 +126,7 @@ type reply struct {
 	status int
 	header http.Header
 	body   string
+	closed bool // the server said that it closes the connection
 }
 
 // do sends one request. body may be nil, a string, bytes or a reader; headers come in pairs.
@@ -156,7 +157,7 @@ func (h *harness) do(method, path string, body any, headers ...string) reply {
 	if err != nil {
 		h.t.Fatalf("%s %s: %v", method, path, err)
 	}
-	return reply{res.StatusCode, res.Header, string(text)}
+	return reply{res.StatusCode, res.Header, string(text), res.Close}
 }
 
 // problem checks that a reply is a problem of the given kind and returns its members.

@@ -165,8 +165,8 @@ func problemCutOff(got, want int64) *Problem {
 }
 
 func problemStalled(after time.Duration) *Problem {
-	return newProblem(http.StatusRequestTimeout, "stalled", "Body stalled",
-		fmt.Sprintf("No byte of the body came for %s: nothing of it was kept; send it again.", after))
+	return newProblem(http.StatusRequestTimeout, "stalled", "Request stalled",
+		fmt.Sprintf("Nothing came for %s, though the request is not complete: nothing of it was kept; send it again.", after))
 }
 
 func problemTooSlow(after time.Duration) *Problem {
@@ -250,7 +250,8 @@ func problemUnknownHash(hash string) *Problem {
 
 func problemCertificate(site, reason string) *Problem {
 	return newProblem(http.StatusBadGateway, "certificate-unavailable", "Certificate unavailable",
-		fmt.Sprintf("The signature was not checked, for the certificate of %s could not be had: %s", site, sentence(reason)))
+		fmt.Sprintf("The signature was not checked, for the certificate of %s could not be had: %s. Try again once the site serves it.",
+			site, strings.TrimSuffix(reason, ".")))
 }
 
 func problemNotFinished(id uuid.UUID, waited time.Duration) *Problem {

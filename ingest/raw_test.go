@@ -45,7 +45,7 @@ func readReplyFrom(t *testing.T, r *bufio.Reader) reply {
 	if err != nil {
 		t.Fatalf("read a reply: %v", err)
 	}
-	return reply{res.StatusCode, res.Header, string(text)}
+	return reply{res.StatusCode, res.Header, string(text), res.Close}
 }
 
 func gzipped(s string) []byte {
