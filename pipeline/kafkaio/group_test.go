@@ -86,6 +86,7 @@ func consumer(t testing.TB, c *Client, cfg GroupConfig) (stop func()) {
 // Members come and go while records arrive: no partition has two handlers at a time, every record is handled, and none twice,
 // because handlers that are revoked commit before the partition moves.
 func TestGroupHandover(t *testing.T) {
+	t.Parallel()
 	cfg := testConfig(t)
 	c := connect(t, cfg)
 	const partitions = 4

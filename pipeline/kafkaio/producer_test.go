@@ -133,6 +133,7 @@ func TestSendRefusals(t *testing.T) {
 
 // A full queue makes Send wait, and the wait ends with the context.
 func TestQueueIsBounded(t *testing.T) {
+	t.Parallel()
 	c := connect(t, testConfig(t))
 	topic := newTopic(t, c, 1)
 	deaf := deafBroker(t)
@@ -191,6 +192,7 @@ func deafBroker(t *testing.T) (address string) {
 // A broker that went away: records fail after the timeout, as unavailable, and the error says truly whether they can be stored.
 // When it is back, on the same data, records go through and the earlier ones are there.
 func TestBrokerStoppedAndBack(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	ctx := within(t, 50*time.Second)
 	e := startEmbedded(t, dir)
@@ -231,6 +233,7 @@ func TestBrokerStoppedAndBack(t *testing.T) {
 
 // A broker that takes the request and doesn't answer leaves the record's fate open.
 func TestUnansweredMayBeStored(t *testing.T) {
+	t.Parallel()
 	e := startEmbedded(t, t.TempDir())
 	c := connect(t, Config{Brokers: e.Brokers()})
 	topic := newTopic(t, c, 1)
