@@ -36,7 +36,8 @@ func standard(pub crypto.PublicKey, digest [32]byte, sig []byte) bool {
 	panic(fmt.Sprintf("no standard for %T", pub))
 }
 
-// mustAgree verifies the batch and compares with the standard library. It returns the verdicts.
+// mustAgree verifies the batch and compares with the standard library; it shows
+// the first difference. It returns the verdicts.
 func mustAgree(t *testing.T, k *Key, pub crypto.PublicKey, digests [][32]byte, signatures [][]byte) []bool {
 	t.Helper()
 	valid := make([]bool, len(digests))
@@ -46,7 +47,7 @@ func mustAgree(t *testing.T, k *Key, pub crypto.PublicKey, digests [][32]byte, s
 	k.Verify(valid, digests, signatures)
 	for i, got := range valid {
 		if want := standard(pub, digests[i], signatures[i]); got != want {
-			t.Errorf("%v, signature %d of %d: verdict %v, the standard library says %v\ndigest %x\nsignature %x",
+			t.Fatalf("%v, signature %d of %d: verdict %v, the standard library says %v\ndigest %x\nsignature %x",
 				k.Algorithm(), i, len(valid), got, want, digests[i], signatures[i])
 		}
 	}
