@@ -53,12 +53,15 @@ func Run(ctx context.Context, c Config) error {
 	defer stop()
 	var workers sync.WaitGroup
 	workers.Go(func() { st.write(working) })
-	workers.Go(func() { st.publish(context.WithoutCancel(ctx)) })
+	sending, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	workers.Go(func() { st.publish(sending) })
 	for range lookupFlights {
 		workers.Go(func() { st.answer(working) })
 	}
 	err = c.Consume(ctx, st.handle)
 	stop()
+	defer time.AfterFunc(c.SendTimeout, giveUp).Stop() // of the last events
 	workers.Wait()
 	switch {
 	case ctx.Err() != nil:
