@@ -1,5 +1,7 @@
 package ecbatch
 
+import "encoding/binary"
+
 // Decoding of ECDSA-Sig-Value (RFC 3279 section 2.2.3) in DER, as strict as crypto/ecdsa: minimal lengths, minimal
 // non-negative integers, nothing left over.
 
@@ -39,13 +41,20 @@ func parseInteger(der []byte) (magnitude, rest []byte, ok bool) {
 
 // setBytes sets words, least significant first, to a big-endian number, and tells whether it fits.
 func setBytes(words []uint64, number []byte) bool {
-	clear(words)
 	if len(number) > 8*len(words) {
 		return false
 	}
-	for i, b := range number {
-		bit := 8 * (len(number) - 1 - i)
-		words[bit/64] |= uint64(b) << (bit % 64)
+	for i := range words {
+		if len(number) >= 8 {
+			words[i] = binary.BigEndian.Uint64(number[len(number)-8:])
+			number = number[:len(number)-8]
+			continue
+		}
+		words[i] = 0
+		for _, b := range number {
+			words[i] = words[i]<<8 | uint64(b)
+		}
+		number = nil
 	}
 	return true
 }

@@ -55,6 +55,21 @@ var (
 	})
 )
 
+// The same tables for vectors, whose elements have so many limbs of 52 bits.
+var (
+	generatorIFMA256 = sync.OnceValue(func() comb[field.P256] {
+		return toVectorForm[field.P256, *field.P256](generatorP256(), limbs256)
+	})
+	generatorIFMA384 = sync.OnceValue(func() comb[field.P384] {
+		return toVectorForm[field.P384, *field.P384](generatorP384(), limbs384)
+	})
+)
+
+const (
+	limbs256 = 5
+	limbs384 = 8
+)
+
 // New prepares a public key, which it copies. It fails if the curve is neither P-256 nor P-384, or the point isn't on it.
 func New(pub *ecdsa.PublicKey) (*Key, error) {
 	if pub == nil || pub.Curve == nil || pub.X == nil || pub.Y == nil {
@@ -67,7 +82,7 @@ func New(pub *ecdsa.PublicKey) (*Key, error) {
 		return nil, fmt.Errorf("checking the ECDSA public key: %w", err)
 	}
 	k := &Key{public: &ecdsa.PublicKey{Curve: pub.Curve, X: new(big.Int).Set(pub.X), Y: new(big.Int).Set(pub.Y)}}
-	k.ifma = haveIFMA() && pub.Curve == elliptic.P256()
+	k.ifma = haveIFMA()
 	k.build = sync.OnceValue(k.newEngine)
 	return k, nil
 }
@@ -77,11 +92,14 @@ func (k *Key) newEngine() engine {
 	if k.public.Curve == elliptic.P256() {
 		table := newComb[field.P256, *field.P256](affine[field.P256, *field.P256](k.public.X, k.public.Y))
 		if k.ifma {
-			return newIFMA256(table)
+			return newIFMA256(generatorIFMA256(), toVectorForm[field.P256, *field.P256](table, limbs256))
 		}
 		return newPortable[field.P256, field.P256Order, *field.P256, *field.P256Order](generatorP256(), table)
 	}
 	table := newComb[field.P384, *field.P384](affine[field.P384, *field.P384](k.public.X, k.public.Y))
+	if k.ifma {
+		return newIFMA384(generatorIFMA384(), toVectorForm[field.P384, *field.P384](table, limbs384))
+	}
 	return newPortable[field.P384, field.P384Order, *field.P384, *field.P384Order](generatorP384(), table)
 }
 

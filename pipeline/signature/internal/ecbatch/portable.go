@@ -68,8 +68,11 @@ func newPortable[E, O any, F field.Element[E], N field.Element[O]](generator, ke
 func (p *portable[E, O, F, N]) kind() string { return "table" }
 
 func (p *portable[E, O, F, N]) bytes() int {
-	var coordinate E
-	return len(p.key) * 2 * 8 * len(F(&coordinate).Words())
+	return tableBytes[E, F](p.key)
+}
+
+func tableBytes[E any, F field.Element[E]](table comb[E]) int {
+	return len(table) * 2 * 8 * len(F(&table[0].x).Words())
 }
 
 func (p *portable[E, O, F, N]) verify(results []result, digests [][32]byte, signatures [][]byte) {

@@ -80,9 +80,6 @@ func (z *P256) reduceOnce(t0, t1, t2, t3, carry uint64) {
 
 }
 
-// Reduce makes z + carry*R, which must be below twice the modulus, an element again.
-func (z *P256) Reduce(carry uint64) { z.reduceOnce(z[0], z[1], z[2], z[3], carry) }
-
 // Mul sets z to x*y/R; see Element.
 func (z *P256) Mul(x, y *P256) {
 	var v uint64

@@ -82,9 +82,6 @@ func (z *P256Order) reduceOnce(t0, t1, t2, t3, carry uint64) {
 
 }
 
-// Reduce makes z + carry*R, which must be below twice the modulus, an element again.
-func (z *P256Order) Reduce(carry uint64) { z.reduceOnce(z[0], z[1], z[2], z[3], carry) }
-
 // Mul sets z to x*y/R; see Element.
 func (z *P256Order) Mul(x, y *P256Order) {
 	var v uint64

@@ -96,9 +96,6 @@ func (z *P384Order) reduceOnce(t0, t1, t2, t3, t4, t5, carry uint64) {
 
 }
 
-// Reduce makes z + carry*R, which must be below twice the modulus, an element again.
-func (z *P384Order) Reduce(carry uint64) { z.reduceOnce(z[0], z[1], z[2], z[3], z[4], z[5], carry) }
-
 // Mul sets z to x*y/R; see Element.
 func (z *P384Order) Mul(x, y *P384Order) {
 	var v uint64

@@ -262,9 +262,6 @@ func (z *{{.Type}}) reduceOnce({{.Names "t" 0}}, carry uint64) {
 	{{.Select}}
 }
 
-// Reduce makes z + carry*R, which must be below twice the modulus, an element again.
-func (z *{{.Type}}) Reduce(carry uint64) { z.reduceOnce({{.Limbed "z"}}, carry) }
-
 // Mul sets z to x*y/R; see Element.
 func (z *{{.Type}}) Mul(x, y *{{.Type}}) {
 	var v uint64
@@ -309,15 +306,6 @@ func (m *modulus) SubFix() string {
 	}
 	fmt.Fprintf(&w, "*z = %s{%s}\n", m.Type, m.Names("r", 0))
 	return w.String()
-}
-
-// Limbed lists the limbs of an array.
-func (m *modulus) Limbed(name string) string {
-	var limbs []string
-	for i := range m.Limbs() {
-		limbs = append(limbs, fmt.Sprintf("%s[%d]", name, i))
-	}
-	return strings.Join(limbs, ", ")
 }
 
 // Select writes the choice between t (mask set) and r.

@@ -14,5 +14,6 @@ func Files() (map[string][]byte, error) {
 		files["internal/field/"+m.File] = text
 	}
 	files["ifma256_amd64.s"] = ifma256()
+	files["ifma384_amd64.s"] = ifma384()
 	return files, nil
 }

@@ -7,21 +7,25 @@ import (
 )
 
 // The kernels add points in eight lanes with AVX-512 IFMA. A coordinate of eight signatures is `limbs` ZMM registers:
-// register j holds limb j, radix 2^52, of each. Montgomery's R is 2^(52*limbs).
+// register j holds limb j, radix 2^52, of each. Montgomery's R is 2^(52*limbs): 16 times (P-256), 2^32 times (P-384) the
+// next power of two above p.
 //
-// Values are kept below a small multiple of p instead of below p; c below is such a bound, in units of p. Limbs read by a
-// multiplication must be below 2^52, because VPMADD52 ignores all higher bits:
+// Values are kept below a small multiple of p instead of below p. Limbs read by a multiplication must be below 2^52,
+// because VPMADD52 ignores all higher bits:
 //
 //   - A product of values below a*p and b*p is below (a*b*p/R + 1)*p. R is at least 16p, so while a*b <= 16 it is below 2p.
-//   - During a product an accumulator gets at most 2*limbs products below 2^52, doubled or not, 3 or 4 more from the
-//     reduction and a carry below 2^12: below 2^57, far from its 64 bits.
+//   - During a product an accumulator gets at most 2*limbs products below 2^52 (some of them twice, for others) and
+//     at most 8 more from the reduction, and a carry: it stays below 25*2^52 < 2^57, and above -8*2^52.
 //   - Differences are made limb by limb, plus a multiple of p that makes the whole value positive. Single limbs may
 //     be negative; normalize carries with arithmetic shifts, and the top limb comes out as 0 <= limb < 2^52.
-//   - Coordinates that are stored were folded (or are table entries), which leaves them below 1.001p: see fold.
+//   - Coordinates that are stored are table entries, below p, or were folded; see the curves' fold functions.
 //
-// In products and sums these bounds follow: differences of stored coordinates plus 2p below 3.001p; running products below
-// c = 3.001c/16 + 1 = 1.24p; an inverse times a prefix below 1.1p; lambda below 1.21p; the sum's x before its fold
-// between 4p - 2.002p and 1.1p + 4p; its y before its fold between 3p - 1.001p and 1.3p + 3p.
+// For P-256, stored coordinates are below 1.001p. So differences (plus 2p) are below 3.001p; running products below
+// c = 3.001c/16 + 1 = 1.24p; an inverse times a prefix below 1.1p; lambda below 1.21p; the sum's x before its fold between
+// 4p - 2.002p and 1.1p + 4p; its y before its fold between 3p - 1.001p and 1.3p + 3p.
+//
+// For P-384, stored coordinates are below 2.001p. So differences (plus 3p) are below 5.001p; all products below 1.001p; x
+// before its fold between 7p - 4.002p and 1.001p + 7p; y before its fold between 5p - 2.001p and 1.001p + 5p.
 type kernels struct {
 	w     bytes.Buffer
 	name  string // prefix of the symbols
@@ -29,6 +33,8 @@ type kernels struct {
 	prime *big.Int
 	// constants are broadcast into registers at the start of each kernel that multiplies, from the register constant(0).
 	constants []*big.Int
+	// dxMultiple, xMultiple and yMultiple are how many p are added to a difference of coordinates, and to the sum's x and y.
+	dxMultiple, xMultiple, yMultiple int
 	// reduce writes one step of the reduction: acc[i] becomes irrelevant, all above it receive its multiple.
 	reduce func(k *kernels, i int)
 	// fold writes the subtraction of h*p from v, limb by limb, where h, the part of v above the prime's size, is in T.
@@ -74,7 +80,7 @@ func (k *kernels) digits(v *big.Int) []*big.Int {
 	return digits
 }
 
-// Data: the read-only constants, first the mask, then k.constants, then p, 2p, 3p and 4p limb by limb.
+// data writes the read-only constants, first the mask, then k.constants, then 1p to 7p limb by limb.
 func (k *kernels) data() {
 	offset := 0
 	put := func(v *big.Int) {
@@ -85,7 +91,7 @@ func (k *kernels) data() {
 	for _, c := range k.constants {
 		put(c)
 	}
-	for m := int64(1); m <= 4; m++ {
+	for m := int64(1); m <= 7; m++ {
 		for _, digit := range k.digits(new(big.Int).Mul(k.prime, big.NewInt(m))) {
 			put(digit)
 		}
@@ -228,7 +234,7 @@ func (k *kernels) squareKernel() {
 	k.end()
 }
 
-// productsKernel: func(running, dx, prefix *vector, sums, terms *pointVector, n int): the first pass of adder.addAll.
+// productsKernel: func(running, dx, prefix *vector, sums, terms *vectorPoint, n int): the first pass of adder.addAll.
 func (k *kernels) productsKernel() {
 	step := 64 * k.limbs
 	k.begin("Products", "48", "is the first pass over n > 0 additions: differences, and products of those before each.")
@@ -244,7 +250,7 @@ func (k *kernels) productsKernel() {
 	k.store(k.high(), "R9", 0)
 	k.load(k.column(), "DX", 0)
 	k.subtract(k.column(), "SI", 0)
-	k.addMultiple(k.column(), 2)
+	k.addMultiple(k.column(), k.dxMultiple)
 	k.normalize(k.column())
 	k.store(k.column(), "R8", 0)
 	k.mul(k.column(), "R9")
@@ -259,7 +265,7 @@ func (k *kernels) productsKernel() {
 	k.end()
 }
 
-// sumsKernel: func(running, dx, prefix *vector, sums, terms *pointVector, n int, scratch *[2]vector): the second pass.
+// sumsKernel: func(running, dx, prefix *vector, sums, terms *vectorPoint, n int, scratch *[2]vector): the second pass.
 func (k *kernels) sumsKernel() {
 	step := 64 * k.limbs
 	a, high := k.column(), k.high()
@@ -293,7 +299,7 @@ func (k *kernels) sumsKernel() {
 	k.line("\t// lambda = dy/dx")
 	k.load(a, "DX", 1)
 	k.subtract(a, "SI", 1)
-	k.addMultiple(a, 2)
+	k.addMultiple(a, k.dxMultiple)
 	k.normalize(a)
 	k.mul(a, "R10")
 	k.normalize(high)
@@ -308,7 +314,7 @@ func (k *kernels) sumsKernel() {
 		k.op("VPSUBQ %s, %s, %s", a[j], high[j], high[j])
 	}
 	k.subtract(high, "DX", 0)
-	k.addMultiple(high, 4)
+	k.addMultiple(high, k.xMultiple)
 	k.fold(k, high)
 	k.normalize(high)
 	k.store(high, "SI", 0)
@@ -316,13 +322,13 @@ func (k *kernels) sumsKernel() {
 	for j := range a {
 		k.op("VPSUBQ %s, %s, %s", high[j], a[j], a[j])
 	}
-	k.addMultiple(a, 2)
+	k.addMultiple(a, k.dxMultiple)
 	k.normalize(a)
 	k.op("ADDQ $%d, R10", step)
 	k.mul(a, "R10")
 	k.op("SUBQ $%d, R10", step)
 	k.subtract(high, "SI", 1)
-	k.addMultiple(high, 3)
+	k.addMultiple(high, k.yMultiple)
 	k.fold(k, high)
 	k.normalize(high)
 	k.store(high, "SI", 1)

@@ -1,0 +1,223 @@
+package ecbatch
+
+import (
+	"sync"
+
+	"countersign/pipeline/signature/internal/ecbatch/internal/field"
+)
+
+// The vector engine: what portable.go does, for eight signatures in eight lanes.
+//
+// Unlike the portable adder, the kernels don't look at single differences: one that is zero makes its lane's product
+// zero, which is seen once for a round. All signatures of that lane in the block are then left undecided. Only a signer
+// who uses the private key to arrange collisions can make that happen, at the price of being served at the speed of
+// crypto/ecdsa.
+
+// kernels is the arithmetic of one curve: V is a coordinate of eight signatures in limbs of 52 bits, in Montgomery form
+// with R = 2^(52*limbs). Counts are positive, no function keeps a pointer.
+type kernels[V, E any] struct {
+	// mul sets z to x*y/R. If y is 1 the result is at most the prime.
+	mul func(z, x, y *V)
+	// square squares x n times, dividing by R each time.
+	square func(z, x *V, n int)
+	// products and sums are the two passes of adder.addAll; running is inverted between them.
+	products func(running, dx, prefix *V, sums, terms *vectorPoint[V], n int)
+	sums     func(running, dx, prefix *V, sums, terms *vectorPoint[V], n int, scratch *[2]V)
+	// pick sets n points to the entries of a window that 8n digits stand for.
+	pick func(points *vectorPoint[V], window *point[E], digits *byte, n int)
+	// invert sets z to 1/x, zero where x is zero. z may be x.
+	invert func(z, x *V)
+	// limbs is the vector's own memory, limb by limb.
+	limbs func(v *V) [][8]uint64
+}
+
+type vectorPoint[V any] struct {
+	x, y V
+}
+
+// vectorEngine is the engine. The coordinates of its tables have the kernels' R.
+type vectorEngine[V, E, O any, F field.Element[E], N field.Element[O]] struct {
+	kernels        *kernels[V, E]
+	generator, key comb[E]
+	// one is 1 in Montgomery form, plain is 1.
+	one, plain V
+	workspaces sync.Pool // of *vectorWorkspace[V, O, N]
+}
+
+// vectorWorkspace is what one call of verify writes to.
+type vectorWorkspace[V, E, O any, N field.Element[O]] struct {
+	batch            batch[O, N]
+	sums, terms      []vectorPoint[V]
+	dx, prefix       []V
+	scratch          [2]V
+	running, leaving V
+	coordinate       E
+	// digits[w*8*n+i] is the digit of window w of signature i, in n vectors; the key's windows follow the generator's.
+	digits []byte
+	failed [8]bool
+}
+
+func newVectorEngine[V, E, O any, F field.Element[E], N field.Element[O]](k *kernels[V, E], generator, key comb[E]) engine {
+	e := &vectorEngine[V, E, O, F, N]{kernels: k, generator: generator, key: key}
+	one := new(E)
+	F(one).SetOne()
+	enterR[E, F](one, len(k.limbs(&e.one)))
+	for lane := range 8 {
+		setLane(k.limbs(&e.one), lane, F(one).Words())
+		k.limbs(&e.plain)[0][lane] = 1
+	}
+	size := lanes * block / 8
+	e.workspaces.New = func() any {
+		return &vectorWorkspace[V, E, O, N]{
+			batch:  newBatch[O, N](),
+			sums:   make([]vectorPoint[V], size),
+			terms:  make([]vectorPoint[V], size),
+			dx:     make([]V, size),
+			prefix: make([]V, size),
+			digits: make([]byte, 2*len(generator)/entries*block),
+		}
+	}
+	return e
+}
+
+// enterR turns the Montgomery form of field into that of vectors of so many limbs.
+func enterR[E any, F field.Element[E]](x *E, limbs int) {
+	for range 52*limbs - 64*len(F(x).Words()) {
+		F(x).Add(x, x)
+	}
+}
+
+// toVectorForm is a table with its coordinates in the Montgomery form of vectors of so many limbs.
+func toVectorForm[E any, F field.Element[E]](table comb[E], limbs int) comb[E] {
+	// A product with the Montgomery form of 2^k multiplies by 2^k.
+	factor := new(E)
+	F(factor).SetOne()
+	enterR[E, F](factor, limbs)
+	converted := make(comb[E], len(table))
+	for i := range table {
+		F(&converted[i].x).Mul(&table[i].x, factor)
+		F(&converted[i].y).Mul(&table[i].y, factor)
+	}
+	return converted
+}
+
+func (e *vectorEngine[V, E, O, F, N]) kind() string { return "avx512ifma" }
+
+func (e *vectorEngine[V, E, O, F, N]) bytes() int { return tableBytes[E, F](e.key) }
+
+func (e *vectorEngine[V, E, O, F, N]) verify(results []result, digests [][32]byte, signatures [][]byte) {
+	w := e.workspaces.Get().(*vectorWorkspace[V, E, O, N])
+	defer e.workspaces.Put(w)
+	opened := w.batch.open(results, digests, signatures)
+	if len(opened) == 0 {
+		return
+	}
+	n := (len(opened) + 7) / 8
+	w.transpose(opened, 8*n)
+	e.sum(w, n)
+	for g := range n {
+		e.kernels.mul(&w.leaving, &w.sums[g].x, &e.plain)
+		for lane := range min(8, len(opened)-8*g) {
+			if w.failed[lane] {
+				results[w.batch.index[8*g+lane]] = undecided
+				continue
+			}
+			e.lane(w, lane)
+			w.batch.settle(results, 8*g+lane, F(&w.coordinate).Words())
+		}
+	}
+}
+
+// lane sets w.coordinate to a lane of w.leaving, where the prime stands for zero.
+func (e *vectorEngine[V, E, O, F, N]) lane(w *vectorWorkspace[V, E, O, N], lane int) {
+	x, prime := F(&w.coordinate), new(E)
+	getLane(x.Words(), e.kernels.limbs(&w.leaving), lane)
+	if F(prime).SetModulus(); !x.Less(prime) {
+		x.Sub(&w.coordinate, prime)
+	}
+}
+
+// transpose lays the digits out by windows, for a whole number of vectors: the first signature's fill up the last one.
+func (w *vectorWorkspace[V, E, O, N]) transpose(signatures []signature[O], n int) {
+	for i := range n {
+		sig := &signatures[0]
+		if i < len(signatures) {
+			sig = &signatures[i]
+		}
+		at := i
+		for _, scalar := range [2]*O{&sig.u1, &sig.u2} {
+			for _, v := range N(scalar).Words() {
+				for range 8 {
+					w.digits[at] = byte(v)
+					v >>= 8
+					at += n
+				}
+			}
+		}
+	}
+}
+
+// sum leaves u1*G + u2*Q of the signatures in n vectors in w.sums[:n], or sets w.failed for their lanes. It adds in the
+// order of portable.sum.
+func (e *vectorEngine[V, E, O, F, N]) sum(w *vectorWorkspace[V, E, O, N], n int) {
+	w.failed = [8]bool{}
+	windows := len(e.generator) / entries
+	for first := 0; first < 2*windows; first += lanes {
+		target := w.terms
+		if first == 0 {
+			target = w.sums
+		}
+		for l := range lanes {
+			table, window := e.generator, first+l
+			if window >= windows {
+				table, window = e.key, window-windows
+			}
+			e.kernels.pick(&target[l*n], &table[window*entries], &w.digits[(first+l)*8*n], n)
+		}
+		if first > 0 {
+			e.addAll(w, w.terms, lanes*n)
+		}
+	}
+	for half := lanes / 2; half > 0; half /= 2 {
+		e.addAll(w, w.sums[half*n:], half*n)
+	}
+}
+
+// addAll adds terms[k] to w.sums[k] for all k < n, lane by lane, and notes the lanes where that fails.
+func (e *vectorEngine[V, E, O, F, N]) addAll(w *vectorWorkspace[V, E, O, N], terms []vectorPoint[V], n int) {
+	k := e.kernels
+	w.running = e.one
+	k.products(&w.running, &w.dx[0], &w.prefix[0], &w.sums[0], &terms[0], n)
+	k.mul(&w.leaving, &w.running, &e.plain)
+	for lane := range w.failed {
+		if e.lane(w, lane); F(&w.coordinate).IsZero() {
+			w.failed[lane] = true
+		}
+	}
+	k.invert(&w.running, &w.running)
+	k.sums(&w.running, &w.dx[0], &w.prefix[0], &w.sums[0], &terms[0], n, &w.scratch)
+}
+
+// getLane joins the limbs of a lane, an integer that fits words.
+func getLane(words []uint64, limbs [][8]uint64, lane int) {
+	clear(words)
+	for j := range limbs {
+		word, shift := 52*j/64, 52*j%64
+		words[word] |= limbs[j][lane] << shift
+		if shift > 12 && word+1 < len(words) {
+			words[word+1] |= limbs[j][lane] >> (64 - shift)
+		}
+	}
+}
+
+// setLane cuts words into the limbs of a lane.
+func setLane(limbs [][8]uint64, lane int, words []uint64) {
+	for j := range limbs {
+		word, shift := 52*j/64, 52*j%64
+		limb := words[word] >> shift
+		if shift > 12 && word+1 < len(words) {
+			limb |= words[word+1] << (64 - shift)
+		}
+		limbs[j][lane] = limb & (1<<52 - 1)
+	}
+}
