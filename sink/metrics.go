@@ -67,9 +67,13 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	return m, errors.Join(errs...)
 }
 
-func (m *metrics) count(verdicts [dedupe.Duplicate + 1]int) {
+func (m *metrics) count(verdicts []dedupe.Verdict) {
+	var count [dedupe.Duplicate + 1]int
+	for _, v := range verdicts {
+		count[v]++
+	}
 	for v := dedupe.Added; v <= dedupe.Duplicate; v++ {
-		m.verdicts[v].Add(float64(verdicts[v]))
+		m.verdicts[v].Add(float64(count[v]))
 	}
 }
 

@@ -25,10 +25,11 @@ type shard struct {
 	fetched chan []kafkaio.Message // cap fetchesAhead; never closed
 
 	// Of the goroutine that resolves.
-	table *dedupe.Table
-	run   []item
-	ask   []byte
-	bytes int // of table, as the gauge counts them
+	table     *dedupe.Table
+	run       []item
+	ask       []byte
+	positions []uint32
+	bytes     int // of table, as the gauge counts them
 
 	held      atomic.Int64  // bytes fetched and not yet queued
 	confirmed atomic.Int64  // rows stored that the table wasn't told of

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/google/uuid"
+
 	"countersign/pipeline/kafkaio"
 	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
@@ -111,24 +113,23 @@ func (s *shard) hand(it *item, stored ownersOf) (found int) {
 
 // resolve decides the claims of one part of a batch in their order.
 func (s *shard) resolve(c *recordpb.Claims, stored ownersOf) (verdicts []dedupe.Verdict, found int) {
-	verdicts = make([]dedupe.Verdict, len(c.GetHashes())/dedupe.HashSize)
-	claim := dedupe.Owner{Upload: [record.IDSize]byte(c.GetUpload())}
-	var count [dedupe.Duplicate + 1]int
-	for i := range verdicts {
-		hash := c.Hashes[i*dedupe.HashSize : (i+1)*dedupe.HashSize]
-		claim.Position = record.Position(c.GetBatch(), record.Uint16(c.GetIndexes(), i))
-		var owner *dedupe.Owner
-		if len(stored) > 0 {
-			if o, ok := stored[[dedupe.HashSize]byte(hash)]; ok {
-				known := dedupe.Owner(o)
-				owner = &known
+	n := len(c.GetHashes()) / dedupe.HashSize
+	s.positions = s.positions[:0]
+	for i := range n {
+		s.positions = append(s.positions, record.Position(c.GetBatch(), record.Uint16(c.GetIndexes(), i)))
+	}
+	var lookup func([]byte) (dedupe.Owner, bool)
+	if len(stored) > 0 {
+		lookup = func(hash []byte) (dedupe.Owner, bool) {
+			owner, ok := stored[[dedupe.HashSize]byte(hash)]
+			if ok {
 				found++
 			}
+			return dedupe.Owner(owner), ok
 		}
-		verdicts[i] = s.table.Resolve(hash, claim, owner)
-		count[verdicts[i]]++
 	}
-	s.metrics.count(count)
+	verdicts = s.table.Resolve(c.GetHashes(), uuid.UUID(c.GetUpload()), s.positions, lookup, make([]dedupe.Verdict, 0, n))
+	s.metrics.count(verdicts)
 	return verdicts, found
 }
 

@@ -16,9 +16,9 @@
 //	t := dedupe.New(dedupe.Config{ExpectedHashes: n, Key: key})
 //	t.Load(stored)                    // at assignment, any number of times
 //	for each run of claims, in log order {
-//		ask = t.Probe(hashes, ask[:0])    // all claims of the run
+//		ask = t.Probe(hashes, ask)        // all claims of the run
 //		...                               // look ask up, seeing every insert that was confirmed before Probe
-//		v := t.Resolve(hash, claim, owner) // every claim of the run, in order
+//		verdicts = t.Resolve(hashes, ...) // all claims of the run, in order
 //		t.Confirm(n)                      // whenever the n oldest added rows turn out to be stored
 //	}
 package dedupe

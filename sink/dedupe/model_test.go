@@ -20,6 +20,13 @@ type claims struct {
 
 func (c *claims) claim(i int) Owner { return Owner{c.upload, c.positions[i]} }
 
+func (c *claims) columns() (all []byte) {
+	for _, h := range c.hashes {
+		all = append(all, h[:]...)
+	}
+	return all
+}
+
 // results are the verdicts of one record: true is added.
 type results string
 
@@ -105,9 +112,7 @@ func (p *process) read(n int) {
 	run := p.log[p.next:min(p.next+n, len(p.log))]
 	var ask []byte
 	for _, c := range run {
-		for _, h := range c.hashes {
-			ask = p.table.Probe(h[:], ask)
-		}
+		ask = p.table.Probe(c.columns(), ask)
 	}
 	stored := map[[HashSize]byte]Owner{}
 	for ; len(ask) > 0; ask = ask[HashSize:] {
@@ -119,14 +124,13 @@ func (p *process) read(n int) {
 	u := &unit{results: map[string]results{}, next: p.next + len(run)}
 	for _, c := range run {
 		var r results
-		for i, h := range c.hashes {
-			var known *Owner
-			if owner, ok := stored[h]; ok {
-				known = &owner
-			}
-			v := p.table.Resolve(h[:], c.claim(i), known)
+		lookup := func(hash []byte) (Owner, bool) {
+			owner, ok := stored[[HashSize]byte(hash)]
+			return owner, ok
+		}
+		for i, v := range p.table.Resolve(c.columns(), c.upload, c.positions, lookup, nil) {
 			if v == Added {
-				u.rows = append(u.rows, row{h, c.claim(i)})
+				u.rows = append(u.rows, row{c.hashes[i], c.claim(i)})
 			}
 			r.append(v != Duplicate)
 		}

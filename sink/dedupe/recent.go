@@ -19,6 +19,8 @@ type recent struct {
 	slots []uint64 // tag<<32 | place+1, 0 when empty; len is twice that of rows
 	head  int      // place of the oldest
 	count int
+
+	touched uint64 // means nothing, but the compiler can't know
 }
 
 const minRing = 1 << 10
@@ -71,13 +73,33 @@ func (r *recent) search(tag uint32, hash []byte) (slot, place int) {
 
 // dropOldest forgets the n oldest rows.
 func (r *recent) dropOldest(n int, m mixer) {
-	for ; n > 0; n-- {
-		hash := r.rows[r.head].hash[:]
-		slot, _ := r.search(uint32(m.mix(hash).a), hash)
-		r.free(slot)
-		r.head = (r.head + 1) & (len(r.rows) - 1)
-		r.count--
+	var mixes [ahead]mixed
+	for n > 0 {
+		k := min(n, ahead)
+		for i := range k {
+			mixes[i] = m.mix(r.rows[(r.head+i)&(len(r.rows)-1)].hash[:])
+		}
+		r.touched += r.touch(mixes[:k])
+		for i := range k {
+			slot, _ := r.search(uint32(mixes[i].a), r.rows[r.head].hash[:])
+			r.free(slot)
+			r.head = (r.head + 1) & (len(r.rows) - 1)
+			r.count--
+		}
+		n -= k
 	}
+}
+
+// touch reads the slots where ms are looked for first. Its result only keeps the reads from being optimised away.
+func (r *recent) touch(ms []mixed) (sum uint64) {
+	if r.count == 0 {
+		return 0
+	}
+	mask := len(r.slots) - 1
+	for i := range ms {
+		sum += r.slots[int(uint32(ms[i].a))&mask]
+	}
+	return sum
 }
 
 // free empties a slot and moves up the slots behind it that may not stand behind a gap.

@@ -80,21 +80,27 @@ func (t *Table) Probe(hashes, ask []byte) []byte {
 	return ask
 }
 
-// Resolve decides the next claim. Claims are resolved in the order of the log, each after it was probed; stored is the owner
-// that the store knows, which is nil for a hash that Probe didn't ask for. hash is 32 bytes. Neither is retained.
-func (t *Table) Resolve(hash []byte, claim Owner, stored *Owner) Verdict {
-	v := t.resolve(hash, claim, stored)
-	if t.open--; t.open == 0 {
+// Resolve decides the next claims, in the order of the log and each after it was probed, and appends a verdict for each to
+// verdicts. Claim i is of hashes[32*i:] by pair positions[i] of upload. stored says who owns a hash in the store, as the lookup
+// of what Probe asked for found it; it may be nil when nothing was found. Nothing is retained.
+func (t *Table) Resolve(hashes []byte, upload uuid.UUID, positions []uint32, stored func(hash []byte) (Owner, bool), verdicts []Verdict) []Verdict {
+	i := 0
+	t.eachMixed(hashes, func(hash []byte, m mixed) {
+		verdicts = append(verdicts, t.resolve(hash, m, Owner{upload, positions[i]}, stored))
+		i++
+	})
+	if t.open -= i; t.open == 0 {
 		t.forget()
 	}
-	return v
+	return verdicts
 }
 
-func (t *Table) resolve(hash []byte, claim Owner, stored *Owner) Verdict {
+func (t *Table) resolve(hash []byte, m mixed, claim Owner, stored func([]byte) (Owner, bool)) Verdict {
 	if stored != nil {
-		return judge(*stored, claim)
+		if owner, ok := stored(hash); ok {
+			return judge(owner, claim)
+		}
 	}
-	m := t.mixer.mix(hash)
 	owner, added := t.recent.put(m, hash, claim)
 	if !added {
 		return judge(owner, claim)
@@ -134,18 +140,21 @@ func (t *Table) Unconfirmed() int { return t.unconfirmed }
 // Bytes is the memory that the table holds.
 func (t *Table) Bytes() int { return t.filter.bytes() + t.recent.bytes() }
 
-// eachMixed mixes some hashes ahead of their use and touches their blocks, a load or two each and nothing that waits for them, so
-// that the processor has many cache misses in flight at once: half the time of a filter that doesn't fit into the caches.
+// ahead is how many hashes are mixed before the first of them is used.
+const ahead = 128
+
+// eachMixed mixes some hashes ahead of their use and touches the memory they lead to, a load or two each and nothing that waits for
+// them, so that the processor has many cache misses in flight at once: half the time of a table that doesn't fit into the caches.
 func (t *Table) eachMixed(hashes []byte, do func(hash []byte, m mixed)) {
-	var ahead [128]mixed
+	var mixes [ahead]mixed
 	for len(hashes) >= HashSize {
-		n := min(len(hashes)/HashSize, len(ahead))
+		n := min(len(hashes)/HashSize, ahead)
 		for i := range n {
-			ahead[i] = t.mixer.mix(hashes[i*HashSize:])
+			mixes[i] = t.mixer.mix(hashes[i*HashSize:])
 		}
-		t.touched += t.filter.touch(ahead[:n])
+		t.touched += t.filter.touch(mixes[:n]) + t.recent.touch(mixes[:n])
 		for i := range n {
-			do(hashes[i*HashSize:(i+1)*HashSize], ahead[i])
+			do(hashes[i*HashSize:(i+1)*HashSize], mixes[i])
 		}
 		hashes = hashes[n*HashSize:]
 	}

@@ -21,17 +21,24 @@ func hashes(seed uint64, n int) []byte {
 
 // resolveAll runs all hashes as claims of one upload, positions from 0.
 func resolveAll(t *Table, upload byte, hashes []byte, stored map[[HashSize]byte]Owner) (count [4]int) {
+	var positions []uint32
 	for i := range len(hashes) / HashSize {
-		hash := hashes[i*HashSize : (i+1)*HashSize]
-		var known *Owner
-		if len(stored) > 0 {
-			if owner, ok := stored[[HashSize]byte(hash)]; ok {
-				known = &owner
-			}
-		}
-		count[t.Resolve(hash, Owner{uuid.UUID{upload}, uint32(i)}, known)]++
+		positions = append(positions, uint32(i))
+	}
+	for _, v := range t.Resolve(hashes, uuid.UUID{upload}, positions, lookup(stored), nil) {
+		count[v]++
 	}
 	return count
+}
+
+func lookup(stored map[[HashSize]byte]Owner) func([]byte) (Owner, bool) {
+	if stored == nil {
+		return nil
+	}
+	return func(hash []byte) (Owner, bool) {
+		owner, ok := stored[[HashSize]byte(hash)]
+		return owner, ok
+	}
 }
 
 // New hashes need no lookup but for the filter's errors; stored ones are all asked for; rows not yet confirmed are known.
@@ -140,12 +147,15 @@ func heap() int {
 func BenchmarkClaims(b *testing.B) {
 	const claims, run = 100_000, 8000
 	var ask []byte
+	var verdicts []Verdict
+	positions := make([]uint32, run)
 	walk := func(t *Table, upload byte, all []byte) (count [4]int) {
 		for ; len(all) > 0; all = all[min(run*HashSize, len(all)):] {
 			part := all[:min(run*HashSize, len(all))]
 			ask = t.Probe(part, ask[:0])
-			for v, n := range resolveAll(t, upload, part, nil) {
-				count[v] += n
+			verdicts = t.Resolve(part, uuid.UUID{upload}, positions, nil, verdicts[:0])
+			for _, v := range verdicts {
+				count[v]++
 			}
 		}
 		return count
