@@ -35,6 +35,7 @@ type Config struct {
 // DB is an open store. Its methods may be called concurrently.
 type DB struct {
 	conn      driver.Conn
+	dialer    *dialer
 	logger    *slog.Logger
 	cluster   string
 	retention time.Duration
@@ -57,11 +58,13 @@ func Open(_ context.Context, cfg Config) (*DB, error) {
 		logger = slog.New(slog.DiscardHandler)
 	}
 	applyDefaults(opts, cfg.Cluster)
+	d := &dialer{timeout: opts.DialTimeout, tls: opts.TLS}
+	opts.DialContext = d.dial
 	conn, err := clickhouse.Open(opts)
 	if err != nil {
 		return nil, fmt.Errorf("clickhouse URL: %w", err)
 	}
-	db := &DB{conn: conn, logger: logger, cluster: cfg.Cluster, retention: cfg.Retention, now: cfg.Clock, addresses: opts.Addr}
+	db := &DB{conn: conn, dialer: d, logger: logger, cluster: cfg.Cluster, retention: cfg.Retention, now: cfg.Clock, addresses: opts.Addr}
 	if db.retention == 0 {
 		db.retention = DefaultRetention
 	}
@@ -74,7 +77,8 @@ func Open(_ context.Context, cfg Config) (*DB, error) {
 // applyDefaults fills what the URL leaves open. What the URL says wins.
 func applyDefaults(opts *clickhouse.Options, cluster string) {
 	settings := clickhouse.Settings{
-		"async_insert": 0, // an insert that returned is stored; batching is the callers' work
+		"async_insert":       0, // an insert that returned is stored; batching is the callers' work
+		"optimize_on_insert": 0, // an insert holds no key twice: leave merging to merges
 	}
 	if cluster != "" {
 		// Lookups that decide ownership must see every confirmed insert. Sequential consistency is only kept for
@@ -97,12 +101,13 @@ func applyDefaults(opts *clickhouse.Options, cluster string) {
 	if opts.MaxCompressionBuffer == 0 {
 		opts.MaxCompressionBuffer = 1 << 20 // a connection sends, and keeps, about as much at a time
 	}
-	opts.DialContext = dialer(opts)
 }
 
-// Close releases the connections. Calls in flight fail.
+// Close releases the connections, and waits until they are closed. It is called after the last call returned.
 func (db *DB) Close() error {
-	if err := db.conn.Close(); err != nil {
+	err := db.conn.Close()
+	db.dialer.wait()
+	if err != nil {
 		return fmt.Errorf("clickhouse: close: %w", err)
 	}
 	return nil

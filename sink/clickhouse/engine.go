@@ -7,8 +7,9 @@
 // the kernel when the last of them is gone, so a successor waits for a child that is still ending.
 //
 // The listener is on loopback, for the native protocol, without a password: whoever can open sockets on this machine can
-// use it, or end it with a malformed handshake (the library aborts on one). A machine that is shared with strangers
-// should have a ClickHouse of its own and --clickhouse URL.
+// use it. A child that dies is replaced: clickhouse-local aborts on a malformed handshake or a connection that is reset, which this
+// package avoids (dial.go) and a stranger might not. A machine that is shared with strangers should have a
+// ClickHouse of its own and --clickhouse URL.
 package clickhouse
 
 import (
@@ -26,7 +27,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 )
 
@@ -52,18 +52,24 @@ const (
 	engineLockTimeout  = 30 * time.Second // how long a predecessor may take to end
 	engineStopTimeout  = 30 * time.Second // how long the engine may take to end in order
 	enginePortTries    = 5
+	engineRestarts     = 5 // in a row, each within a minute
 )
 
 // Engine is a running embedded engine. Its methods may be called concurrently.
 type Engine struct {
-	port  int
-	stdin *os.File // its end ends the child
-	child *os.Process
-	out   *engineLog
-	lock  *os.File
+	cfg     EngineConfig
+	program engineProgram
+	port    int
+	lock    *os.File
+	out     *engineLog
 
-	stop sync.Once
-	done chan struct{} // closed when the child was waited for
+	mu       sync.Mutex
+	child    *os.Process // nil until the first was started
+	stdin    *os.File    // its end ends the child
+	ready    bool        // answered once: from then on a child that dies is replaced
+	stopping bool
+
+	done chan struct{} // closed by supervise at its end
 	err  error         // why it ended; readable after done
 }
 
@@ -90,7 +96,7 @@ func StartEngine(ctx context.Context, cfg EngineConfig) (*Engine, error) {
 	}
 	for range enginePortTries {
 		var e *Engine
-		if e, err = startChild(ctx, cfg, program, lock); err == nil {
+		if e, err = startOnFreePort(ctx, cfg, program, lock); err == nil {
 			return e, nil
 		}
 		if !errors.Is(err, errPortTaken) {
@@ -103,81 +109,115 @@ func StartEngine(ctx context.Context, cfg EngineConfig) (*Engine, error) {
 // errPortTaken says that someone else got the port between choosing it and listening on it.
 var errPortTaken = errors.New("the chosen port was taken meanwhile")
 
-// startChild makes one attempt, on a port that was free a moment ago.
-func startChild(ctx context.Context, cfg EngineConfig, program engineProgram, lock *os.File) (*Engine, error) {
+// startOnFreePort makes one attempt, on a port that was free a moment ago.
+func startOnFreePort(ctx context.Context, cfg EngineConfig, program engineProgram, lock *os.File) (*Engine, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, err
 	}
-	config, err := writeEngineConfig(cfg, port)
-	if err != nil {
+	if err := writeEngineConfig(cfg, port); err != nil {
 		return nil, err
-	}
-	stdin, stdinEnd, err := os.Pipe()
-	if err != nil {
-		return nil, fmt.Errorf("engine: make its standard input: %w", err)
 	}
 	e := &Engine{
-		port: port, stdin: stdinEnd, lock: lock, done: make(chan struct{}),
-		out: &engineLog{logger: cfg.Logger},
+		cfg: cfg, program: program, port: port, lock: lock,
+		out: &engineLog{logger: cfg.Logger}, done: make(chan struct{}),
 	}
-	cmd := program.command(config, storeDir(cfg.Dir))
-	cmd.Stdin, cmd.Stderr, cmd.ExtraFiles = stdin, e.out, []*os.File{lock}
-	cmd.WaitDelay = time.Second
-	started := make(chan error, 1)
-	go e.run(cmd, started)
-	err = <-started
-	stdin.Close()
-	if err != nil {
-		stdinEnd.Close()
-		return nil, fmt.Errorf("engine: start %s: %w", cmd.Path, err)
-	}
-	if err := e.waitReady(ctx, cfg.Dir); err != nil {
+	go e.supervise()
+	if err := e.waitReady(ctx); err != nil {
+		e.stop()
 		e.kill()
 		<-e.done
-		stdinEnd.Close()
 		return nil, err
 	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.ready = true
 	cfg.Logger.Info("embedded ClickHouse is ready", "pid", e.child.Pid, "port", port, "dir", cfg.Dir)
 	return e, nil
 }
 
-// run starts the child and waits for it, on one thread: the kernel tells a child that its parent died when the thread that
-// made it ends.
-func (e *Engine) run(cmd *exec.Cmd, started chan<- error) {
+// supervise runs the child, and another one on the same port and data when one dies that was ready; not for ever, if they
+// keep dying. It stays on one thread: the kernel tells a child that its parent died when the thread that made it ends.
+func (e *Engine) supervise() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if err := cmd.Start(); err != nil {
-		started <- err
-		return
+	defer close(e.done)
+	for restarts := 0; ; {
+		began := time.Now()
+		e.err = e.runChild()
+		if !e.goesOn() {
+			return
+		}
+		if time.Since(began) > time.Minute {
+			restarts = 0
+		}
+		if restarts++; restarts > engineRestarts {
+			e.cfg.Logger.Error("embedded ClickHouse keeps ending; giving up", "error", e.err)
+			return
+		}
+		e.cfg.Logger.Error("embedded ClickHouse ended; starting it again", "error", e.err)
+		time.Sleep(time.Duration(restarts) * 100 * time.Millisecond)
 	}
-	e.child = cmd.Process
-	started <- nil
-	e.err = cmd.Wait()
+}
+
+// goesOn says whether a child that ended is replaced.
+func (e *Engine) goesOn() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.ready && !e.stopping
+}
+
+// runChild starts a child and waits for its end.
+func (e *Engine) runChild() error {
+	stdin, stdinEnd, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("engine: make its standard input: %w", err)
+	}
+	defer stdinEnd.Close()
+	cmd := e.program.command(configFile(e.cfg.Dir), storeDir(e.cfg.Dir))
+	cmd.Stdin, cmd.Stderr, cmd.ExtraFiles = stdin, e.out, []*os.File{e.lock}
+	cmd.WaitDelay = time.Second
+	err = e.launch(cmd, stdinEnd)
+	stdin.Close()
+	if err != nil {
+		return fmt.Errorf("engine: start %s: %w", cmd.Path, err)
+	}
+	err = cmd.Wait()
 	e.out.flush()
-	close(e.done)
+	return err
+}
+
+// launch starts cmd unless the engine is being closed.
+func (e *Engine) launch(cmd *exec.Cmd, stdinEnd *os.File) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.stopping {
+		return context.Canceled
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	e.child, e.stdin = cmd.Process, stdinEnd
+	return nil
 }
 
 // waitReady returns when the engine on e.port answers and is the one that was started.
-func (e *Engine) waitReady(ctx context.Context, dir string) error {
+func (e *Engine) waitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, engineStartTimeout, fmt.Errorf("it did not answer within %v", engineStartTimeout))
 	defer cancel()
-	var last error
 	for {
-		store, err := askStore(ctx, e.URL())
+		store, err := e.askStore(ctx)
 		switch {
-		case err == nil && filepath.Clean(store) == storeDir(dir):
+		case err == nil && filepath.Clean(store) == storeDir(e.cfg.Dir):
 			return nil
 		case err == nil:
 			return errPortTaken
-		case !errors.Is(err, context.Canceled):
-			last = err
 		}
 		select {
 		case <-e.done:
 			return e.startError()
 		case <-ctx.Done():
-			return fmt.Errorf("engine on %s: %w (last: %v); its output: %s", dir, context.Cause(ctx), last, e.out.tail())
+			return fmt.Errorf("engine on %s: %w (last: %v); its output: %s", e.cfg.Dir, context.Cause(ctx), err, e.out.tail())
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
@@ -192,20 +232,16 @@ func (e *Engine) startError() error {
 	return fmt.Errorf("the embedded engine ended at its start (%v): %s", e.err, out)
 }
 
-// askStore returns where the engine at url keeps its data.
-func askStore(ctx context.Context, url string) (path string, err error) {
-	opts, err := clickhouse.ParseDSN(url)
+// askStore asks the engine where it keeps its data.
+func (e *Engine) askStore(ctx context.Context) (path string, err error) {
+	db, err := Open(ctx, Config{URL: e.URL() + "&dial_timeout=1s"})
 	if err != nil {
 		return "", err
 	}
-	opts.DialTimeout = time.Second
-	conn, err := clickhouse.Open(opts)
-	if err != nil {
-		return "", err
-	}
-	defer conn.Close()
-	var row driver.Row = conn.QueryRow(ctx, "SELECT value FROM system.server_settings WHERE name = 'path'")
-	err = row.Scan(&path)
+	defer db.Close()
+	err = db.selectAll(ctx, "ask the engine", "SELECT value FROM system.server_settings WHERE name = 'path'", func(rows driver.Rows) error {
+		return rows.Scan(&path)
+	})
 	return path, err
 }
 
@@ -215,7 +251,7 @@ func (e *Engine) URL() string {
 	return "clickhouse://127.0.0.1:" + strconv.Itoa(e.port) + "/default?send_profile_events=0"
 }
 
-// Done is closed when the child has ended, for whatever reason.
+// Done is closed when the engine has ended for good: after Close, or when its child kept dying.
 func (e *Engine) Done() <-chan struct{} { return e.done }
 
 // Err tells why the engine ended by itself; nil while it runs and after a Close in order.
@@ -232,27 +268,43 @@ func (e *Engine) Err() error {
 }
 
 // Close ends the engine in order, and by force when ctx ends first or half a minute went by. It returns when it is gone and
-// its directory is free. Later calls wait for the first.
+// its directory is free. Connections to it should be closed before. Only the first call does anything.
 func (e *Engine) Close(ctx context.Context) error {
+	if !e.stop() {
+		<-e.done
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, engineStopTimeout)
+	defer cancel()
 	var err error
-	e.stop.Do(func() {
-		ctx, cancel := context.WithTimeout(ctx, engineStopTimeout)
-		defer cancel()
+	select {
+	case <-e.done:
+	case <-ctx.Done():
+		e.kill()
+		<-e.done
+		err = fmt.Errorf("the embedded engine did not end in time and was killed; its stored rows are safe: %w", ctx.Err())
+	}
+	return errors.Join(err, e.lock.Close())
+}
+
+// stop asks the child to end and says whether this was the first call.
+func (e *Engine) stop() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	first := !e.stopping
+	e.stopping = true
+	if e.stdin != nil {
 		e.stdin.Close()
-		select {
-		case <-e.done:
-		case <-ctx.Done():
-			e.kill()
-			<-e.done
-			err = fmt.Errorf("the embedded engine did not end in time and was killed; its stored rows are safe: %w", ctx.Err())
-		}
-		err = errors.Join(err, e.lock.Close())
-	})
-	return err
+	}
+	return first
 }
 
 func (e *Engine) kill() {
-	_ = e.child.Kill() // fails only when the child is gone, which is what was wanted
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.child != nil {
+		_ = e.child.Kill() // fails only when the child is gone, which is what was wanted
+	}
 }
 
 // freePort returns a loopback port that nobody listens on.

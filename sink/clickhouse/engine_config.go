@@ -46,8 +46,10 @@ const engineConfig = `<clickhouse>
 // storeDir is where the engine keeps its data.
 func storeDir(dir string) string { return filepath.Join(dir, "store") }
 
-// writeEngineConfig writes the configuration file and returns its path.
-func writeEngineConfig(cfg EngineConfig, port int) (string, error) {
+// configFile is the engine's configuration, written at each start.
+func configFile(dir string) string { return filepath.Join(dir, "engine.xml") }
+
+func writeEngineConfig(cfg EngineConfig, port int) error {
 	text := strings.NewReplacer(
 		"{{port}}", fmt.Sprint(port),
 		"{{memory}}", fmt.Sprint(cfg.MemoryLimit),
@@ -55,13 +57,12 @@ func writeEngineConfig(cfg EngineConfig, port int) (string, error) {
 		"{{merges}}", fmt.Sprint(max(2, runtime.NumCPU()/2)),
 	).Replace(engineConfig)
 	if err := xml.Unmarshal([]byte(text), new(struct{})); err != nil {
-		return "", fmt.Errorf("engine configuration: %w", err)
+		return fmt.Errorf("engine configuration: %w", err)
 	}
-	path := filepath.Join(cfg.Dir, "engine.xml")
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		return "", dirError(cfg.Dir, err)
+	if err := os.WriteFile(configFile(cfg.Dir), []byte(text), 0o600); err != nil {
+		return dirError(cfg.Dir, err)
 	}
-	return path, nil
+	return nil
 }
 
 // dirError says what to do about a directory that can't be used.
