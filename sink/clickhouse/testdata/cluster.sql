@@ -1,0 +1,107 @@
+CREATE TABLE IF NOT EXISTS schema_migrations ON CLUSTER 'sign\'ers'
+(
+    version    UInt32 COMMENT 'number of the file in schema/',
+    name       String,
+    applied_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC')
+)
+ENGINE = ReplicatedReplacingMergeTree()
+ORDER BY version;
+
+CREATE TABLE IF NOT EXISTS signed_hashes ON CLUSTER 'sign\'ers'
+(
+    hash        FixedString(32)             COMMENT 'SHA-256 of the file' CODEC(NONE),
+    upload      UUID                        COMMENT 'upload that owns the hash',
+    position    UInt32                      COMMENT 'index of the pair in its upload, from 0',
+    site        LowCardinality(String)      COMMENT 'host name of the signing site, lower case',
+    signed_at   DateTime64(3, 'UTC')        COMMENT 'when the upload was accepted',
+    algorithm   LowCardinality(String)      COMMENT 'of the signature',
+    signature   String                      COMMENT 'the raw signature over the hash in hex' CODEC(NONE),
+    certificate FixedString(32)             COMMENT 'SHA-256 of the leaf certificate that verified it'
+)
+ENGINE = ReplicatedReplacingMergeTree()
+ORDER BY hash
+SETTINGS index_granularity = 256;
+
+CREATE TABLE IF NOT EXISTS uploads ON CLUSTER 'sign\'ers'
+(
+    id          UUID                   COMMENT 'the UUID of the answer',
+    site        LowCardinality(String) COMMENT 'host name of the uploading site, lower case',
+    count       UInt64                 COMMENT 'pairs in the upload',
+    accepted_at DateTime64(3, 'UTC')   COMMENT 'when the upload was sealed',
+    version     Int64 MATERIALIZED -toUnixTimestamp64Milli(accepted_at)
+)
+ENGINE = ReplicatedReplacingMergeTree(version)
+ORDER BY id
+SETTINGS index_granularity = 256;
+
+CREATE TABLE IF NOT EXISTS batch_results ON CLUSTER 'sign\'ers'
+(
+    upload            UUID                 COMMENT 'the upload',
+    batch             UInt32               COMMENT 'from 1: a thousand consecutive pairs',
+    shard             Int32                COMMENT 'shard of the hashes; -1 for the outcome of verifying',
+    part              UInt32               COMMENT 'from 0: a result too large for one record comes in parts',
+    accepted_at       DateTime64(3, 'UTC') COMMENT 'when the upload was sealed',
+    claims            UInt32               COMMENT 'in the row of shard -1: valid pairs, sent to the shards',
+    added             UInt32               COMMENT 'hashes added',
+    duplicates        UInt32               COMMENT 'hashes that were stored before',
+    bad_signatures    UInt32               COMMENT 'signatures that did not verify',
+    errors            UInt32               COMMENT 'pairs that could not be judged',
+    added_hashes      Array(FixedString(32)) CODEC(NONE),
+    added_indexes     Array(UInt16)          COMMENT 'index within the batch, ascending',
+    added_upper       String                 COMMENT 'bitmap: bit i%8 of byte i/8 is set where the hash was sent in upper case',
+    duplicate_hashes  Array(FixedString(32)) CODEC(NONE),
+    duplicate_indexes Array(UInt16),
+    duplicate_upper   String,
+    bad_hashes        Array(FixedString(32)) CODEC(NONE),
+    bad_indexes       Array(UInt16),
+    bad_upper         String,
+    error_indexes     Array(UInt16),
+    error_texts       Array(String)          COMMENT 'the hash as sent',
+    error_reasons     Array(String),
+    version           Int64 MATERIALIZED -toUnixTimestamp64Milli(accepted_at)
+)
+ENGINE = ReplicatedReplacingMergeTree(version)
+PARTITION BY toDate(accepted_at)
+ORDER BY (upload, batch, shard, part)
+TTL toDateTime(accepted_at) + toIntervalSecond(172800)
+SETTINGS index_granularity = 256, ttl_only_drop_parts = 1;
+
+CREATE TABLE IF NOT EXISTS certificates ON CLUSTER 'sign\'ers'
+(
+    fingerprint FixedString(32)                                       COMMENT 'SHA-256 of the leaf certificate',
+    site        LowCardinality(String)                                COMMENT 'the site that served it',
+    chain       SimpleAggregateFunction(any, Array(String))           COMMENT 'in DER, leaf first',
+    first_seen  SimpleAggregateFunction(min, DateTime64(3, 'UTC')),
+    last_seen   SimpleAggregateFunction(max, DateTime64(3, 'UTC'))
+)
+ENGINE = ReplicatedAggregatingMergeTree()
+ORDER BY (fingerprint, site);
+
+CREATE VIEW IF NOT EXISTS v_signed_hashes ON CLUSTER 'sign\'ers' AS
+SELECT lower(hex(hash)) AS sha256, hash, site, signed_at, upload, position, algorithm,
+       base64Encode(signature) AS signature, lower(hex(certificate)) AS certificate
+FROM signed_hashes FINAL;
+
+CREATE VIEW IF NOT EXISTS v_uploads ON CLUSTER 'sign\'ers' AS
+SELECT id AS upload, site, count AS pairs, intDiv(count + 999, 1000) AS batches, accepted_at
+FROM uploads FINAL;
+
+CREATE VIEW IF NOT EXISTS v_batch_results ON CLUSTER 'sign\'ers' AS
+SELECT upload, batch, min(accepted) AS accepted_at,
+       countIf(shard = -1) = 1 AND sumIf(claims, shard = -1) = sumIf(row_added + row_duplicates, shard >= 0) AS done,
+       sum(row_added) AS added, sum(row_duplicates) AS duplicates, sum(row_bad) AS bad_signatures, sum(row_errors) AS errors
+FROM
+(
+    SELECT upload, batch, shard, part, min(accepted_at) AS accepted, any(batch_results.claims) AS claims,
+           any(batch_results.added) AS row_added, any(batch_results.duplicates) AS row_duplicates,
+           any(batch_results.bad_signatures) AS row_bad, any(batch_results.errors) AS row_errors
+    FROM batch_results
+    GROUP BY upload, batch, shard, part
+)
+GROUP BY upload, batch;
+
+CREATE VIEW IF NOT EXISTS v_certificates ON CLUSTER 'sign\'ers' AS
+SELECT lower(hex(fingerprint)) AS certificate, site, min(c.first_seen) AS first_seen, max(c.last_seen) AS last_seen,
+       any(c.chain) AS chain
+FROM certificates AS c
+GROUP BY fingerprint, site;
