@@ -30,7 +30,7 @@ const (
 	// as long as some ten verifications by crypto/ecdsa; more are asked for because the table also takes memory.
 	worthTable = 32
 	// worthBlock is the fewest signatures in a call for which the shared inversions beat crypto/ecdsa.
-	worthBlock = 2
+	worthBlock = 1
 )
 
 // Key verifies signatures under one public key. All methods are safe for concurrent use.

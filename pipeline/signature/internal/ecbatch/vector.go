@@ -18,15 +18,11 @@ import (
 type kernels[V, E any] struct {
 	// mul sets z to x*y/R. If y is 1 the result is at most the prime.
 	mul func(z, x, y *V)
-	// square squares x n times, dividing by R each time.
-	square func(z, x *V, n int)
 	// products and sums are the two passes of adder.addAll; running is inverted between them.
 	products func(running, dx, prefix *V, sums, terms *vectorPoint[V], n int)
 	sums     func(running, dx, prefix *V, sums, terms *vectorPoint[V], n int, scratch *[2]V)
 	// pick sets n points to the entries of a window that 8n digits stand for.
 	pick func(points *vectorPoint[V], window *point[E], digits *byte, n int)
-	// invert sets z to 1/x, zero where x is zero. z may be x.
-	invert func(z, x *V)
 	// limbs is the vector's own memory, limb by limb.
 	limbs func(v *V) [][8]uint64
 }
@@ -41,6 +37,8 @@ type vectorEngine[V, E, O any, F field.Element[E], N field.Element[O]] struct {
 	generator, key comb[E]
 	// one is 1 in Montgomery form, plain is 1.
 	one, plain V
+	// factor turns the Montgomery form of field into that of the kernels.
+	factor     E
 	workspaces sync.Pool // of *vectorWorkspace[V, O, N]
 }
 
@@ -51,6 +49,7 @@ type vectorWorkspace[V, E, O any, N field.Element[O]] struct {
 	dx, prefix       []V
 	scratch          [2]V
 	running, leaving V
+	rotated          [3]V
 	coordinate       E
 	// digits[w*8*n+i] is the digit of window w of signature i, in n vectors; the key's windows follow the generator's.
 	digits []byte
@@ -59,11 +58,10 @@ type vectorWorkspace[V, E, O any, N field.Element[O]] struct {
 
 func newVectorEngine[V, E, O any, F field.Element[E], N field.Element[O]](k *kernels[V, E], generator, key comb[E]) engine {
 	e := &vectorEngine[V, E, O, F, N]{kernels: k, generator: generator, key: key}
-	one := new(E)
-	F(one).SetOne()
-	enterR[E, F](one, len(k.limbs(&e.one)))
+	e.factor = vectorFactor[E, F](len(k.limbs(&e.one)))
 	for lane := range 8 {
-		setLane(k.limbs(&e.one), lane, F(one).Words())
+		// The Montgomery form of the factor is R modulo the prime.
+		setLane(k.limbs(&e.one), lane, F(&e.factor).Words())
 		k.limbs(&e.plain)[0][lane] = 1
 	}
 	size := lanes * block / 8
@@ -80,23 +78,24 @@ func newVectorEngine[V, E, O any, F field.Element[E], N field.Element[O]](k *ker
 	return e
 }
 
-// enterR turns the Montgomery form of field into that of vectors of so many limbs.
-func enterR[E any, F field.Element[E]](x *E, limbs int) {
+// vectorFactor turns the Montgomery form of field into that of vectors of so many limbs, as a factor of field's Mul: it is
+// the quotient of the two R, itself in Montgomery form.
+func vectorFactor[E any, F field.Element[E]](limbs int) E {
+	x := new(E)
+	F(x).SetOne()
 	for range 52*limbs - 64*len(F(x).Words()) {
 		F(x).Add(x, x)
 	}
+	return *x
 }
 
 // toVectorForm is a table with its coordinates in the Montgomery form of vectors of so many limbs.
 func toVectorForm[E any, F field.Element[E]](table comb[E], limbs int) comb[E] {
-	// A product with the Montgomery form of 2^k multiplies by 2^k.
-	factor := new(E)
-	F(factor).SetOne()
-	enterR[E, F](factor, limbs)
+	factor := vectorFactor[E, F](limbs)
 	converted := make(comb[E], len(table))
 	for i := range table {
-		F(&converted[i].x).Mul(&table[i].x, factor)
-		F(&converted[i].y).Mul(&table[i].y, factor)
+		F(&converted[i].x).Mul(&table[i].x, &factor)
+		F(&converted[i].y).Mul(&table[i].y, &factor)
 	}
 	return converted
 }
@@ -185,17 +184,48 @@ func (e *vectorEngine[V, E, O, F, N]) sum(w *vectorWorkspace[V, E, O, N], n int)
 
 // addAll adds terms[k] to w.sums[k] for all k < n, lane by lane, and notes the lanes where that fails.
 func (e *vectorEngine[V, E, O, F, N]) addAll(w *vectorWorkspace[V, E, O, N], terms []vectorPoint[V], n int) {
-	k := e.kernels
 	w.running = e.one
-	k.products(&w.running, &w.dx[0], &w.prefix[0], &w.sums[0], &terms[0], n)
+	e.kernels.products(&w.running, &w.dx[0], &w.prefix[0], &w.sums[0], &terms[0], n)
+	e.invert(w)
+	e.kernels.sums(&w.running, &w.dx[0], &w.prefix[0], &w.sums[0], &terms[0], n, &w.scratch)
+}
+
+// invert inverts w.running, or sets w.failed for lanes that are zero, which become arbitrary. It multiplies each lane
+// by those 4, 2 and 1 further, so that all have the product of all; one inverse serves them; and back.
+func (e *vectorEngine[V, E, O, F, N]) invert(w *vectorWorkspace[V, E, O, N]) {
+	k := e.kernels
 	k.mul(&w.leaving, &w.running, &e.plain)
 	for lane := range w.failed {
 		if e.lane(w, lane); F(&w.coordinate).IsZero() {
 			w.failed[lane] = true
+			setLane(k.limbs(&w.running), lane, F(&e.factor).Words())
 		}
 	}
-	k.invert(&w.running, &w.running)
-	k.sums(&w.running, &w.dx[0], &w.prefix[0], &w.sums[0], &terms[0], n, &w.scratch)
+	for i := range w.rotated {
+		rotate(k.limbs(&w.rotated[i]), k.limbs(&w.running), 4>>i)
+		k.mul(&w.running, &w.running, &w.rotated[i])
+	}
+	k.mul(&w.leaving, &w.running, &e.plain)
+	e.lane(w, 0)
+	x := F(&w.coordinate)
+	x.Enter(x)
+	x.Invert(x)
+	x.Mul(x, &e.factor)
+	for lane := range 8 {
+		setLane(k.limbs(&w.running), lane, x.Words())
+	}
+	for i := range w.rotated {
+		k.mul(&w.running, &w.running, &w.rotated[len(w.rotated)-1-i])
+	}
+}
+
+// rotate sets each lane of z to the lane of x that is so much further.
+func rotate(z, x [][8]uint64, by int) {
+	for j := range x {
+		for lane := range 8 {
+			z[j][lane] = x[j][(lane+by)%8]
+		}
+	}
 }
 
 // getLane joins the limbs of a lane, an integer that fits words.

@@ -198,22 +198,12 @@ func (z *P256) Mul(x, y *P256) {
 	z.reduceOnce(t0, t1, t2, t3, t4)
 }
 
-// Invert sets z to 1/x by Fermat's little theorem, four bits of the exponent at a time; see Element.
+// Invert sets z to 1/x; see Element.
 func (z *P256) Invert(x *P256) {
-	var powers [16]P256
-	powers[0].SetOne()
-	for i := 1; i < len(powers); i++ {
-		powers[i].Mul(&powers[i-1], x)
-	}
-	exponent := P256{0xfffffffffffffffd, 0xffffffff, 0x0, 0xffffffff00000001}
-	z.SetOne()
-	for i := len(exponent) - 1; i >= 0; i-- {
-		for shift := 60; shift >= 0; shift -= 4 {
-			z.Mul(z, z)
-			z.Mul(z, z)
-			z.Mul(z, z)
-			z.Mul(z, z)
-			z.Mul(z, &powers[exponent[i]>>shift&15])
-		}
-	}
+	inverse := *x
+	var modulus P256
+	modulus.SetModulus()
+	invertWords(inverse[:], modulus[:])
+	// What was inverted is x*R: R^3 makes up for that and for the product.
+	z.Mul(&inverse, &P256{0xfffffffd0000000a, 0xffffffedfffffff7, 0x5fffffffc, 0x1800000001})
 }

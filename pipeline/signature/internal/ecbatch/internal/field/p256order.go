@@ -232,22 +232,12 @@ func (z *P256Order) Mul(x, y *P256Order) {
 	z.reduceOnce(t0, t1, t2, t3, t4)
 }
 
-// Invert sets z to 1/x by Fermat's little theorem, four bits of the exponent at a time; see Element.
+// Invert sets z to 1/x; see Element.
 func (z *P256Order) Invert(x *P256Order) {
-	var powers [16]P256Order
-	powers[0].SetOne()
-	for i := 1; i < len(powers); i++ {
-		powers[i].Mul(&powers[i-1], x)
-	}
-	exponent := P256Order{0xf3b9cac2fc63254f, 0xbce6faada7179e84, 0xffffffffffffffff, 0xffffffff00000000}
-	z.SetOne()
-	for i := len(exponent) - 1; i >= 0; i-- {
-		for shift := 60; shift >= 0; shift -= 4 {
-			z.Mul(z, z)
-			z.Mul(z, z)
-			z.Mul(z, z)
-			z.Mul(z, z)
-			z.Mul(z, &powers[exponent[i]>>shift&15])
-		}
-	}
+	inverse := *x
+	var modulus P256Order
+	modulus.SetModulus()
+	invertWords(inverse[:], modulus[:])
+	// What was inverted is x*R: R^3 makes up for that and for the product.
+	z.Mul(&inverse, &P256Order{0xac8ebec90b65a624, 0x111f28ae0c0555c9, 0x2543b9246ba5e93f, 0x503a54e76407be65})
 }

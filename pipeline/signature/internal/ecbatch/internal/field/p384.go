@@ -344,22 +344,12 @@ func (z *P384) Mul(x, y *P384) {
 	z.reduceOnce(t0, t1, t2, t3, t4, t5, t6)
 }
 
-// Invert sets z to 1/x by Fermat's little theorem, four bits of the exponent at a time; see Element.
+// Invert sets z to 1/x; see Element.
 func (z *P384) Invert(x *P384) {
-	var powers [16]P384
-	powers[0].SetOne()
-	for i := 1; i < len(powers); i++ {
-		powers[i].Mul(&powers[i-1], x)
-	}
-	exponent := P384{0xfffffffd, 0xffffffff00000000, 0xfffffffffffffffe, 0xffffffffffffffff, 0xffffffffffffffff, 0xffffffffffffffff}
-	z.SetOne()
-	for i := len(exponent) - 1; i >= 0; i-- {
-		for shift := 60; shift >= 0; shift -= 4 {
-			z.Mul(z, z)
-			z.Mul(z, z)
-			z.Mul(z, z)
-			z.Mul(z, z)
-			z.Mul(z, &powers[exponent[i]>>shift&15])
-		}
-	}
+	inverse := *x
+	var modulus P384
+	modulus.SetModulus()
+	invertWords(inverse[:], modulus[:])
+	// What was inverted is x*R: R^3 makes up for that and for the product.
+	z.Mul(&inverse, &P384{0xfffffffc00000002, 0x300000002, 0xfffffffcfffffffe, 0x300000005, 0xfffffffdfffffffd, 0x300000002})
 }

@@ -400,22 +400,12 @@ func (z *P384Order) Mul(x, y *P384Order) {
 	z.reduceOnce(t0, t1, t2, t3, t4, t5, t6)
 }
 
-// Invert sets z to 1/x by Fermat's little theorem, four bits of the exponent at a time; see Element.
+// Invert sets z to 1/x; see Element.
 func (z *P384Order) Invert(x *P384Order) {
-	var powers [16]P384Order
-	powers[0].SetOne()
-	for i := 1; i < len(powers); i++ {
-		powers[i].Mul(&powers[i-1], x)
-	}
-	exponent := P384Order{0xecec196accc52971, 0x581a0db248b0a77a, 0xc7634d81f4372ddf, 0xffffffffffffffff, 0xffffffffffffffff, 0xffffffffffffffff}
-	z.SetOne()
-	for i := len(exponent) - 1; i >= 0; i-- {
-		for shift := 60; shift >= 0; shift -= 4 {
-			z.Mul(z, z)
-			z.Mul(z, z)
-			z.Mul(z, z)
-			z.Mul(z, z)
-			z.Mul(z, &powers[exponent[i]>>shift&15])
-		}
-	}
+	inverse := *x
+	var modulus P384Order
+	modulus.SetModulus()
+	invertWords(inverse[:], modulus[:])
+	// What was inverted is x*R: R^3 makes up for that and for the product.
+	z.Mul(&inverse, &P384Order{0x302a6faf377c7677, 0x2a70cb61d26894bc, 0xc27ddb8ba8dc4ba, 0x5dbd3f41edb48eb6, 0x16d081679522617b, 0xd558bfbcb33c33c6})
 }

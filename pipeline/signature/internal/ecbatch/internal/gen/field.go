@@ -70,10 +70,10 @@ func (m *modulus) power(n int) *big.Int {
 	return new(big.Int).Exp(big.NewInt(2), big.NewInt(int64(64*m.Limbs()*n)), v)
 }
 
-func (m *modulus) Modulus() string  { return m.literal(m.value()) }
-func (m *modulus) One() string      { return m.literal(m.power(1)) }
-func (m *modulus) RSquare() string  { return m.literal(m.power(2)) }
-func (m *modulus) Exponent() string { return m.literal(new(big.Int).Sub(m.value(), big.NewInt(2))) }
+func (m *modulus) Modulus() string { return m.literal(m.value()) }
+func (m *modulus) One() string     { return m.literal(m.power(1)) }
+func (m *modulus) RSquare() string { return m.literal(m.power(2)) }
+func (m *modulus) RCube() string   { return m.literal(m.power(3)) }
 
 // Chain writes an addition or subtraction of two elements limb by limb: `t0, carry := bits.Add64(x[0], y[0], 0)` and on.
 func (m *modulus) Chain(op, target, carry, left, right string) string {
@@ -271,24 +271,14 @@ func (z *{{.Type}}) Mul(x, y *{{.Type}}) {
 	z.reduceOnce({{.Names "t" 0}}, t{{.Limbs}})
 }
 
-// Invert sets z to 1/x by Fermat's little theorem, four bits of the exponent at a time; see Element.
+// Invert sets z to 1/x; see Element.
 func (z *{{.Type}}) Invert(x *{{.Type}}) {
-	var powers [16]{{.Type}}
-	powers[0].SetOne()
-	for i := 1; i < len(powers); i++ {
-		powers[i].Mul(&powers[i-1], x)
-	}
-	exponent := {{.Exponent}}
-	z.SetOne()
-	for i := len(exponent) - 1; i >= 0; i-- {
-		for shift := 60; shift >= 0; shift -= 4 {
-			z.Mul(z, z)
-			z.Mul(z, z)
-			z.Mul(z, z)
-			z.Mul(z, z)
-			z.Mul(z, &powers[exponent[i]>>shift&15])
-		}
-	}
+	inverse := *x
+	var modulus {{.Type}}
+	modulus.SetModulus()
+	invertWords(inverse[:], modulus[:])
+	// What was inverted is x*R: R^3 makes up for that and for the product.
+	z.Mul(&inverse, &{{.RCube}})
 }
 `))
 

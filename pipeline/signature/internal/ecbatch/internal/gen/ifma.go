@@ -214,26 +214,6 @@ func (k *kernels) mulKernel() {
 	k.end()
 }
 
-// squareKernel: func(z, x *vector, n int), z = x squared n times, n > 0.
-func (k *kernels) squareKernel() {
-	k.begin("Square", "24", "squares x n times, n > 0, dividing by R each time.")
-	k.op("MOVQ z+0(FP), DI")
-	k.op("MOVQ x+8(FP), SI")
-	k.op("MOVQ n+16(FP), CX")
-	k.loadConstants()
-	k.load(k.column(), "SI", 0)
-	k.line("loop:")
-	k.square(k.column())
-	k.normalize(k.high())
-	for j, v := range k.high() {
-		k.op("VMOVDQA64 %s, %s", v, k.column()[j])
-	}
-	k.op("DECQ CX")
-	k.op("JNZ loop")
-	k.store(k.column(), "DI", 0)
-	k.end()
-}
-
 // productsKernel: func(running, dx, prefix *vector, sums, terms *vectorPoint, n int): the first pass of adder.addAll.
 func (k *kernels) productsKernel() {
 	step := 64 * k.limbs
