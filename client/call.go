@@ -123,7 +123,7 @@ func (c *Client) try(ctx context.Context, k *call, b *body) (reply []byte, err e
 	if b != nil {
 		req.Body, req.ContentLength = b, b.length
 		defer func() {
-			if cause := b.failure(); cause != nil && err != nil {
+			if cause := b.failure(); cause != nil && err != nil && ctx.Err() == nil {
 				err = cause // the transport's error is only a consequence
 			}
 		}()

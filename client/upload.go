@@ -36,13 +36,14 @@ func (c *Client) Upload(ctx context.Context, site string, pairs []Pair, opts Upl
 
 // UploadSeq is Upload for pairs that are made on the way. It ranges over pairs on another goroutine, one at a time, and holds
 // some 100 of them. An error from pairs ends the upload, of which the service then keeps nothing, and is returned, wrapped. pairs should heed
-// ctx if it may take long.
+// ctx if making one may take long: the end of ctx does not interrupt it.
 func (c *Client) UploadSeq(ctx context.Context, site string, pairs iter.Seq2[Pair, error], opts UploadOptions) (Receipt, error) {
 	return c.upload(ctx, site, func() (*body, error) { return seqBody(pairs), nil }, opts.Replay, opts)
 }
 
 // UploadBody sends a ready-made body: a JSON list of pairs of strings, as the API describes it. It can be repeated if r is an
-// io.Seeker, which is then sent from where it stands. r is not closed; if ctx ends, a read of it may still be going on on return.
+// io.Seeker, which is then sent from where it stands. r is not closed. The service's refusal is returned even while a read of r hangs, but if
+// ctx ends, net/http waits for that read: whoever closes r, as context.AfterFunc can, ends both.
 func (c *Client) UploadBody(ctx context.Context, site string, r io.Reader, opts UploadOptions) (Receipt, error) {
 	seeker, ok := r.(io.Seeker)
 	if !ok {
