@@ -41,7 +41,6 @@ func crashChild(dir string) {
 	if _, err := c.EnsureTopic(ctx, TopicSpec{Name: crashTopic, Partitions: crashPartitions, Replication: 1}); err != nil {
 		fail(err)
 	}
-	fmt.Println("ready 0 0 -")
 	p := c.NewProducer(ProducerConfig{})
 	var n atomic.Int64
 	for part := range crashPartitions {
@@ -99,7 +98,7 @@ func (s *promises) runAndKill(t *testing.T, dir string, life time.Duration) {
 		t.Fatal(err)
 	}
 	time.AfterFunc(20*time.Second, func() { child.Process.Kill() })
-	lines := bufio.NewReader(out)
+	lines, working := bufio.NewReader(out), false
 	for {
 		line, err := lines.ReadString('\n')
 		if err != nil {
@@ -112,9 +111,11 @@ func (s *promises) runAndKill(t *testing.T, dir string, life time.Duration) {
 			t.Fatalf("the child says %q", line)
 		}
 		switch what {
-		case "ready":
-			time.AfterFunc(life, func() { child.Process.Kill() })
 		case "acked":
+			if !working {
+				working = true
+				time.AfterFunc(life, func() { child.Process.Kill() })
+			}
 			if s.acked[part] == nil {
 				s.acked[part] = map[int64]string{}
 			}
@@ -167,7 +168,7 @@ func (s *promises) check(t *testing.T, dir string) {
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	s := &promises{acked: map[int]map[int64]string{}}
+	s := &promises{acked: map[int]map[int64]string{}, committed: [...]int64{-1, -1, -1}}
 	for round := range 6 {
 		s.runAndKill(t, dir, time.Duration(50+rand.IntN(300))*time.Millisecond)
 		if round%2 == 1 { // a clean stop between kills, and kills without one

@@ -2,6 +2,7 @@ package kafkaio
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -346,6 +347,34 @@ func TestFlushIsShared(t *testing.T) {
 	if n := syncs.calls.Load() - before; n > callers*each/2 {
 		t.Errorf("%d syncs for %d flushes", n, callers*each)
 	}
+}
+
+// What was acknowledged before a commit is on disk before the commit is made.
+func TestCommitFollowsFlush(t *testing.T) {
+	dir := t.TempDir()
+	e := startEmbedded(t, dir)
+	syncs := watchSyncs(e)
+	c := connect(t, Config{Brokers: e.Brokers(), Flush: e.Flush})
+	in, out := newTopic(t, c, 1), newTopic(t, c, 1)
+	p := newProducer(t, c, ProducerConfig{})
+	send(t, p, in, 0, numbered("v", 5)...)
+	path := filepath.Join(dir, partitionsDir, out+"-0", "0"+segmentSuffix)
+	onPartition(t, c, in, func(ctx context.Context, part *Partition) {
+		for next := range int64(5) {
+			send(t, p, out, 0, "what came of it")
+			info, err := os.Stat(path)
+			if err == nil {
+				err = part.CommitNow(ctx, next+1)
+			}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if got := syncs.synced(path); got < info.Size() {
+				t.Errorf("committed with %d of %d bytes on disk", got, info.Size())
+			}
+		}
+	})
 }
 
 // After a failed sync nothing counts as flushed any more.

@@ -18,9 +18,15 @@ import (
 // Which files grew is found by asking: one fstat a partition, since a segment below segmentBytes has no successor. Callers that
 // arrive during a round share the next one.
 //
-// Rejected: kfake's SyncWrites (an fsync a batch: 58 MB/s instead of 383); syncfs (one call, but it writes what everybody has
-// dirty on the file system, the database's merges included); kfake's request hooks to learn what is dirty (they may run before
-// an append and be overtaken by a flush).
+// The files are synced at the same time, so that ext4 commits its journal once for all: with 24 files of 500 new bytes a round took
+// 4 ms, one after the other 15 ms.
+//
+// Rejected: kfake's SyncWrites (an fsync a batch: 58 MB/s instead of 383); syncfs (one call, no faster, 2.5 ms in the case above and
+// 15 instead of 10 with 300 KB each, and it waits for what everybody has dirty on the file system, a database's merges
+// included); kfake's request hooks to learn what is dirty (they may run before an append and be overtaken by a flush).
+
+// maxSyncs bounds the threads that a round takes.
+const maxSyncs = 32
 
 // flusher runs rounds, one at a time.
 type flusher struct {
@@ -220,11 +226,11 @@ func (f *flusher) roll(l *partitionLog, dir string, segments []segment) error {
 	return nil
 }
 
-// syncAll syncs the active segments, several at once so that the file system can write its journal for all of them together.
+// syncAll syncs the active segments, at most maxSyncs at once.
 func (f *flusher) syncAll(logs []*partitionLog) error {
 	errs := make([]error, len(logs))
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, 8)
+	slots := make(chan struct{}, maxSyncs)
 	for i, l := range logs {
 		slots <- struct{}{}
 		wg.Go(func() {

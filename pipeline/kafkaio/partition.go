@@ -39,7 +39,8 @@ func (p *Partition) Fetch(ctx context.Context) ([]Message, error) {
 
 // Commit records that everything below next is done, where the group goes on after a restart. It returns at once: offsets are
 // sent a few times a second and when Handle returns. A lower offset than before is ignored, and so is a call after Handle
-// returned, or after the partition went to another member.
+// returned, or after the partition went to another member. What was acknowledged before the call, by a producer of the same
+// client, is on the embedded broker's disk before the offset is.
 func (p *Partition) Commit(next int64) { p.commits.set(p.ID(), next) }
 
 // CommitNow is Commit, and waits for the broker's answer, a few seconds at most. ErrRevoked: another member owns the partition.

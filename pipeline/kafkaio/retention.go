@@ -167,8 +167,8 @@ func retentionOf(ctx context.Context, c *Client, topic string) (time.Duration, e
 	return -1, nil
 }
 
-// clampCommits lowers committed offsets that lie beyond the log's end, as a power cut can leave them: groups.log reached the disk
-// and the records didn't. Unchanged, the group would skip what is produced next.
+// clampCommits lowers committed offsets that lie beyond the log's end. flushBeforeCommit keeps a power cut from leaving such; a
+// damaged or removed segment, or a client without Flush, can. Unchanged, the group would skip what is produced next.
 func clampCommits(ctx context.Context, c *Client) error {
 	topics, err := topicSizes(ctx, c)
 	if err != nil {
