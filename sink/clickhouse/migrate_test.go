@@ -89,6 +89,13 @@ func TestStatementsForACluster(t *testing.T) {
 	for _, m := range migrations {
 		all = append(all, m.statements...)
 	}
+	db := open(t, Config{URL: server})
+	for _, statement := range all {
+		var formatted string
+		if err := db.conn.QueryRow(t.Context(), "SELECT formatQuery("+quote(statement)+")").Scan(&formatted); err != nil {
+			t.Errorf("ClickHouse can't parse it: %v", err)
+		}
+	}
 	golden(t, "cluster.sql", strings.Join(all, ";\n\n")+";\n")
 
 	opts, err := clickhouse.ParseDSN("clickhouse://a:9000,b:9000/db?insert_quorum=3")
