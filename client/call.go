@@ -122,11 +122,7 @@ func (c *Client) try(ctx context.Context, k *call, b *body) (reply []byte, err e
 	}
 	if b != nil {
 		req.Body, req.ContentLength = b, b.length
-		defer func() {
-			if cause := b.failure(); cause != nil && err != nil && ctx.Err() == nil {
-				err = cause // the transport's error is only a consequence
-			}
-		}()
+		defer func() { err = culprit(ctx, b, err) }()
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
@@ -148,6 +144,20 @@ func (c *Client) try(ctx context.Context, k *call, b *body) (reply []byte, err e
 		return nil, fmt.Errorf("the answer is longer than %d bytes", mostReply)
 	}
 	return reply, nil
+}
+
+// culprit returns the reason of which err, an attempt's error, is only a consequence.
+func culprit(ctx context.Context, b *body, err error) error {
+	var refusal *Problem
+	switch cause := b.failure(); {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil && !errors.As(err, &refusal): // the source may have failed because of it
+		return fmt.Errorf("%w while sending the body", ctx.Err())
+	case cause != nil:
+		return cause
+	}
+	return err
 }
 
 // url is where a call goes.
