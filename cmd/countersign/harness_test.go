@@ -107,7 +107,7 @@ func start(t *testing.T, args ...string) *node {
 		t.Fatalf("the process is not ready\n%s", n.log())
 	}
 	if n.api != "" {
-		c, err := client.New("http://" + n.api)
+		c, err := client.New("http://"+n.api, client.WithRetry(client.Retry{Attempts: 1}))
 		must(t, err)
 		t.Cleanup(c.Close)
 		n.Client = c

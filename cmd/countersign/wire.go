@@ -398,7 +398,7 @@ func (s *service) startIngest(l net.Listener) error {
 		return nil
 	}
 	server, err := ingest.New(ingest.Config{
-		TLSCert: s.cfg.TLSCert, TLSKey: s.cfg.TLSKey, Log: uploadLog{s.kafka, s.producer}, UploadPartitions: s.uploads, Store: s.db,
+		TLSCert: s.cfg.TLSCert, TLSKey: s.cfg.TLSKey, Log: ingest.KafkaLog(s.kafka, s.producer), UploadPartitions: s.uploads, Store: s.db,
 		MaxBody: int64(s.cfg.MaxBody), MaxPairs: s.cfg.MaxPairs, MaxUploads: s.cfg.MaxUploads, MaxBacklog: s.cfg.MaxBacklog,
 		StallTimeout: s.cfg.StallTimeout, UploadTimeout: s.cfg.UploadTimeout,
 		Logger: s.log.With("part", roleIngest), Metrics: s.metrics,
@@ -422,39 +422,4 @@ func (s *service) startIngest(l net.Listener) error {
 	notReady := server.NotReady
 	s.ready.Store(&notReady)
 	return nil
-}
-
-// uploadLog is what ingest needs of the log.
-type uploadLog struct {
-	client   *kafkaio.Client
-	producer *kafkaio.Producer
-}
-
-func (l uploadLog) Send(ctx context.Context, partition int, value []byte) (ingest.Ack, error) {
-	ack, err := l.producer.Send(ctx, record.TopicUploads, partition, value)
-	if err != nil {
-		return nil, err // not a nil *kafkaio.Ack in an Ack
-	}
-	return ack, nil
-}
-
-func (l uploadLog) Flush(ctx context.Context) error { return l.producer.Flush(ctx) }
-func (l uploadLog) MayBeStored(err error) bool      { return kafkaio.MayBeStored(err) }
-
-func (l uploadLog) Follow(ctx context.Context, ready func(), fn func([]byte)) error {
-	tail, err := l.client.OpenTail(ctx, record.TopicEvents)
-	if err != nil {
-		return err
-	}
-	ready()
-	return tail.Run(ctx, func(m kafkaio.Message) error { fn(m.Value); return nil })
-}
-
-func (l uploadLog) Backlog(ctx context.Context) (int64, error) {
-	verify, err := l.client.Lag(ctx, record.GroupVerify, record.TopicUploads)
-	if err != nil {
-		return 0, err
-	}
-	sink, err := l.client.Lag(ctx, record.GroupSink, record.TopicVerified)
-	return verify + sink, err
 }
