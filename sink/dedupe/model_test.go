@@ -107,8 +107,8 @@ func (s *store) assign(log []claims, recent int, key byte) *process {
 	return p
 }
 
-// read resolves the next n records as one run.
-func (p *process) read(n int) {
+// read resolves the next n records as one run, and flushes some units before each of its records.
+func (p *process) read(n, units int) {
 	run := p.log[p.next:min(p.next+n, len(p.log))]
 	var ask []byte
 	for _, c := range run {
@@ -123,6 +123,7 @@ func (p *process) read(n int) {
 	}
 	u := &unit{results: map[string]results{}, next: p.next + len(run)}
 	for _, c := range run {
+		p.flush(units)
 		var r results
 		lookup := func(hash []byte) (Owner, bool) {
 			owner, ok := stored[[HashSize]byte(hash)]

@@ -49,9 +49,9 @@ func TestOwnersDependOnTheLogAlone(t *testing.T) {
 		assign := func() *process { serial++; return s.assign(log, recent, serial) }
 		owner := assign()
 		var old []*process // they still read and write, but nobody lets them commit
-		some := rapid.IntRange(1, 8)
+		some, few := rapid.IntRange(1, 8), rapid.IntRange(0, 2)
 		t.Repeat(map[string]func(*rapid.T){
-			"read":  func(t *rapid.T) { owner.read(some.Draw(t, "records")) },
+			"read":  func(t *rapid.T) { owner.read(some.Draw(t, "records"), few.Draw(t, "units within the run")) },
 			"write": func(t *rapid.T) { owner.write(some.Draw(t, "units")) },
 			"flush": func(t *rapid.T) { owner.flush(some.Draw(t, "units")) },
 			"flush and commit": func(t *rapid.T) {
@@ -70,7 +70,7 @@ func TestOwnersDependOnTheLogAlone(t *testing.T) {
 					t.Skip("none")
 				}
 				p := rapid.SampledFrom(old).Draw(t, "which")
-				p.read(some.Draw(t, "records"))
+				p.read(some.Draw(t, "records"), few.Draw(t, "units within the run"))
 				p.flush(some.Draw(t, "units"))
 			},
 			"": func(t *rapid.T) {
@@ -80,7 +80,7 @@ func TestOwnersDependOnTheLogAlone(t *testing.T) {
 			},
 		})
 		for owner.next < len(log) || len(owner.queue) > 0 {
-			owner.read(some.Draw(t, "records"))
+			owner.read(some.Draw(t, "records"), few.Draw(t, "units within the run"))
 			owner.flush(some.Draw(t, "units"))
 		}
 		wantOwners, wantResults := model(log)
