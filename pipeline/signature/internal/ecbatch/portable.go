@@ -30,11 +30,24 @@ const (
 
 // block is how many signatures an engine takes at a time: large enough that the shared inversions cost little, small
 // enough that the working memory stays in the cache next to the tables.
-const block = 128
+const block = 256
 
-// lanes is how many partial sums each signature is split into. A round adds one entry to each; the last rounds halve
-// their number. More lanes mean fewer rounds, each of which needs an inversion, and more memory.
-const lanes = 16
+// minLanes and maxLanes bound how many partial sums each signature is split into, its lanes of memory. A round adds one
+// table entry to each lane; the last rounds halve their number. More lanes mean fewer rounds, each of which needs an
+// inversion, and more memory.
+const (
+	minLanes = 8
+	maxLanes = 64
+)
+
+// lanesFor is how many lanes each of n signatures gets, of a block of at most max.
+func lanesFor(n, max int) int {
+	lanes := minLanes
+	for lanes < maxLanes && 2*lanes*n <= minLanes*max {
+		lanes *= 2
+	}
+	return lanes
+}
 
 // portable is the engine in plain Go, for the curve with coordinates E and scalars O.
 type portable[E, O any, F field.Element[E], N field.Element[O]] struct {
@@ -56,10 +69,10 @@ func newPortable[E, O any, F field.Element[E], N field.Element[O]](generator, ke
 	p.workspaces.New = func() any {
 		return &workspace[E, O, F, N]{
 			batch:  newBatch[O, N](),
-			sums:   make([]point[E], lanes*block),
-			terms:  make([]point[E], lanes*block),
+			sums:   make([]point[E], minLanes*block),
+			terms:  make([]point[E], minLanes*block),
 			failed: make([]bool, block),
-			adder:  newAdder[E, F](lanes * block),
+			adder:  newAdder[E, F](minLanes * block),
 		}
 	}
 	return p
@@ -101,12 +114,14 @@ func (p *portable[E, O, F, N]) sum(w *workspace[E, O, F, N], signatures []signat
 	n := len(signatures)
 	clear(w.failed[:n])
 	windows := len(p.generator) / entries
+	lanes := lanesFor(n, block)
 	for first := 0; first < 2*windows; first += lanes {
 		target := w.terms
 		if first == 0 {
 			target = w.sums
 		}
-		for l := range lanes {
+		count := min(lanes, 2*windows-first)
+		for l := range count {
 			table, window := p.generator, first+l
 			if window >= windows {
 				table, window = p.key, window-windows
@@ -121,7 +136,7 @@ func (p *portable[E, O, F, N]) sum(w *workspace[E, O, F, N], signatures []signat
 			}
 		}
 		if first > 0 {
-			w.adder.addAll(w.sums[:lanes*n], w.terms[:lanes*n], w.failed[:n])
+			w.adder.addAll(w.sums[:count*n], w.terms[:count*n], w.failed[:n])
 		}
 	}
 	for half := lanes / 2; half > 0; half /= 2 {

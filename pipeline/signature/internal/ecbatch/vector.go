@@ -27,6 +27,9 @@ type kernels[V, E any] struct {
 	limbs func(v *V) [][8]uint64
 }
 
+// vectors is how many of them a block fills.
+const vectors = block / 8
+
 type vectorPoint[V any] struct {
 	x, y V
 }
@@ -64,7 +67,7 @@ func newVectorEngine[V, E, O any, F field.Element[E], N field.Element[O]](k *ker
 		setLane(k.limbs(&e.one), lane, F(&e.factor).Words())
 		k.limbs(&e.plain)[0][lane] = 1
 	}
-	size := lanes * block / 8
+	size := minLanes * vectors
 	e.workspaces.New = func() any {
 		return &vectorWorkspace[V, E, O, N]{
 			batch:  newBatch[O, N](),
@@ -161,12 +164,14 @@ func (w *vectorWorkspace[V, E, O, N]) transpose(signatures []signature[O], n int
 func (e *vectorEngine[V, E, O, F, N]) sum(w *vectorWorkspace[V, E, O, N], n int) {
 	w.failed = [8]bool{}
 	windows := len(e.generator) / entries
+	lanes := lanesFor(n, vectors)
 	for first := 0; first < 2*windows; first += lanes {
 		target := w.terms
 		if first == 0 {
 			target = w.sums
 		}
-		for l := range lanes {
+		count := min(lanes, 2*windows-first)
+		for l := range count {
 			table, window := e.generator, first+l
 			if window >= windows {
 				table, window = e.key, window-windows
@@ -174,7 +179,7 @@ func (e *vectorEngine[V, E, O, F, N]) sum(w *vectorWorkspace[V, E, O, N], n int)
 			e.kernels.pick(&target[l*n], &table[window*entries], &w.digits[(first+l)*8*n], n)
 		}
 		if first > 0 {
-			e.addAll(w, w.terms, lanes*n)
+			e.addAll(w, w.terms, count*n)
 		}
 	}
 	for half := lanes / 2; half > 0; half /= 2 {

@@ -14,8 +14,8 @@ import (
 	"github.com/c2sp/wycheproof"
 )
 
-// vectors is what the test needs of Wycheproof's ecdsa_verify_schema.
-type vectors struct {
+// wycheproofFile is what the test needs of Wycheproof's ecdsa_verify_schema.
+type wycheproofFile struct {
 	NumberOfTests int
 	TestGroups    []struct {
 		PublicKey struct{ Uncompressed string }
@@ -46,7 +46,7 @@ func TestWycheproof(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var v vectors
+		var v wycheproofFile
 		if err := json.Unmarshal(text, &v); err != nil {
 			t.Fatal(err)
 		}
@@ -58,7 +58,7 @@ func TestWycheproof(t *testing.T) {
 	}
 }
 
-func checkVectors(t *testing.T, v *vectors, curve elliptic.Curve, hash func([]byte) [32]byte) {
+func checkVectors(t *testing.T, v *wycheproofFile, curve elliptic.Curve, hash func([]byte) [32]byte) {
 	seen := 0
 	for _, group := range v.TestGroups {
 		encoded := unhex(t, group.PublicKey.Uncompressed)
