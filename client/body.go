@@ -9,9 +9,10 @@ import (
 	"sync/atomic"
 )
 
-// Bodies of uploads, made while they are read. The transport reads a body on a goroutine of its own, and may go on for a moment
-// after it has given the answer; and the source of a body may hang. So Close never waits, no read begins after it, and settle waits for
-// the last one, before the next attempt reads the same source.
+// Bodies of uploads, made while they are read. The transport reads a body on a goroutine of its
+// own, and may go on for a moment after it has given the answer; and the source of a body may hang.
+// So Close never waits, no read begins after it, and settle waits for the last one, before the next
+// attempt reads the same source.
 
 type body struct {
 	length int64  // in bytes; -1: not known
@@ -53,7 +54,8 @@ func (b *body) Close() error {
 	return nil
 }
 
-// unlock ends a read. If Close came in the meantime, and found the lock taken, its work is done here.
+// unlock ends a read. If Close came in the meantime, and found the lock taken, its work is done
+// here.
 func (b *body) unlock() {
 	b.mu.Unlock()
 	if b.closed.Load() {
@@ -99,7 +101,8 @@ type Pair struct {
 // signatureText is base64 with the contract's letters: "-" for "+", "~" for "/", "_" for "=".
 var signatureText = base64.NewEncoding("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-~").WithPadding('_')
 
-// EncodeSignature returns a signature as the API takes it: base64 whose special letters mean nothing in a URL.
+// EncodeSignature returns a signature as the API takes it: base64 whose special letters mean
+// nothing in a URL.
 func EncodeSignature(signature []byte) string { return signatureText.EncodeToString(signature) }
 
 // appendPair appends a pair as JSON. Neither text needs escapes.

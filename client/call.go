@@ -68,8 +68,8 @@ func (c *Client) do(ctx context.Context, k *call) ([]byte, error) {
 	}
 }
 
-// pauseAfter returns how long to wait after err: what the server asks for, up to a tenth more, else pause, down to
-// half of it. ok is false if the server asks for too much.
+// pauseAfter returns how long to wait after err: what the server asks for, up to a tenth more, else
+// pause, down to half of it. ok is false if the server asks for too much.
 func (c *Client) pauseAfter(err error, pause time.Duration) (wait time.Duration, ok bool) {
 	var problem *Problem
 	if !errors.As(err, &problem) || problem.RetryAfter == 0 {

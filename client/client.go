@@ -20,7 +20,8 @@ type Client struct {
 	retry Retry
 	now   func() time.Time
 	sleep func(context.Context, time.Duration) error
-	// jitter returns a number in [0, 1): clients that were refused together should not come back together.
+	// jitter returns a number in [0, 1): clients that were refused together should not come back
+	// together.
 	jitter func() float64
 }
 
@@ -40,8 +41,9 @@ type settings struct {
 	retry Retry
 }
 
-// WithHTTPClient makes the Client use h, whose proxy, timeouts and TLS are then h's own: it excludes WithTLS and WithRootsFile. A total
-// timeout (h.Timeout) would also limit uploads: contexts do better.
+// WithHTTPClient makes the Client use h, whose proxy, timeouts and TLS are then h's own: it
+// excludes WithTLS and WithRootsFile. A total timeout (h.Timeout) would also limit uploads:
+// contexts do better.
 func WithHTTPClient(h *http.Client) Option {
 	return func(s *settings) error {
 		if h == nil {
@@ -60,8 +62,8 @@ func WithTLS(cfg *tls.Config) Option {
 	}
 }
 
-// WithRootsFile makes the Client trust the certificate authorities in a PEM file, and no others, as issuers of the service's own
-// certificate. Given after WithTLS, it adds to it.
+// WithRootsFile makes the Client trust the certificate authorities in a PEM file, and no others, as
+// issuers of the service's own certificate. Given after WithTLS, it adds to it.
 func WithRootsFile(path string) Option {
 	return func(s *settings) error {
 		pem, err := os.ReadFile(path)
@@ -88,7 +90,8 @@ func WithRetry(r Retry) Option {
 	}
 }
 
-// New makes a Client of the service at baseURL, which is http or https, a host, and the path in front of /api, if any.
+// New makes a Client of the service at baseURL, which is http or https, a host, and the path in
+// front of /api, if any.
 func New(baseURL string, opts ...Option) (*Client, error) {
 	base, err := url.Parse(baseURL)
 	switch {
@@ -117,7 +120,8 @@ func New(baseURL string, opts ...Option) (*Client, error) {
 	}, nil
 }
 
-// newTransport is the standard one with room for as many idle connections to the one host as to all.
+// newTransport is the standard one with room for as many idle connections to the one host as to
+// all.
 func newTransport(cfg *tls.Config) *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConnsPerHost = t.MaxIdleConns

@@ -1,27 +1,28 @@
 // Package client speaks countersign's API: it sends the hashes and signatures of files, waits for
 // what became of them, and makes such signatures in the first place.
 //
-// It owns the wire format of the API's client side, when a call is repeated and how long to
-// wait before that. It promises memory that does not grow with an upload, that no call is repeated
-// if that could change its outcome, and that every refusal of the server is a *[Problem]. It must not know how the
-// service works inside, and imports none of its packages.
+// It owns the wire format of the API's client side, when a call is repeated and how long to wait
+// before that. It promises memory that does not grow with an upload, that no call is repeated if
+// that could change its outcome, and that every refusal of the server is a *[Problem]. It must not
+// know how the service works inside, and imports none of its packages.
 //
 // # Uploading
 //
-// [Client.Upload] takes the pairs of a slice, [Client.UploadSeq] those of an iterator, and [Client.UploadBody] a
-// ready-made JSON body. Each streams, and returns once the service has everything in its log.
-// [Client.Wait] then polls until all pairs are processed; [Client.Batch] says what happened to each.
-// [Client.Sign] and [Client.SignBatch] send one or some thousands of pairs and wait for the outcome within the call.
+// [Client.Upload] takes the pairs of a slice, [Client.UploadSeq] those of an iterator, and
+// [Client.UploadBody] a ready-made JSON body. Each streams, and returns once the service has
+// everything in its log. [Client.Wait] then polls until all pairs are processed; [Client.Batch]
+// says what happened to each. [Client.Sign] and [Client.SignBatch] send one or some thousands of
+// pairs and wait for the outcome within the call.
 //
 // # Signing
 //
-// [HashFile], [LoadKey] and [SignHash] make a pair from a file and a certificate's private key, on this side only: the
-// key stays where it is.
+// [HashFile], [LoadKey] and [SignHash] make a pair from a file and a certificate's private key, on
+// this side only: the key stays where it is.
 //
 // # Repeating
 //
-// A call that the server refused for the time being (429, 503) is repeated after the time the server
-// names, or after a growing one. A call whose outcome is not known, because the connection broke, is repeated only if repeating
-// cannot change it: a status, a batch, and an upload, which carries an Idempotency-Key for that purpose.
-// [WithRetry] changes all this.
+// A call that the server refused for the time being (429, 503) is repeated after the time the
+// server names, or after a growing one. A call whose outcome is not known, because the connection
+// broke, is repeated only if repeating cannot change it: a status, a batch, and an upload, which
+// carries an Idempotency-Key for that purpose. [WithRetry] changes all this.
 package client

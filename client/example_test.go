@@ -28,7 +28,8 @@ func Example() {
 	if err := os.WriteFile(file, []byte("a statement"), 0o600); err != nil {
 		log.Fatal(err)
 	}
-	// Really: client.LoadKey("www.example.com.key"), the key of the certificate that the site serves.
+	// Really: client.LoadKey("www.example.com.key"), the key of the certificate that the site
+	// serves.
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		log.Fatal(err)

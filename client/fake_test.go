@@ -25,7 +25,8 @@ type seen struct {
 	broken      error // reading the body failed
 }
 
-// fake is a service that records requests and answers them one by one with the given answers, the last one over and over.
+// fake is a service that records requests and answers them one by one with the given answers, the
+// last one over and over.
 type fake struct {
 	*httptest.Server
 	mu      sync.Mutex

@@ -32,9 +32,10 @@ func HashFile(path string) (hash [32]byte, err error) {
 	return hash, nil
 }
 
-// SignHash signs a file's hash as the contract wants it: what is signed is the hash's text, 64 lower-case hex digits without a line feed, with
-// SHA-256; by RSA in PKCS #1 v1.5, by ECDSA in ASN.1 DER. random may be nil, for the system's. key may be in a
-// hardware module; it must be that of the certificate that the site serves.
+// SignHash signs a file's hash as the contract wants it: what is signed is the hash's text, 64
+// lower-case hex digits without a line feed, with SHA-256; by RSA in PKCS #1 v1.5, by ECDSA in
+// ASN.1 DER. random may be nil, for the system's. key may be in a hardware module; it must be that
+// of the certificate that the site serves.
 func SignHash(random io.Reader, key crypto.Signer, hash [32]byte) ([]byte, error) {
 	switch key.Public().(type) {
 	case *rsa.PublicKey, *ecdsa.PublicKey:
@@ -54,8 +55,8 @@ func SignHash(random io.Reader, key crypto.Signer, hash [32]byte) ([]byte, error
 	return signature, nil
 }
 
-// LoadKey reads an RSA or ECDSA private key from a PEM file: PKCS #8, PKCS #1 or SEC 1, not encrypted. Other blocks in the file, such as the
-// certificate, are skipped.
+// LoadKey reads an RSA or ECDSA private key from a PEM file: PKCS #8, PKCS #1 or SEC 1, not
+// encrypted. Other blocks in the file, such as the certificate, are skipped.
 func LoadKey(pemPath string) (crypto.Signer, error) {
 	rest, err := os.ReadFile(pemPath)
 	if err != nil {

@@ -14,8 +14,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// Problem is the server's refusal: any answer but a 2xx. Mostly it is an application/problem+json document (RFC 9457); for another
-// one, as from a proxy in between, Title is the status's name and Detail the start of the body.
+// Problem is the server's refusal: any answer but a 2xx. Mostly it is an application/problem+json
+// document (RFC 9457); for another one, as from a proxy in between, Title is the status's name and
+// Detail the start of the body.
 type Problem struct {
 	Type     string // a URI reference that names the kind of problem
 	Title    string // the kind of problem, for people
@@ -37,7 +38,8 @@ func (p *Problem) Error() string {
 	return fmt.Sprintf("the server answered %d: %s", p.Status, text)
 }
 
-// Upload returns the upload that the problem is about, if it names one: then the server has, or may have, accepted it, and its status says.
+// Upload returns the upload that the problem is about, if it names one: then the server has, or may
+// have, accepted it, and its status says.
 func (p *Problem) Upload() (uuid.UUID, bool) {
 	var text string
 	if json.Unmarshal(p.Extras["uuid"], &text) != nil {
@@ -68,7 +70,8 @@ func problemOf(res *http.Response, now time.Time) *Problem {
 	return p
 }
 
-// parse reads a problem document and reports whether it is one. A member of the wrong type is ignored (RFC 9457, section 3.1).
+// parse reads a problem document and reports whether it is one. A member of the wrong type is
+// ignored (RFC 9457, section 3.1).
 func (p *Problem) parse(body []byte) bool {
 	if json.Unmarshal(body, &p.Extras) != nil || p.Extras == nil {
 		return false

@@ -10,8 +10,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// Status is how far an upload is. Batches have 1000 pairs; the other four count pairs of all batches that are done, and when all are,
-// their sum is the upload's number of pairs.
+// Status is how far an upload is. Batches have 1000 pairs; the other four count pairs of all
+// batches that are done, and when all are, their sum is the upload's number of pairs.
 type Status struct {
 	WaitingBatch int `json:"waitingBatch"` // batches still to be processed
 	DoneBatch    int `json:"doneBatch"`    // batches 1 to this are done
@@ -39,22 +39,25 @@ func (c *Client) Status(ctx context.Context, id uuid.UUID) (Status, error) {
 	return s, err
 }
 
-// Batch asks what became of the pairs of batch n, counted from 1. It must be done: n is at most the status's DoneBatch.
+// Batch asks what became of the pairs of batch n, counted from 1. It must be done: n is at most the
+// status's DoneBatch.
 func (c *Client) Batch(ctx context.Context, id uuid.UUID, n int) (BatchResult, error) {
 	var b BatchResult
 	err := c.json(ctx, &call{method: http.MethodGet, path: []string{"resultasync", id.String(), strconv.Itoa(n)}, safe: true}, &b)
 	return b, err
 }
 
-// Pauses between two polls of Wait: small uploads take some tens of milliseconds, and nobody watches more than once a second.
+// Pauses between two polls of Wait: small uploads take some tens of milliseconds, and nobody
+// watches more than once a second.
 const (
 	firstPoll   = 20 * time.Millisecond
 	longestPoll = time.Second
 )
 
-// Wait polls until all of an upload is processed, and returns its last status. It calls progress, unless nil, with each status that
-// differs from the one before, the last one included. Only ctx limits the waiting: a service whose database is away answers 503 for a
-// while, and processes the upload all the same. When Wait fails, the status is the last one seen.
+// Wait polls until all of an upload is processed, and returns its last status. It calls progress,
+// unless nil, with each status that differs from the one before, the last one included. Only ctx
+// limits the waiting: a service whose database is away answers 503 for a while, and processes the
+// upload all the same. When Wait fails, the status is the last one seen.
 func (c *Client) Wait(ctx context.Context, id uuid.UUID, progress func(Status)) (Status, error) {
 	var last Status
 	first := true

@@ -30,8 +30,8 @@ func (r SignResult) String() string {
 	return fmt.Sprintf("SignResult(%d)", int(r))
 }
 
-// Sign sends one pair and waits for its outcome. If the connection breaks, the pair may have been added all the same: then
-// sending it again gives Duplicate.
+// Sign sends one pair and waits for its outcome. If the connection breaks, the pair may have been
+// added all the same: then sending it again gives Duplicate.
 func (c *Client) Sign(ctx context.Context, site string, hash [32]byte, signature []byte) (SignResult, error) {
 	query := url.Values{"hash": {hex.EncodeToString(hash[:])}, "sig": {EncodeSignature(signature)}}
 	k := &call{method: http.MethodGet, path: []string{"sign", site}, query: query}
@@ -51,8 +51,8 @@ func (c *Client) Sign(ctx context.Context, site string, hash [32]byte, signature
 	return 0, fmt.Errorf("%s: the answer is none of those that the API has: %q", k, excerpt(reply))
 }
 
-// SignBatch sends up to 10,000 pairs and waits for their outcome, all in one request. For more, and for an outcome that
-// survives a broken connection, use Upload.
+// SignBatch sends up to 10,000 pairs and waits for their outcome, all in one request. For more, and
+// for an outcome that survives a broken connection, use Upload.
 func (c *Client) SignBatch(ctx context.Context, site string, pairs []Pair) (BatchResult, error) {
 	var b BatchResult
 	err := c.json(ctx, &call{

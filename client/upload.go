@@ -21,29 +21,33 @@ type Receipt struct {
 
 // UploadOptions are the choices of an upload. The zero value is a good one.
 type UploadOptions struct {
-	// IdempotencyKey makes a second upload of the same pairs for the same site get the first one's receipt: 1 to 255 visible ASCII
-	// characters. Empty means a random one if the Client may have to repeat the upload by itself, and none otherwise.
+	// IdempotencyKey makes a second upload of the same pairs for the same site get the first one's
+	// receipt: 1 to 255 visible ASCII characters. Empty means a random one if the Client may have
+	// to repeat the upload by itself, and none otherwise.
 	IdempotencyKey string
-	// Replay says of UploadSeq's iterator that it gives the same pairs again when it is ranged over again, so that
-	// the upload can be repeated. For the other calls it means nothing.
+	// Replay says of UploadSeq's iterator that it gives the same pairs again when it is ranged over
+	// again, so that the upload can be repeated. For the other calls it means nothing.
 	Replay bool
 }
 
-// Upload sends pairs, signed for site, to be processed. The slice must not change before it returns; it is only read.
+// Upload sends pairs, signed for site, to be processed. The slice must not change before it
+// returns; it is only read.
 func (c *Client) Upload(ctx context.Context, site string, pairs []Pair, opts UploadOptions) (Receipt, error) {
 	return c.upload(ctx, site, func() (*body, error) { return sliceBody(pairs), nil }, true, opts)
 }
 
-// UploadSeq is Upload for pairs that are made on the way. It ranges over pairs on another goroutine, one at a time, and holds
-// some 100 of them. An error from pairs ends the upload, of which the service then keeps nothing, and is returned, wrapped. pairs should heed
-// ctx if making one may take long: the end of ctx does not interrupt it.
+// UploadSeq is Upload for pairs that are made on the way. It ranges over pairs on another
+// goroutine, one at a time, and holds some 100 of them. An error from pairs ends the upload, of
+// which the service then keeps nothing, and is returned, wrapped. pairs should heed ctx if making
+// one may take long: the end of ctx does not interrupt it.
 func (c *Client) UploadSeq(ctx context.Context, site string, pairs iter.Seq2[Pair, error], opts UploadOptions) (Receipt, error) {
 	return c.upload(ctx, site, func() (*body, error) { return seqBody(pairs), nil }, opts.Replay, opts)
 }
 
-// UploadBody sends a ready-made body: a JSON list of pairs of strings, as the API describes it. It can be repeated if r is an
-// io.Seeker, which is then sent from where it stands. r is not closed. The service's refusal is returned even while a read of r hangs, but if
-// ctx ends, net/http waits for that read: whoever closes r, as context.AfterFunc can, ends both.
+// UploadBody sends a ready-made body: a JSON list of pairs of strings, as the API describes it. It
+// can be repeated if r is an io.Seeker, which is then sent from where it stands. r is not closed.
+// The service's refusal is returned even while a read of r hangs, but if ctx ends, net/http waits
+// for that read: whoever closes r, as context.AfterFunc can, ends both.
 func (c *Client) UploadBody(ctx context.Context, site string, r io.Reader, opts UploadOptions) (Receipt, error) {
 	seeker, ok := r.(io.Seeker)
 	if !ok {

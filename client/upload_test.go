@@ -209,7 +209,8 @@ type errorReader struct{ err error }
 
 func (r errorReader) Read([]byte) (int, error) { return 0, r.err }
 
-// The service's refusal is returned though the source hangs. The end of ctx is, once the source is closed.
+// The service's refusal is returned though the source hangs. The end of ctx is, once the source is
+// closed.
 func TestHangingSource(t *testing.T) {
 	hanging := func() (*io.PipeReader, func()) {
 		r, w := io.Pipe()

@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// body is what a client sends for n pairs with signatures of the given length: hashes and signatures are random.
+// body is what a client sends for n pairs with signatures of the given length: hashes and
+// signatures are random.
 func body(n, signature int, seed byte) []byte {
 	random := rand.NewChaCha8([32]byte{seed})
 	letters := strings.NewReplacer("+", "-", "=", "_", "/", "~")

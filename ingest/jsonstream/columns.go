@@ -2,23 +2,24 @@ package jsonstream
 
 // Columns: what a run of pairs looks like to the sink, and who owns its memory.
 
-// BatchPairs is the number of consecutive pairs in a batch: the design's constant. No
-// Columns crosses a multiple of it.
+// BatchPairs is the number of consecutive pairs in a batch: the design's constant. No Columns
+// crosses a multiple of it.
 const BatchPairs = 1000
 
-// MaxSignature is the length in bytes of the longest signature that can be valid: that of
-// an 8192-bit RSA key. A longer one is kept as undecodable.
+// MaxSignature is the length in bytes of the longest signature that can be valid: that of an
+// 8192-bit RSA key. A longer one is kept as undecodable.
 const MaxSignature = 1024
 
-// maxColumns is the size in bytes at which a run ends before its batch does. One more
-// pair takes some 1.3 KB, so the 900 KiB of a Kafka record (design, "Records") hold any run and its framing.
+// maxColumns is the size in bytes at which a run ends before its batch does. One more pair takes
+// some 1.3 KB, so the 900 KiB of a Kafka record (design, "Records") hold any run and its framing.
 const maxColumns = 800 << 10
 
-// Columns holds consecutive pairs of an upload, all of one batch, column by column. There
-// is at least one.
+// Columns holds consecutive pairs of an upload, all of one batch, column by column. There is at
+// least one.
 //
 // The sink owns it, every slice included, and may keep it as long as it likes, on any goroutine. It
-// may hand it back with Release; if it does so within the sink call, a whole upload gets by with one.
+// may hand it back with Release; if it does so within the sink call, a whole upload gets by with
+// one.
 type Columns struct {
 	First      int        // position (0-based) in the upload of the first pair
 	Hashes     []byte     // 32 bytes a pair; zeros for an unparsed one
@@ -32,8 +33,7 @@ type Columns struct {
 	free     chan<- *Columns // where Release puts it; nil when it came from elsewhere
 }
 
-// Unparsed is a pair whose first string is no SHA-256 in hex. Its signature is dropped
-// (length 0).
+// Unparsed is a pair whose first string is no SHA-256 in hex. Its signature is dropped (length 0).
 type Unparsed struct {
 	Index  int    // within its Columns
 	Text   string // the string as sent, valid UTF-8, shortened when over 256 bytes
@@ -43,8 +43,9 @@ type Unparsed struct {
 // Len returns the number of pairs.
 func (c *Columns) Len() int { return len(c.Lengths) / 2 }
 
-// Release offers the memory for the runs to come. It is optional, may be called once, from any goroutine, and
-// the Columns and its slices must not be touched afterwards. The strings of Unparsed stay valid.
+// Release offers the memory for the runs to come. It is optional, may be called once, from any
+// goroutine, and the Columns and its slices must not be touched afterwards. The strings of Unparsed
+// stay valid.
 func (c *Columns) Release() {
 	if c.free == nil {
 		return

@@ -26,21 +26,21 @@ func (l Limits) orDefault() Limits {
 }
 
 // Decode reads one JSON body from r to its end: a list of pairs of strings, with white space
-// wherever JSON allows it and a UTF-8 byte-order mark skipped. It calls sink, on the calling goroutine and in order,
-// for each run of pairs; see [Columns] for who owns one. A run ends where its batch does, where its
-// columns exceed some 800 KiB, and where the list does, and nowhere else: the
-// runs are a function of the body alone.
+// wherever JSON allows it and a UTF-8 byte-order mark skipped. It calls sink, on the calling
+// goroutine and in order, for each run of pairs; see [Columns] for who owns one. A run ends where
+// its batch does, where its columns exceed some 800 KiB, and where the list does, and nowhere else:
+// the runs are a function of the body alone.
 //
-// It returns the number of pairs. The error is a *[SyntaxError] or *[LimitError], the sink's
-// own as it came, or the reader's, wrapped; then earlier runs have been given to the sink already,
-// and it is for the caller to drop them. What comes first in the body decides: bytes that were read
-// before the reader failed are judged first.
+// It returns the number of pairs. The error is a *[SyntaxError] or *[LimitError], the sink's own as
+// it came, or the reader's, wrapped; then earlier runs have been given to the sink already, and it
+// is for the caller to drop them. What comes first in the body decides: bytes that were read before
+// the reader failed are judged first.
 //
 // Invalid UTF-8 and lone surrogate escapes become U+FFFD, as in encoding/json, so that they make an
 // unparsed hash or a bad signature, not an error.
 //
-// It holds up to 256 KiB of the body (or four times MaxElement), the strings of 500
-// unusual pairs and one run.
+// It holds up to 256 KiB of the body (or four times MaxElement), the strings of 500 unusual pairs
+// and one run.
 func Decode(r io.Reader, lim Limits, sink func(*Columns) error) (pairs int, err error) {
 	d := newDecoder(r, lim.orDefault(), sink)
 	if err := d.list(); err != nil {
@@ -169,16 +169,16 @@ func (d *decoder) element(c byte) error {
 		if d.err != nil {
 			return d.fail(d.err)
 		}
-		// Twice as much before it is looked at again: a body that trickles in
-		// makes the same work as one that arrives at once.
+		// Twice as much before it is looked at again: a body that trickles in makes the same work
+		// as one that arrives at once.
 		if err := d.refill(min(2*len(b), d.lim.MaxElement)); err != nil {
 			return err
 		}
 	}
 }
 
-// skip consumes white space and reports whether a byte follows it, at pos. If none does, the window's err
-// says why.
+// skip consumes white space and reports whether a byte follows it, at pos. If none does, the
+// window's err says why.
 func (d *decoder) skip() (bool, error) {
 	for {
 		for ; d.pos < d.end; d.pos++ {
@@ -195,8 +195,8 @@ func (d *decoder) skip() (bool, error) {
 	}
 }
 
-// next returns the next byte that is not white space, without consuming it. It fails where
-// the body ends, for the reason and in the element given.
+// next returns the next byte that is not white space, without consuming it. It fails where the body
+// ends, for the reason and in the element given.
 func (d *decoder) next(element int, ended string) (byte, error) {
 	found, err := d.skip()
 	switch {

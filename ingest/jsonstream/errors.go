@@ -2,16 +2,16 @@ package jsonstream
 
 import "fmt"
 
-// SyntaxError says where a body stops being a list of pairs of strings. Its text is for
-// the user: it names the place and what belongs there. The fitting status is 400.
+// SyntaxError says where a body stops being a list of pairs of strings. Its text is for the user:
+// it names the place and what belongs there. The fitting status is 400.
 type SyntaxError struct {
-	// Element is the 0-based index of the list element where the body broke: the one
-	// that holds the offending byte, that was expected there, or that ends before it. It is
+	// Element is the 0-based index of the list element where the body broke: the one that holds the
+	// offending byte, that was expected there, or that ends before it. It is
 	// -1 before and after the list.
 	Element int
-	// Offset is where the first byte that cannot be right is, counted in bytes from the
-	// start of the body, a byte-order mark included: no valid body starts with
-	// everything up to and including it. A body that is cut off breaks at its length.
+	// Offset is where the first byte that cannot be right is, counted in bytes from the start of
+	// the body, a byte-order mark included: no valid body starts with everything up to and
+	// including it. A body that is cut off breaks at its length.
 	Offset int64
 	// Reason is what was found and what belongs there.
 	Reason string
@@ -30,8 +30,8 @@ const (
 	LimitElement = "element" // an element of more bytes than Limits.MaxElement
 )
 
-// LimitError says that a body, so far well formed, exceeds one of the [Limits]. Its text
-// is for the user and names the remedy. The fitting status is 413.
+// LimitError says that a body, so far well formed, exceeds one of the [Limits]. Its text is for the
+// user and names the remedy. The fitting status is 413.
 type LimitError struct {
 	Limit   string // LimitPairs or LimitElement
 	Max     int64  // the limit's value: pairs, or bytes

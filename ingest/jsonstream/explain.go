@@ -2,8 +2,8 @@ package jsonstream
 
 import "fmt"
 
-// Saying what is wrong with an element, once it is known that something is. This reads
-// strictly by RFC 8259 and stops at the first byte that cannot be right.
+// Saying what is wrong with an element, once it is known that something is. This reads strictly by
+// RFC 8259 and stops at the first byte that cannot be right.
 
 const pairForm = `an element is a pair of strings like ["hash", "signature"]`
 
@@ -69,14 +69,14 @@ func explainEscape(b []byte, i int) (at int, reason string) {
 		return i, ""
 	case 'u':
 	default:
-		return i, "no escape in JSON is a backslash and " + describe(b[i])
+		return i, "no escape in JSON is a backslash and " + character(b[i])
 	}
 	for range 4 {
 		if i++; i >= len(b) {
 			return len(b), ""
 		}
 		if hexTable[b[i]]&hexInvalid != 0 {
-			return i, "expected four hex digits after \\u, found " + describe(b[i])
+			return i, "expected four hex digits after \\u, found " + character(b[i])
 		}
 	}
 	return i, ""
@@ -97,7 +97,13 @@ func describe(c byte) string {
 		return "a number"
 	case c == 't' || c == 'f' || c == 'n':
 		return fmt.Sprintf("%q, as in true, false or null", c)
-	case c > ' ' && c < 0x7f:
+	}
+	return character(c)
+}
+
+// character names a byte for what it is.
+func character(c byte) string {
+	if c > ' ' && c < 0x7f {
 		return fmt.Sprintf("%q", c)
 	}
 	return fmt.Sprintf("the byte 0x%02x", c)

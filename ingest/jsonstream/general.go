@@ -7,9 +7,9 @@ import (
 	"github.com/bytedance/sonic"
 )
 
-// The general way: any element. scanPair finds where it ends and that it is a list of two
-// strings, so sonic only ever sees such lists: no nesting, no null, no number reaches it. What
-// is inside the strings, escapes, control characters and UTF-8, is sonic's.
+// The general way: any element. scanPair finds where it ends and that it is a list of two strings,
+// so sonic only ever sees such lists: no nesting, no null, no number reaches it. What is inside the
+// strings, escapes, control characters and UTF-8, is sonic's.
 
 type scanOutcome int
 
@@ -41,8 +41,8 @@ func scanPair(b []byte) (int, scanOutcome) {
 	return i, whole
 }
 
-// stringEnd returns the index of the quote that closes a string, given what
-// follows its opening one, or -1. Each byte is looked at twice at most.
+// stringEnd returns the index of the quote that closes a string, given what follows its opening
+// one, or -1. Each byte is looked at twice at most.
 func stringEnd(b []byte) int {
 	for from := 0; ; {
 		n := bytes.IndexByte(b[from:], '"')
@@ -64,8 +64,8 @@ func stringEnd(b []byte) int {
 const groupPairs = 500
 
 // group is the elements that are scanned but not yet decoded. They stand in the window one after
-// the other, commas and white space between them, from start on; refill flushes them
-// before it moves them.
+// the other, commas and white space between them, from start on; refill flushes them before it
+// moves them.
 type group struct {
 	count      int
 	start, end int    // in window.buf
@@ -73,7 +73,8 @@ type group struct {
 	pairs      [][2]string
 }
 
-// pairDecoder gives the strings that encoding/json would, without copying those that have no escape.
+// pairDecoder gives the strings that encoding/json would, without copying those that have no
+// escape.
 var pairDecoder = sonic.Config{ValidateString: true}.Froze()
 
 // postpone adds the element of n bytes at pos to the group and consumes it.

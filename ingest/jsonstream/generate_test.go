@@ -11,7 +11,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// What the properties draw from: texts and bodies, mostly as clients send them, some of every other kind.
+// What the properties draw from: texts and bodies, mostly as clients send them, some of every other
+// kind.
 
 func hashText() *rapid.Generator[string] {
 	return rapid.Custom(func(t *rapid.T) string {

@@ -6,13 +6,13 @@ import (
 	"unicode/utf8"
 )
 
-// The text of a hash: contract, rows "letter case of a hash" and "a string that is no
-// SHA-256 in hex".
+// The text of a hash: contract, rows "letter case of a hash" and "a string that is no SHA-256 in
+// hex".
 
-// ParseHash reads a SHA-256 in hex: 64 digits, letters all lower or all upper case. upper
-// is set when they are upper case; digits alone count as lower. What is
-// verified is the text as sent, and hash and upper are enough to write it again. For any other
-// text it returns a reason, for the user, and a zero hash.
+// ParseHash reads a SHA-256 in hex: 64 digits, letters all lower or all upper case. upper is set
+// when they are upper case; digits alone count as lower. What is verified is the text as sent, and
+// hash and upper are enough to write it again. For any other text it returns a reason, for the
+// user, and a zero hash.
 func ParseHash[T string | []byte](text T) (hash [32]byte, upper bool, reason string) {
 	var digits [64]byte
 	if n := copy(digits[:], text); n < 64 || n < len(text) {
@@ -49,8 +49,8 @@ func plural(n int) string {
 	return "s"
 }
 
-// hexClass is a hex digit's value, in the low four bits, and its kind. The kinds of several
-// digits are or-ed together.
+// hexClass is a hex digit's value, in the low four bits, and its kind. The kinds of several digits
+// are or-ed together.
 type hexClass uint8
 
 const (
@@ -92,8 +92,8 @@ func decodeHex(hash *[32]byte, digits *[64]byte) hexClass {
 	return kinds
 }
 
-// clip bounds the text of an unparsed pair, which goes into results (I6): 256
-// bytes at most, the first 200 of longer ones.
+// clip bounds the text of an unparsed pair, which goes into results (I6): 256 bytes at most, the
+// first 200 of longer ones.
 func clip(text string) string {
 	const most, kept = 256, 200
 	text = strings.ToValidUTF8(text, "\ufffd")

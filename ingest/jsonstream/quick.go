@@ -2,16 +2,16 @@ package jsonstream
 
 import "slices"
 
-// The quick way: one pass over an element of the shape that nearly all have, decoding as it
-// goes. It accepts or declines, and a declined element has left no trace in the columns.
+// The quick way: one pass over an element of the shape that nearly all have, decoding as it goes.
+// It accepts or declines, and a declined element has left no trace in the columns.
 
-// signatureRoom is how much room for a signature quick wants: the longest and the
-// bytes that decodeGroups writes past its end.
+// signatureRoom is how much room for a signature quick wants: the longest and the bytes that
+// decodeText writes past its end.
 const signatureRoom = MaxSignature + groupSlack
 
-// quick reads the element at the start of b, which begins with '[', into the columns if it is a list of a
-// SHA-256 in hex and a canonical base64 text, both without escapes, and all there. It returns the
-// element's length, or 0 if it is anything else.
+// quick reads the element at the start of b, which begins with '[', into the columns if it is a
+// list of a SHA-256 in hex and a canonical base64 text, both without escapes, and all there. It
+// returns the element's length, or 0 if it is anything else.
 func (d *decoder) quick(b []byte) int {
 	c := d.out.cols
 	i := skipSpace(b, 1)

@@ -87,8 +87,8 @@ func TestSinkErrorEndsDecodeAsItIs(t *testing.T) {
 	}
 }
 
-// The sink owns its columns: what it keeps does not change, what it releases from another goroutine may be used
-// again, and the texts of unparsed pairs outlive it.
+// The sink owns its columns: what it keeps does not change, what it releases from another goroutine
+// may be used again, and the texts of unparsed pairs outlive it.
 func TestColumnsBelongToTheSink(t *testing.T) {
 	text := body(20_500, 100, 9)
 	text = append(bytes.Replace(text, []byte(`["`), []byte(`["no hash é\/`), 1), ' ')
@@ -119,8 +119,8 @@ func TestColumnsBelongToTheSink(t *testing.T) {
 	(&Columns{}).Release() // made elsewhere: does nothing
 }
 
-// Eight times the body takes no more memory: neither what is held at the end of it nor, in the common
-// case, what was ever allocated on the way.
+// Eight times the body takes no more memory: neither what is held at the end of it nor, in the
+// common case, what was ever allocated on the way.
 func TestMemoryDoesNotGrowWithTheBody(t *testing.T) {
 	few, many := string(body(5_000, 256, 2)), string(body(40_000, 256, 2))
 	for _, c := range []struct {

@@ -7,15 +7,15 @@ import (
 
 // The text of a signature: contract, row "signature text".
 
-// DecodeSignature decodes standard base64 (RFC 4648, section 4) in which '-' may stand for
-// '+', '_' for '=' and '~' for '/', each letter by itself, and appends the bytes to dst. It reports whether
+// DecodeSignature decodes standard base64 (RFC 4648, section 4) in which '-' may stand for '+', '_'
+// for '=' and '~' for '/', each letter by itself, and appends the bytes to dst. It reports whether
 // text is that and no longer than [MaxSignature]; if not, dst comes back as it was, and the
 // signature is a bad one.
 //
 // Where the RFC leaves room, it does what encoding/base64 does: padding is required and nothing
-// follows it; line breaks (CR, LF) are skipped, because base64 and openssl wrap
-// lines unless told not to; bits that the last letter has left over are not looked at. None of this lets
-// a wrong signature through: what counts is the bytes.
+// follows it; line breaks (CR, LF) are skipped, because base64 and openssl wrap lines unless told
+// not to; bits that the last letter has left over are not looked at. None of this lets a wrong
+// signature through: what counts is the bytes.
 func DecodeSignature(dst []byte, text []byte) ([]byte, bool) {
 	return decodeSignature(dst, text)
 }
@@ -46,8 +46,8 @@ func dropLineBreaks[T string | []byte](text T) []byte {
 	return b
 }
 
-// base64Tables holds, for each of the four letters of a group, its six bits where they belong in the
-// group's 24, or base64Invalid.
+// base64Tables holds, for each of the four letters of a group, its six bits where they belong in
+// the group's 24, or base64Invalid.
 var base64Tables = makeBase64Tables()
 
 const base64Invalid = 1 << 31
@@ -70,25 +70,25 @@ func makeBase64Tables() (t [4][256]uint32) {
 // groupSlack is how many bytes after the decoded ones decodeText may overwrite.
 const groupSlack = 16
 
-// decodeText decodes whole groups of four letters from the start of text into dst, as long as both last,
-// and one padded group if that comes next. It returns how many bytes it wrote and how many letters it read; it stops
-// at whatever does not belong there, which is the caller's to judge. It leaves at least groupSlack-8 bytes of dst unused.
+// decodeText decodes whole groups of four letters from the start of text into dst, as long as both
+// last, and one padded group if that comes next. It returns how many bytes it wrote and how many
+// letters it read; it stops at whatever does not belong there, which is the caller's to judge. It
+// leaves at least groupSlack-8 bytes of dst unused.
 func decodeText[T string | []byte](dst []byte, text T) (written, read int) {
-	t := &base64Tables
+	t0, t1, t2, t3 := &base64Tables[0], &base64Tables[1], &base64Tables[2], &base64Tables[3]
 	i, j := 0, 0
-	for len(text)-i >= 8 && len(dst)-j >= groupSlack {
-		s := text[i : i+8]
-		a := t[0][s[0]] | t[1][s[1]] | t[2][s[2]] | t[3][s[3]]
-		b := t[0][s[4]] | t[1][s[5]] | t[2][s[6]] | t[3][s[7]]
+	for s, d := text, dst; len(s) >= 8 && len(d) >= groupSlack; s, d = s[8:], d[6:] {
+		a := t0[s[0]] | t1[s[1]] | t2[s[2]] | t3[s[3]]
+		b := t0[s[4]] | t1[s[5]] | t2[s[6]] | t3[s[7]]
 		if (a|b)&base64Invalid != 0 {
 			break
 		}
-		binary.BigEndian.PutUint64(dst[j:], uint64(a)<<40|uint64(b)<<16)
+		binary.BigEndian.PutUint64(d, uint64(a)<<40|uint64(b)<<16)
 		i, j = i+8, j+6
 	}
 	for len(text)-i >= 4 && len(dst)-j >= 4 {
 		s := text[i : i+4]
-		a := t[0][s[0]] | t[1][s[1]] | t[2][s[2]] | t[3][s[3]]
+		a := t0[s[0]] | t1[s[1]] | t2[s[2]] | t3[s[3]]
 		if a&base64Invalid != 0 {
 			n := paddedGroup(dst[j:], s[0], s[1], s[2], s[3])
 			if n == 0 {
@@ -102,8 +102,8 @@ func decodeText[T string | []byte](dst []byte, text T) (written, read int) {
 	return j, i
 }
 
-// paddedGroup decodes the one or two bytes of a group that ends in padding. It
-// returns how many, 0 when the group is none.
+// paddedGroup decodes the one or two bytes of a group that ends in padding. It returns how many, 0
+// when the group is none.
 func paddedGroup(dst []byte, c0, c1, c2, c3 byte) int {
 	t := &base64Tables
 	bits := t[0][c0] | t[1][c1]
