@@ -1,0 +1,12 @@
+// Package bench measures a countersign service, and what it is compared with, side by side in one session.
+//
+// It owns the data (keys, certificates and signed pairs, made once and cached), the load generator, the runs of `openssl
+// speed` and of Go's crypto that every figure stands beside, the statistics and the reports. It promises that nothing but
+// the work in question is timed: signing and encoding happen before, and bodies go from the page cache to the socket.
+// It promises too that a figure whose companion could not be measured is missing, not guessed, and that a run whose counts
+// came back wrong is an error and no figure. It speaks to the service only over HTTP, and must not know how the
+// service works inside.
+//
+// Machines are noisy, so nothing is compared over time: the contestants alternate within a round, ratios are formed within
+// a round, and what is reported is the median of the rounds with its spread.
+package bench
