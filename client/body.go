@@ -17,6 +17,7 @@ import (
 type body struct {
 	length int64  // in bytes; -1: not known
 	stop   func() // called once, when closed and not being read; may be nil
+	prompt bool   // src never hangs
 
 	closed atomic.Bool
 	mu     sync.Mutex // held while reading
@@ -73,6 +74,15 @@ func (b *body) end() {
 		b.stop()
 	}
 	b.mu.Unlock()
+}
+
+// leave closes the body, and waits for a read going on unless it might hang: the caller's pairs are
+// the caller's again.
+func (b *body) leave() {
+	b.Close()
+	if b != nil && b.prompt {
+		b.settle()
+	}
 }
 
 // settle waits until nothing reads from the source of a closed body any more.
@@ -177,7 +187,7 @@ func sliceBody(pairs []Pair) *body {
 		}
 		return p, nil, more
 	}
-	return &body{length: bodyLength(pairs), src: &pairReader{next: next}}
+	return &body{length: bodyLength(pairs), src: &pairReader{next: next}, prompt: true}
 }
 
 func seqBody(pairs iter.Seq2[Pair, error]) *body {

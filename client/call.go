@@ -52,7 +52,7 @@ func (c *Client) do(ctx context.Context, k *call) ([]byte, error) {
 			return nil, fmt.Errorf("%s: %w", k, err)
 		}
 		reply, err := c.try(ctx, k, b)
-		b.Close()
+		b.leave()
 		if err == nil {
 			return reply, nil
 		}

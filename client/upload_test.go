@@ -102,6 +102,13 @@ func TestUploadBody(t *testing.T) {
 	}
 	defer opened.Close()
 	opened.Seek(2, io.SeekStart)
+	pipe, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pipe.Close()
+	io.WriteString(w, body)
+	w.Close()
 	for _, c := range []struct {
 		name   string
 		r      io.Reader
@@ -110,6 +117,7 @@ func TestUploadBody(t *testing.T) {
 	}{
 		{"seeker", strings.NewReader(body), int64(len(body)), 2},
 		{"file, from where it stands", opened, int64(len(body)), 2},
+		{"file that is a pipe", pipe, -1, 1},
 		{"stream", io.MultiReader(strings.NewReader(body)), -1, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
