@@ -9,13 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"countersign/pipeline/record/recordpb"
 	"countersign/sink/clickhouse"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // Everything that is wrong with a configuration is reported at once.
 func TestConfigProblems(t *testing.T) {

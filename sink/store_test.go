@@ -1,0 +1,210 @@
+package sink
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"countersign/pipeline/record"
+	"countersign/pipeline/record/recordpb"
+	"countersign/sink/clickhouse"
+)
+
+// The same stage over a real ClickHouse: the embedded engine.
+
+// TestMain is also the engine's child process: the test binary executes itself, as countersign does.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "engine-child" {
+		os.Exit(clickhouse.EngineMain(os.Args[2:]))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func realStore(t testing.TB) *clickhouse.DB {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	engine, err := clickhouse.StartEngine(ctx, clickhouse.EngineConfig{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatalf("this test needs the embedded engine: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := engine.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	db, err := clickhouse.Open(ctx, clickhouse.Config{URL: engine.URL()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	if err := db.Migrate(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
+
+// A log with many duplicates, walked by a process that is killed again and again and at the end by two at once, comes to
+// the owners and results of the model in a real ClickHouse.
+func TestRealStore(t *testing.T) {
+	db := realStore(t)
+	const shards, batches, claims = 3, 60, 250
+	w := newWorld(shards)
+	w.perFetch = 4
+	rnd := rand.New(rand.NewPCG(1, 2))
+	now := time.Now().UnixMilli() // results expire
+	for batch := range uint32(batches) {
+		upload := byte(1 + batch%5)
+		for shard := range shards {
+			var hashes [][32]byte
+			for range claims {
+				hashes = append(hashes, hashOf(shard, shards, rnd.IntN(batches*claims/2)))
+			}
+			c := part(upload, batch/5+1, 0, 0, hashes...)
+			c.AcceptedMs = now
+			w.produce(shard, block(c))
+		}
+		o := outcome(upload, batch/5+1, shards*claims)
+		o.AcceptedMs = now
+		w.produce(int(batch)%shards, outcomes(&recordpb.Outcomes{Outcomes: []*recordpb.Outcome{o}}))
+	}
+	trusted := func() Config {
+		c := w.config(0, 1, 2)
+		c.Store, c.DrainTimeout, c.RecentRows = onlyStore{db}, time.Nanosecond, 100
+		c.Consume = func(ctx context.Context, handle handler) error { return w.consumeUnchecked(ctx, handle, shards) }
+		c.Send = func(context.Context, string, int, []byte) error { return nil }
+		return c
+	}
+	for range 4 {
+		ctx, kill := context.WithTimeout(t.Context(), time.Duration(20+rnd.IntN(150))*time.Millisecond)
+		if err := Run(ctx, trusted()); err != nil {
+			t.Error(err)
+		}
+		kill()
+	}
+	ctx, end := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			if err := Run(ctx, trusted()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if !w.await(w.drained) {
+		t.Errorf("not all is committed: %v", w.committed)
+	}
+	end()
+	wg.Wait()
+
+	owners, results := model(w)
+	var all []byte
+	for h := range owners {
+		all = append(all, h[:]...)
+	}
+	got := ownersOf{}
+	if err := db.Owners(t.Context(), all, got); err != nil {
+		t.Fatal(err)
+	}
+	for h, want := range owners {
+		if got[h] != want {
+			t.Fatalf("hash %x belongs to %v, want %v", h, got[h], want)
+		}
+	}
+	for upload := byte(1); upload <= 5; upload++ {
+		for batch := uint32(1); batch <= batches/5; batch++ {
+			r, ok, err := db.Batch(t.Context(), uploadID(upload), batch)
+			if err != nil || !ok || !r.Done {
+				t.Fatalf("batch %d of upload %d: %+v, %v, %v", batch, upload, r, ok, err)
+			}
+			var added, duplicates []string
+			for shard := range int32(shards) {
+				m := results[resultKey{uploadID(upload), batch, shard, 0}]
+				added, duplicates = append(added, texts(m.Added)...), append(duplicates, texts(m.Duplicates)...)
+			}
+			for _, l := range [][]string{added, duplicates, r.Added, r.Duplicates} {
+				slices.Sort(l)
+			}
+			if !slices.Equal(r.Added, added) || !slices.Equal(r.Duplicates, duplicates) {
+				t.Fatalf("batch %d of upload %d: %d added, %d duplicates, want %d and %d", batch, upload,
+					len(r.Added), len(r.Duplicates), len(added), len(duplicates))
+			}
+		}
+	}
+}
+
+func texts(e clickhouse.Entries) (all []string) {
+	for i := range e.Len() {
+		all = append(all, record.HexText(e.Hashes[32*i:32*i+32], record.Bit(e.Upper, i)))
+	}
+	return all
+}
+
+// onlyStore hides everything of the database that isn't of Store.
+type onlyStore struct{ Store }
+
+// consumeUnchecked is consume for a store that the fakes can't look into.
+func (w *world) consumeUnchecked(ctx context.Context, handle handler, shards int) error {
+	var wg sync.WaitGroup
+	for id := range shards {
+		wg.Go(func() {
+			w.mu.Lock()
+			p := &trusting{partition{w: w, id: id, start: w.committed[id], next: w.committed[id]}}
+			w.mu.Unlock()
+			handle(ctx, p)
+		})
+	}
+	wg.Wait()
+	return nil
+}
+
+// trusting takes a commit as it is.
+type trusting struct{ partition }
+
+func (p *trusting) Commit(next int64) {
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	p.w.committed[p.id] = max(p.w.committed[p.id], next)
+	p.w.change()
+}
+
+// BenchmarkLoneSigning is one signing on an idle stage: its claim on one shard and its outcome on another, until both are committed.
+func BenchmarkLoneSigning(b *testing.B) {
+	db := realStore(b)
+	w := newWorld(2)
+	c := w.config(0, 1)
+	c.Store = onlyStore{db}
+	c.Consume = func(ctx context.Context, handle handler) error { return w.consumeUnchecked(ctx, handle, 2) }
+	c.Send = func(context.Context, string, int, []byte) error { return nil }
+	ctx, end := context.WithCancel(b.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { Run(ctx, c) })
+	run := rand.Uint32()
+	for i := range b.N + 5 {
+		if i == 5 {
+			b.ResetTimer()
+		}
+		id := []byte(fmt.Sprintf("%08x%08x", run, i))
+		claim := part(1, 1, 0, 0, hashOf(0, 2, i))
+		claim.Upload = bytes.Clone(id)
+		o := &recordpb.Outcomes{Outcomes: []*recordpb.Outcome{{Upload: id, Batch: 1, AcceptedMs: time.Now().UnixMilli(), Claims: 1}},
+			Uploads: []*recordpb.Accepted{{Upload: id, Site: "site.example", Count: 1}}}
+		w.produce(0, block(claim))
+		w.produce(1, outcomes(o))
+		if !w.await(w.drained) {
+			b.Fatal("not committed")
+		}
+	}
+	b.StopTimer()
+	end()
+	wg.Wait()
+}
