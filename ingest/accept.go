@@ -1,7 +1,7 @@
 package ingest
 
 // What makes a body an accepted upload: its pairs are in the log, it has a UUID, its seal is written and flushed, and its row in
-// table uploads is on the way. No HTTP here: a body is an io.Reader.
+// table uploads is on the way. No HTTP here: pairs come from a source.
 
 import (
 	"context"
@@ -18,6 +18,31 @@ import (
 	"countersign/pipeline/record"
 )
 
+// source is where the pairs of an upload come from.
+type source interface {
+	// decode hands all pairs to sink, in runs as jsonstream.Decode cuts them, and writes to sum, unless it is nil, what tells
+	// these pairs from others.
+	decode(limits jsonstream.Limits, sum hash.Hash, sink func(*jsonstream.Columns) error) (pairs int, err error)
+}
+
+// bodySource is a JSON body without its content coding.
+type bodySource struct {
+	r     io.Reader
+	whole func() error // after the last byte: was that all of it?
+}
+
+func (b bodySource) decode(limits jsonstream.Limits, sum hash.Hash, sink func(*jsonstream.Columns) error) (int, error) {
+	r := b.r
+	if sum != nil {
+		r = &hashed{src: r, sum: sum}
+	}
+	pairs, err := jsonstream.Decode(r, limits, sink)
+	if err != nil {
+		return 0, err
+	}
+	return pairs, b.whole()
+}
+
 // intake turns bodies into uploads.
 type intake struct {
 	cfg      *Config
@@ -29,8 +54,7 @@ type intake struct {
 type incoming struct {
 	site     string // canonical
 	key      string // Idempotency-Key; empty: none
-	body     io.Reader
-	whole    func() error // after the last byte: was that all of it?
+	source   source
 	maxPairs int
 	// named is called once the upload's UUID is known and before it can have results; nil: not.
 	named func(id uuid.UUID, pairs int)
@@ -57,29 +81,19 @@ func (in *intake) take(ctx context.Context, x incoming) (accepted, error) {
 	place := attemptID[:]
 	if x.key != "" {
 		sum = sha256.New()
-		x.body = &hashed{src: x.body, sum: sum}
 		place = keyed(x.site, x.key, nil)
 	}
 	a := newAttempt(in.cfg.Log, &in.buffers, record.Shard(place, in.cfg.UploadPartitions), attemptID, x.site, in.cfg.WindowBytes)
-	pairs, err := in.read(ctx, x, a)
+	limits := jsonstream.Limits{MaxPairs: x.maxPairs, MaxElement: in.cfg.MaxElement}
+	pairs, err := x.source.decode(limits, sum, func(c *jsonstream.Columns) error { return a.add(ctx, c) })
+	if err == nil {
+		err = a.ready(ctx, pairs)
+	}
 	if err != nil {
 		in.abort(ctx, a, err)
 		return accepted{}, err
 	}
 	return in.seal(ctx, x, a, pairs, sum)
-}
-
-// read brings everything but the seal into the log.
-func (in *intake) read(ctx context.Context, x incoming, a *attempt) (pairs int, err error) {
-	limits := jsonstream.Limits{MaxPairs: x.maxPairs, MaxElement: in.cfg.MaxElement}
-	pairs, err = jsonstream.Decode(x.body, limits, func(c *jsonstream.Columns) error { return a.add(ctx, c) })
-	if err != nil {
-		return 0, err
-	}
-	if err := x.whole(); err != nil {
-		return 0, err
-	}
-	return pairs, a.ready(ctx, pairs)
 }
 
 // seal names the upload and completes it, or finds that it was completed before.

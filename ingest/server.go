@@ -67,14 +67,14 @@ func New(c Config) (*Server, error) {
 	s.recorder = newRecorder(cfg.Store.InsertUploads, cfg.Logger, cfg.MaxUnrecorded)
 	s.intake = &intake{cfg: &s.cfg, recorder: s.recorder}
 	s.waiter = &waiter{cfg: &s.cfg, hub: s.hub, askers: make(chan struct{}, maxAskers), following: s.following.Load}
-	s.routes = newRoutes(calls())
+	s.routes = newRoutes(append(calls(), webCalls()...))
 	s.base, s.stop = context.WithCancelCause(context.Background())
 	s.running, s.cancel = context.WithCancel(context.Background())
 	s.http = s.newHTTP()
 	return s, nil
 }
 
-// calls lists the API.
+// calls lists the API; webCalls has what is for people.
 func calls() []call {
 	return []call{
 		{method: http.MethodPost, pattern: "/api/v1/asyncsign/:url", admit: (*exchange).admitUpload, serve: serveUpload},

@@ -6,13 +6,13 @@ package ingest
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
+	"hash"
 
 	"github.com/google/uuid"
 
 	"countersign/ingest/jsonstream"
+	"countersign/pipeline/record"
 	"countersign/sink/clickhouse"
 )
 
@@ -99,32 +99,47 @@ func serveSyncUpload(x *exchange) *Problem {
 	return nil
 }
 
-// single is the pair of GET /api/v1/sign/:url.
+// single is the pair of GET /api/v1/sign/:url. It is the source of its upload.
 type single struct {
-	hash      string // text as sent
-	signature []byte // nil: it doesn't decode
+	text      string // the hash as sent
+	hash      [32]byte
+	upper     bool
+	signature []byte // nil: what was sent doesn't decode, or is longer than any signature
 }
 
 func (x *exchange) single() (single, *Problem) {
 	args := x.ctx.QueryArgs()
-	hash := args.Peek("hash")
-	if len(hash) == 0 {
+	text := args.Peek("hash")
+	if len(text) == 0 {
 		return single{}, problemParameter("hash", "it is missing: send the SHA-256 of the file in hex, as ?hash=...&sig=...")
 	}
-	if _, _, reason := jsonstream.ParseHash(hash); reason != "" {
+	pair := single{text: string(text)}
+	var reason string
+	if pair.hash, pair.upper, reason = jsonstream.ParseHash(text); reason != "" {
 		return single{}, problemParameter("hash", reason)
 	}
-	text := args.Peek("sig")
-	if len(text) == 0 {
+	encoded := args.Peek("sig")
+	if len(encoded) == 0 {
 		return single{}, problemParameter("sig", "it is missing: send the signature in base64, with + as -, = as _ and / as ~")
 	}
 	// A plus sign in a query means a space; base64 has plus signs and no spaces.
-	text = bytes.ReplaceAll(text, []byte(" "), []byte("+"))
-	signature, ok := jsonstream.DecodeSignature(nil, text)
-	if !ok {
-		signature = nil
+	encoded = bytes.ReplaceAll(encoded, []byte(" "), []byte("+"))
+	if signature, ok := jsonstream.DecodeSignature(nil, encoded); ok {
+		pair.signature = signature
 	}
-	return single{string(hash), signature}, nil
+	return pair, nil
+}
+
+func (p single) decode(_ jsonstream.Limits, sum hash.Hash, sink func(*jsonstream.Columns) error) (int, error) {
+	columns := &jsonstream.Columns{Hashes: p.hash[:], Signatures: p.signature, Lengths: record.AppendUint16(nil, len(p.signature))}
+	if p.upper {
+		columns.Upper = record.SetBit(nil, 0, 1)
+	}
+	if sum != nil {
+		sum.Write([]byte(p.text))
+		sum.Write(p.signature)
+	}
+	return 1, sink(columns)
 }
 
 // serveSingle is GET /api/v1/sign/:url.
@@ -143,13 +158,7 @@ func serveSingle(x *exchange) *Problem {
 	defer pending.close()
 	ctx, cancel := context.WithTimeout(s.base, s.cfg.SyncTimeout)
 	defer cancel()
-	body, err := json.Marshal([][2]string{{pair.hash, base64.StdEncoding.EncodeToString(pair.signature)}})
-	if err != nil {
-		return problemInternal(err)
-	}
-	up, err := s.intake.take(ctx, pending.watching(incoming{
-		site: x.site, key: x.key, body: bytes.NewReader(body), whole: func() error { return nil }, maxPairs: 1,
-	}))
+	up, err := s.intake.take(ctx, pending.watching(incoming{site: x.site, key: x.key, source: pair, maxPairs: 1}))
 	if err != nil {
 		return problemOf(err, true)
 	}
@@ -169,9 +178,9 @@ func (x *exchange) replySingle(pair single, result outcome) *Problem {
 	x.outcome = "single"
 	switch {
 	case result.added == 1:
-		x.replyText(appendSigned(nil, x.args[0], pair.hash, pair.signature))
+		x.replyText(appendSigned(nil, x.args[0], pair.text, pair.signature))
 	case result.duplicates == 1:
-		x.replyText(appendDuplicate(nil, pair.hash))
+		x.replyText(appendDuplicate(nil, pair.text))
 	case result.badSignatures == 1:
 		x.replyText([]byte(textInvalidSignature))
 	case result.errs == 1:

@@ -107,7 +107,7 @@ func (x *exchange) receive(in incoming, sync bool) (accepted, *Problem) {
 		return accepted{}, problemInternal(err)
 	}
 	defer free()
-	in.site, in.key, in.body, in.whole = x.site, x.key, body, x.body.check
+	in.site, in.key, in.source = x.site, x.key, bodySource{body, x.body.check}
 	up, err := x.srv.intake.take(ctx, in)
 	x.srv.metrics.received(x.body.n, time.Since(started))
 	if err != nil {
