@@ -25,6 +25,9 @@ type Config struct {
 	TLS *tls.Config
 	// SASL authenticates connections. The zero value: none.
 	SASL SASL
+	// Prefix begins the names of topics and groups on the brokers, so that several services can share a cluster. Callers of this
+	// package leave it out.
+	Prefix string
 	// ClientID is how brokers name this process in their logs and quotas.
 	ClientID string
 	// Flush is the embedded broker's durability barrier ([Embedded.Flush]). nil for a cluster, where acks=all is the promise.

@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
@@ -32,9 +32,10 @@ import (
 //   - A clean stop keeps group members for the next start, where they would be waited for. restore.go forgets them.
 
 const (
-	segmentBytes    = 16 << 20
-	never           = 10 * 365 * 24 * time.Hour
-	retentionPeriod = 30 * time.Second // between looks at what may be deleted
+	// Loading takes up to this much memory for each partition with records; the log takes a file, open once read, for each.
+	segmentBytes    = 8 << 20
+	never           = 10 * 365 * 24 * time.Hour // kfake multiplies it to nanoseconds: much more overflows
+	retentionPeriod = 30 * time.Second          // between looks at what may be deleted
 )
 
 // EmbeddedConfig says where the broker keeps its log.
@@ -93,6 +94,7 @@ func StartEmbedded(ctx context.Context, cfg EmbeddedConfig) (_ *Embedded, err er
 	if e.cluster, err = startCluster(cfg, e.log); err != nil {
 		return nil, unreadable(e.dir, err)
 	}
+	debug.FreeOSMemory() // loading has read the whole log
 	e.brokers = e.cluster.ListenAddrs()
 	e.flusher = newFlusher(e.dir)
 	if e.admin, err = Open(ctx, Config{Brokers: e.brokers, ClientID: "embedded broker", Logger: e.log}); err != nil {
@@ -125,7 +127,7 @@ func startCluster(cfg EmbeddedConfig, log *slog.Logger) (cluster *kfake.Cluster,
 		kfake.BrokerConfigs(map[string]string{
 			"log.segment.bytes":         strconv.Itoa(segmentBytes),
 			"log.cleaner.backoff.ms":    strconv.FormatInt(never.Milliseconds(), 10),
-			"offsets.retention.minutes": strconv.Itoa(math.MaxInt32 / 2),
+			"offsets.retention.minutes": strconv.Itoa(int(never.Minutes())),
 		}),
 	)
 }

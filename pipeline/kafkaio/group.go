@@ -52,6 +52,7 @@ func (c *Client) Consume(ctx context.Context, cfg GroupConfig) error {
 	if cfg.Group == "" || cfg.Topic == "" || cfg.Handle == nil {
 		return errors.New("consume: group, topic and handler are required")
 	}
+	cfg.Group, cfg.Topic = c.onBroker(cfg.Group), c.onBroker(cfg.Topic)
 	sockets := &socketSet{dial: c.dial}
 	dialer := c.dialer()
 	dialer.DialFunc = sockets.open

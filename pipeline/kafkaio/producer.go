@@ -101,6 +101,7 @@ func (a *Ack) Wait(ctx context.Context) (offset int64, err error) {
 // Send queues value as one record and returns. It waits only while the queue is full. value belongs to the producer until the
 // Ack is done, and must not be changed before. A failed Send has stored nothing.
 func (p *Producer) Send(ctx context.Context, topic string, partition int, value []byte) (*Ack, error) {
+	topic = p.c.onBroker(topic)
 	size := queueSize(value)
 	if len(value) > MaxValueBytes || size > p.cfg.MaxQueuedBytes {
 		return nil, &ProduceError{Topic: topic, Partition: partition, Err: fmt.Errorf("%w: %d bytes, at most %d are possible",

@@ -202,3 +202,28 @@ func TestTailReconnects(t *testing.T) {
 		}
 	}
 }
+
+// Two services on one cluster don't see each other's topics or offsets.
+func TestPrefixKeepsServicesApart(t *testing.T) {
+	a, b := prefixed(t, "a-"), prefixed(t, "b-")
+	topic := newTopicName()
+	for _, c := range []*Client{a, b} {
+		if _, err := c.EnsureTopic(t.Context(), TopicSpec{Name: topic, Partitions: 1, Replication: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := a.NewProducer(ProducerConfig{})
+	defer func() { _ = p.Close(t.Context()) }()
+	ack, err := p.Send(t.Context(), topic, 0, []byte("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ack.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for c, want := range map[*Client]int64{a: 1, b: 0} {
+		if lag, err := c.Lag(t.Context(), "group", topic); err != nil || lag != want {
+			t.Errorf("lag %d, %v; want %d", lag, err, want)
+		}
+	}
+}

@@ -18,7 +18,8 @@ type Tail struct {
 // OpenTail fixes the position: Run will see every record produced after OpenTail returned, and none acknowledged before it was
 // called. It fails if the brokers can't be reached.
 func (c *Client) OpenTail(ctx context.Context, topic string) (*Tail, error) {
-	n, err := c.Partitions(ctx, topic)
+	topic = c.onBroker(topic)
+	n, err := c.partitions(ctx, topic)
 	if err != nil {
 		return nil, fmt.Errorf("tail topic %s: %w", topic, err)
 	}

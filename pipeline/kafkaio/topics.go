@@ -31,6 +31,7 @@ func (c *Client) EnsureTopic(ctx context.Context, spec TopicSpec) (partitions in
 	if spec.Name == "" || spec.Partitions < 1 {
 		return 0, fmt.Errorf("create topic %q: a name and at least one partition are needed", spec.Name)
 	}
+	spec.Name = c.onBroker(spec.Name)
 	n, err := c.partitionsNow(ctx, spec.Name)
 	if err == nil {
 		return n, nil
@@ -41,7 +42,7 @@ func (c *Client) EnsureTopic(ctx context.Context, spec TopicSpec) (partitions in
 	if err := c.createTopic(ctx, spec); err != nil {
 		return 0, fmt.Errorf("create topic %s: %w", spec.Name, unavailable(err))
 	}
-	if n, err = c.Partitions(ctx, spec.Name); err != nil {
+	if n, err = c.partitions(ctx, spec.Name); err != nil {
 		return 0, err
 	}
 	return n, c.waitForLeaders(ctx, spec.Name, n)
@@ -91,6 +92,13 @@ func (c *Client) createTopic(ctx context.Context, spec TopicSpec) error {
 
 // Partitions returns how many partitions the topic has, each of them with a leader.
 func (c *Client) Partitions(ctx context.Context, topic string) (int, error) {
+	return c.partitions(ctx, c.onBroker(topic))
+}
+
+// onBroker is the name of a topic or group as the brokers know it.
+func (c *Client) onBroker(name string) string { return c.cfg.Prefix + name }
+
+func (c *Client) partitions(ctx context.Context, topic string) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
 	for attempt := 0; ; attempt++ {
@@ -192,6 +200,7 @@ func (c *Client) committed(ctx context.Context, group, topic string, partitions 
 // Lag is how many records of the topic the group has still to commit: the sum over partitions of the end offset minus the
 // committed one, or minus the first where nothing is committed.
 func (c *Client) Lag(ctx context.Context, group, topic string) (records int64, err error) {
+	group, topic = c.onBroker(group), c.onBroker(topic)
 	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
 	for attempt := 0; ; attempt++ {
