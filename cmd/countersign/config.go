@@ -81,6 +81,7 @@ type config struct {
 	KafkaSASL        string        `koanf:"kafka-sasl"`
 	KafkaUser        string        `koanf:"kafka-user"`
 	KafkaPassword    string        `koanf:"kafka-password"`
+	KafkaPrefix      string        `koanf:"kafka-prefix"`
 	KafkaReplication int           `koanf:"kafka-replication"`
 	KafkaRetention   time.Duration `koanf:"kafka-retention"`
 	UploadPartitions int           `koanf:"upload-partitions"`
@@ -138,6 +139,7 @@ func bind(f *pflag.FlagSet) {
 	f.String("kafka-sasl", "", "SASL `mechanism`: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
 	f.String("kafka-user", "", "SASL user")
 	f.String("kafka-password", "", "SASL password; better given as "+envPrefix+"KAFKA_PASSWORD")
+	f.String("kafka-prefix", "", "`prefix` of the names of topics and groups, for several services on one cluster")
 	f.Int("kafka-replication", 0, "replicas of topics that are created; 0: 1 embedded, else 3")
 	f.Duration("kafka-retention", 7*24*time.Hour, "how long records are kept in topics that are created; must be longer than any outage to survive")
 	f.Int("upload-partitions", 4, "partitions of topic uploads where it is created; bounds how many verifiers can share the work")

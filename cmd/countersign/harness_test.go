@@ -188,7 +188,7 @@ func logArgs(t *testing.T) []string {
 	if brokers == "" {
 		return nil
 	}
-	return []string{"--kafka", brokers, "--kafka-replication", "1", "--topic-prefix", "t" + uuid.NewString()[:8] + "-"}
+	return []string{"--kafka", brokers, "--kafka-replication", "1", "--kafka-prefix", "t" + uuid.NewString()[:8] + "-"}
 }
 
 func must(t *testing.T, err error) {

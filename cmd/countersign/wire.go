@@ -257,7 +257,7 @@ func (s *service) startLog(ctx context.Context) error {
 
 func (s *service) kafkaConfig() (kafkaio.Config, error) {
 	c := kafkaio.Config{
-		Brokers: s.cfg.Kafka, ClientID: "countersign", Logger: s.log,
+		Brokers: s.cfg.Kafka, Prefix: s.cfg.KafkaPrefix, ClientID: "countersign", Logger: s.log,
 		SASL: kafkaio.SASL{Mechanism: s.cfg.KafkaSASL, User: s.cfg.KafkaUser, Password: s.cfg.KafkaPassword},
 	}
 	if !s.cfg.KafkaTLS {
