@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -98,6 +99,9 @@ func (c *Client) Partitions(ctx context.Context, topic string) (int, error) {
 // onBroker is the name of a topic or group as the brokers know it.
 func (c *Client) onBroker(name string) string { return c.cfg.Prefix + name }
 
+// offBroker is its inverse.
+func (c *Client) offBroker(name string) string { return strings.TrimPrefix(name, c.cfg.Prefix) }
+
 func (c *Client) partitions(ctx context.Context, topic string) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
@@ -181,12 +185,15 @@ func (c *Client) committed(ctx context.Context, group, topic string, partitions 
 	if err == nil {
 		err = res.Error
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, kafka.GroupIdNotFound) { // nobody has joined it yet: nothing is committed
 		return nil, err
 	}
 	offsets := make(map[int]int64, len(partitions))
 	for _, p := range partitions {
 		offsets[p] = -1
+	}
+	if err != nil {
+		return offsets, nil
 	}
 	for _, p := range res.Topics[topic] {
 		if p.Error != nil {
