@@ -1,6 +1,9 @@
 package ecbatch
 
 import (
+	"math/big"
+	"reflect"
+
 	"countersign/pipeline/signature/internal/ecbatch/internal/field"
 )
 
@@ -22,8 +25,21 @@ type point[E any] struct {
 	x, y E
 }
 
+// affine is a point in Montgomery form.
+func affine[E any, F field.Element[E]](x, y *big.Int) point[E] {
+	var p point[E]
+	setBytes(F(&p.x).Words(), x.Bytes())
+	setBytes(F(&p.y).Words(), y.Bytes())
+	F(&p.x).Enter(&p.x)
+	F(&p.y).Enter(&p.y)
+	return p
+}
+
 // comb is the table of one point, entries points for each byte of a scalar.
 type comb[E any] []point[E]
+
+// bytes is the size of the table.
+func (c comb[E]) bytes() int { return len(c) * int(reflect.TypeFor[point[E]]().Size()) }
 
 // newComb builds the table of base, a point of order n given in Montgomery form. It takes some 4,000 (P-256) or 6,000
 // (P-384) additions.
@@ -67,8 +83,7 @@ func toDigits(v uint64) uint64 {
 func pick[E any, F field.Element[E]](p *point[E], table comb[E], window int, digit byte) {
 	*p = table[window*entries+int(digit&0x7f)]
 	if digit&0x80 == 0 {
-		var zero E
-		F(&p.y).Sub(&zero, &p.y)
+		F(&p.y).Neg(&p.y)
 	}
 }
 

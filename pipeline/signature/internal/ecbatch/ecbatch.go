@@ -25,50 +25,48 @@ import (
 	"countersign/pipeline/signature/internal/ecbatch/internal/field"
 )
 
-const (
-	// worthTable is how many signatures a key must have been asked about before its table is built. Building takes
-	// as long as some ten verifications by crypto/ecdsa; more are asked for because the table also takes memory.
-	worthTable = 32
-	// worthBlock is the fewest signatures in a call for which the shared inversions beat crypto/ecdsa.
-	worthBlock = 1
-)
+// worthTable is how many signatures a key must have been asked about before its table is built. Building takes as long
+// as five (P-384) to twenty (P-256) verifications by crypto/ecdsa; more are asked for because the table takes memory too.
+const worthTable = 32
 
 // Key verifies signatures under one public key. All methods are safe for concurrent use.
 //
-// It keeps a table of the key once it was asked about 32 signatures: 256 KiB for P-256, 576 KiB for P-384. The tables of the two generators, of the
-// same sizes, are shared by all keys.
+// Once it was asked about 32 signatures it keeps a table of the key: 256 KiB for P-256, 576 KiB for P-384. Each curve has
+// a table of the same size for its generator, and each call that runs at the same time up to a megabyte of working
+// memory, both shared by all keys.
 type Key struct {
 	public *ecdsa.PublicKey // own copy, on the curve
-	ifma   bool             // use the vector engine
-	seen   atomic.Int64     // signatures asked about so far
-	build  func() engine    // makes the table on the first call, returns the same engine ever after
+	kind   string
+	seen   atomic.Int64    // signatures asked about so far
+	build  func() verifier // makes the table on the first call, returns the same verifier ever after
 	built  atomic.Bool
 }
 
-// The generators' tables are constants that take a millisecond to compute, so they are computed when first needed.
+// The engines are constants in effect: a generator's table takes a millisecond to compute, so it is computed when first
+// needed, and their working memory is a cache that no result depends on.
 var (
-	generatorP256 = sync.OnceValue(func() comb[field.P256] {
-		return newComb[field.P256, *field.P256](basePoint[field.P256, *field.P256](elliptic.P256()))
+	portable256 = sync.OnceValue(func() engine {
+		return newPortable[field.P256, field.P256Order, *field.P256, *field.P256Order](elliptic.P256())
 	})
-	generatorP384 = sync.OnceValue(func() comb[field.P384] {
-		return newComb[field.P384, *field.P384](basePoint[field.P384, *field.P384](elliptic.P384()))
+	portable384 = sync.OnceValue(func() engine {
+		return newPortable[field.P384, field.P384Order, *field.P384, *field.P384Order](elliptic.P384())
 	})
+	ifma256 = sync.OnceValue(newIFMA256)
+	ifma384 = sync.OnceValue(newIFMA384)
 )
 
-// The same tables for vectors, whose elements have so many limbs of 52 bits.
-var (
-	generatorIFMA256 = sync.OnceValue(func() comb[field.P256] {
-		return toVectorForm[field.P256, *field.P256](generatorP256(), limbs256)
-	})
-	generatorIFMA384 = sync.OnceValue(func() comb[field.P384] {
-		return toVectorForm[field.P384, *field.P384](generatorP384(), limbs384)
-	})
-)
-
-const (
-	limbs256 = 5
-	limbs384 = 8
-)
+// choose is the engine for a key on P-256 or P-384, and the name of its kind.
+func choose(curve elliptic.Curve) (kind string, engine func() engine) {
+	switch ifma := haveIFMA(); {
+	case ifma && curve == elliptic.P256():
+		return "avx512ifma", ifma256
+	case ifma:
+		return "avx512ifma", ifma384
+	case curve == elliptic.P256():
+		return "table", portable256
+	}
+	return "table", portable384
+}
 
 // New prepares a public key, which it copies. It fails if the curve is neither P-256 nor P-384, or the point isn't on it.
 func New(pub *ecdsa.PublicKey) (*Key, error) {
@@ -82,34 +80,17 @@ func New(pub *ecdsa.PublicKey) (*Key, error) {
 		return nil, fmt.Errorf("checking the ECDSA public key: %w", err)
 	}
 	k := &Key{public: &ecdsa.PublicKey{Curve: pub.Curve, X: new(big.Int).Set(pub.X), Y: new(big.Int).Set(pub.Y)}}
-	k.ifma = haveIFMA()
-	k.build = sync.OnceValue(k.newEngine)
+	kind, engine := choose(pub.Curve)
+	k.kind = kind
+	k.build = sync.OnceValue(func() verifier {
+		defer k.built.Store(true)
+		return engine().prepare(k.public)
+	})
 	return k, nil
 }
 
-func (k *Key) newEngine() engine {
-	defer k.built.Store(true)
-	if k.public.Curve == elliptic.P256() {
-		table := newComb[field.P256, *field.P256](affine[field.P256, *field.P256](k.public.X, k.public.Y))
-		if k.ifma {
-			return newIFMA256(generatorIFMA256(), toVectorForm[field.P256, *field.P256](table, limbs256))
-		}
-		return newPortable[field.P256, field.P256Order, *field.P256, *field.P256Order](generatorP256(), table)
-	}
-	table := newComb[field.P384, *field.P384](affine[field.P384, *field.P384](k.public.X, k.public.Y))
-	if k.ifma {
-		return newIFMA384(generatorIFMA384(), toVectorForm[field.P384, *field.P384](table, limbs384))
-	}
-	return newPortable[field.P384, field.P384Order, *field.P384, *field.P384Order](generatorP384(), table)
-}
-
-// Kind names the code that verifies many signatures: "avx512ifma", or "table" for the portable code.
-func (k *Key) Kind() string {
-	if k.ifma {
-		return "avx512ifma"
-	}
-	return "table"
-}
+// Kind names the code that verifies once the table is there: "avx512ifma", or "table" for the portable code.
+func (k *Key) Kind() string { return k.kind }
 
 // Size is how many bytes of tables the key holds for itself now.
 func (k *Key) Size() int {
@@ -120,19 +101,20 @@ func (k *Key) Size() int {
 }
 
 // Verify sets valid[i] to whether signatures[i], ASN.1 DER, is a valid signature of the digest digests[i]. The three
-// slices have the same length, which may be any. It runs on the calling goroutine, keeps none of the slices and changes
-// only valid. The call that first finds the table worth its cost builds it, which takes about a millisecond.
+// slices have the same length, which may be any; a million signatures in one call are as good as a thousand. It runs on
+// the calling goroutine, keeps none of the slices and changes only valid. The call that first finds the table worth its
+// cost builds it, which takes one to three milliseconds; others at the same time wait for it.
 func (k *Key) Verify(valid []bool, digests [][32]byte, signatures [][]byte) {
 	n := len(signatures)
-	if k.seen.Load() < worthTable && k.seen.Add(int64(n)) < worthTable || n < worthBlock {
+	if k.seen.Load() < worthTable && k.seen.Add(int64(n)) < worthTable {
 		k.verifyEach(valid, digests, signatures)
 		return
 	}
-	engine := k.build()
+	verifier := k.build()
 	var results [block]result
 	for first := 0; first < n; first += block {
 		last := min(first+block, n)
-		engine.verify(results[:last-first], digests[first:last], signatures[first:last])
+		verifier.verify(results[:last-first], digests[first:last], signatures[first:last])
 		for i := first; i < last; i++ {
 			if results[i-first] == undecided {
 				valid[i] = ecdsa.VerifyASN1(k.public, digests[i][:], signatures[i])

@@ -1,6 +1,7 @@
 package ecbatch
 
 import (
+	"crypto/elliptic"
 	"os"
 
 	"golang.org/x/sys/cpu"
@@ -47,12 +48,12 @@ func haveIFMA() bool {
 	return cpu.X86.HasAVX512F && cpu.X86.HasAVX512IFMA && os.Getenv("COUNTERSIGN_CPU") != "generic"
 }
 
-func newIFMA256(generator, key comb[field.P256]) engine {
-	return newVectorEngine[vector256, field.P256, field.P256Order, *field.P256, *field.P256Order](kernels256(), generator, key)
+func newIFMA256() engine {
+	return newVectorEngine[vector256, field.P256, field.P256Order, *field.P256, *field.P256Order](kernels256(), elliptic.P256())
 }
 
-func newIFMA384(generator, key comb[field.P384]) engine {
-	return newVectorEngine[vector384, field.P384, field.P384Order, *field.P384, *field.P384Order](kernels384(), generator, key)
+func newIFMA384() engine {
+	return newVectorEngine[vector384, field.P384, field.P384Order, *field.P384, *field.P384Order](kernels384(), elliptic.P384())
 }
 
 func kernels256() *kernels[vector256, field.P256] {

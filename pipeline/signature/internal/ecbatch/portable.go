@@ -1,24 +1,28 @@
 package ecbatch
 
 import (
+	"crypto/ecdsa"
 	"crypto/elliptic"
-	"math/big"
 	"sync"
 
 	"countersign/pipeline/signature/internal/ecbatch/internal/field"
 )
 
-// engine verifies a block of signatures under one key, with its tables.
+// engine is one curve's arithmetic: the generator's table and a free list of working memory, shared by all keys.
 type engine interface {
+	// prepare builds the table of a public key, which is on the curve.
+	prepare(public *ecdsa.PublicKey) verifier
+}
+
+// verifier is an engine with the table of one key.
+type verifier interface {
 	// verify sets results[i] for each signature of a block, at most block of them.
 	verify(results []result, digests [][32]byte, signatures [][]byte)
 	// bytes is the size of the key's own table.
 	bytes() int
-	// kind names the engine for Key.Kind.
-	kind() string
 }
 
-// result is an engine's opinion of a signature.
+// result is a verifier's opinion of a signature.
 type result uint8
 
 const (
@@ -51,11 +55,17 @@ func lanesFor(n, max int) int {
 
 // portable is the engine in plain Go, for the curve with coordinates E and scalars O.
 type portable[E, O any, F field.Element[E], N field.Element[O]] struct {
-	generator, key comb[E]
-	workspaces     sync.Pool // of *workspace[E, O, F, N]
+	generator  comb[E]
+	workspaces sync.Pool // of *workspace[E, O, F, N]
 }
 
-// workspace is what one call of verify writes to.
+// portableKey is its verifier.
+type portableKey[E, O any, F field.Element[E], N field.Element[O]] struct {
+	*portable[E, O, F, N]
+	key comb[E]
+}
+
+// workspace is what one call of verify writes to: some 450 KiB for P-256, 700 KiB for P-384.
 type workspace[E, O any, F field.Element[E], N field.Element[O]] struct {
 	batch  batch[O, N]
 	sums   []point[E]
@@ -64,8 +74,10 @@ type workspace[E, O any, F field.Element[E], N field.Element[O]] struct {
 	adder  *adder[E, F]
 }
 
-func newPortable[E, O any, F field.Element[E], N field.Element[O]](generator, key comb[E]) *portable[E, O, F, N] {
-	p := &portable[E, O, F, N]{generator: generator, key: key}
+func newPortable[E, O any, F field.Element[E], N field.Element[O]](curve elliptic.Curve) *portable[E, O, F, N] {
+	p := &portable[E, O, F, N]{
+		generator: newComb[E, F](affine[E, F](curve.Params().Gx, curve.Params().Gy)),
+	}
 	p.workspaces.New = func() any {
 		return &workspace[E, O, F, N]{
 			batch:  newBatch[O, N](),
@@ -78,17 +90,13 @@ func newPortable[E, O any, F field.Element[E], N field.Element[O]](generator, ke
 	return p
 }
 
-func (p *portable[E, O, F, N]) kind() string { return "table" }
-
-func (p *portable[E, O, F, N]) bytes() int {
-	return tableBytes[E, F](p.key)
+func (p *portable[E, O, F, N]) prepare(public *ecdsa.PublicKey) verifier {
+	return &portableKey[E, O, F, N]{portable: p, key: newComb[E, F](affine[E, F](public.X, public.Y))}
 }
 
-func tableBytes[E any, F field.Element[E]](table comb[E]) int {
-	return len(table) * 2 * 8 * len(F(&table[0].x).Words())
-}
+func (p *portableKey[E, O, F, N]) bytes() int { return p.key.bytes() }
 
-func (p *portable[E, O, F, N]) verify(results []result, digests [][32]byte, signatures [][]byte) {
+func (p *portableKey[E, O, F, N]) verify(results []result, digests [][32]byte, signatures [][]byte) {
 	w := p.workspaces.Get().(*workspace[E, O, F, N])
 	defer p.workspaces.Put(w)
 	opened := w.batch.open(results, digests, signatures)
@@ -110,7 +118,7 @@ func (p *portable[E, O, F, N]) verify(results []result, digests [][32]byte, sign
 // sum leaves u1*G + u2*Q of signature i in w.sums[i], or sets w.failed[i].
 //
 // Lane l of signature i is at l*n+i, so that folding the lanes adds one half of the memory to the other.
-func (p *portable[E, O, F, N]) sum(w *workspace[E, O, F, N], signatures []signature[O]) {
+func (p *portableKey[E, O, F, N]) sum(w *workspace[E, O, F, N], signatures []signature[O]) {
 	n := len(signatures)
 	clear(w.failed[:n])
 	windows := len(p.generator) / entries
@@ -142,18 +150,4 @@ func (p *portable[E, O, F, N]) sum(w *workspace[E, O, F, N], signatures []signat
 	for half := lanes / 2; half > 0; half /= 2 {
 		w.adder.addAll(w.sums[:half*n], w.sums[half*n:2*half*n], w.failed[:n])
 	}
-}
-
-// basePoint is the generator of a curve in Montgomery form; affine converts any point.
-func basePoint[E any, F field.Element[E]](curve elliptic.Curve) point[E] {
-	return affine[E, F](curve.Params().Gx, curve.Params().Gy)
-}
-
-func affine[E any, F field.Element[E]](x, y *big.Int) point[E] {
-	var p point[E]
-	setBytes(F(&p.x).Words(), x.Bytes())
-	setBytes(F(&p.y).Words(), y.Bytes())
-	F(&p.x).Enter(&p.x)
-	F(&p.y).Enter(&p.y)
-	return p
 }

@@ -1,6 +1,8 @@
 package ecbatch
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"sync"
 
 	"countersign/pipeline/signature/internal/ecbatch/internal/field"
@@ -36,16 +38,23 @@ type vectorPoint[V any] struct {
 
 // vectorEngine is the engine. The coordinates of its tables have the kernels' R.
 type vectorEngine[V, E, O any, F field.Element[E], N field.Element[O]] struct {
-	kernels        *kernels[V, E]
-	generator, key comb[E]
+	kernels   *kernels[V, E]
+	generator comb[E]
 	// one is 1 in Montgomery form, plain is 1.
 	one, plain V
-	// factor turns the Montgomery form of field into that of the kernels.
-	factor     E
-	workspaces sync.Pool // of *vectorWorkspace[V, O, N]
+	// factor turns the Montgomery form of field into that of the kernels, as a factor of field's Mul: it is the quotient
+	// of the two R, itself in Montgomery form. prime is the field's.
+	factor, prime E
+	workspaces    sync.Pool // of *vectorWorkspace[V, E, O, N]
 }
 
-// vectorWorkspace is what one call of verify writes to.
+// vectorKey is its verifier.
+type vectorKey[V, E, O any, F field.Element[E], N field.Element[O]] struct {
+	*vectorEngine[V, E, O, F, N]
+	key comb[E]
+}
+
+// vectorWorkspace is what one call of verify writes to: some 550 KiB for P-256, 900 KiB for P-384.
 type vectorWorkspace[V, E, O any, N field.Element[O]] struct {
 	batch            batch[O, N]
 	sums, terms      []vectorPoint[V]
@@ -59,14 +68,20 @@ type vectorWorkspace[V, E, O any, N field.Element[O]] struct {
 	failed [8]bool
 }
 
-func newVectorEngine[V, E, O any, F field.Element[E], N field.Element[O]](k *kernels[V, E], generator, key comb[E]) engine {
-	e := &vectorEngine[V, E, O, F, N]{kernels: k, generator: generator, key: key}
-	e.factor = vectorFactor[E, F](len(k.limbs(&e.one)))
+func newVectorEngine[V, E, O any, F field.Element[E], N field.Element[O]](k *kernels[V, E], curve elliptic.Curve) engine {
+	e := &vectorEngine[V, E, O, F, N]{kernels: k}
+	factor := F(&e.factor)
+	factor.SetOne()
+	for range 52*len(k.limbs(&e.one)) - 64*len(factor.Words()) {
+		factor.Add(&e.factor, &e.factor)
+	}
+	F(&e.prime).SetModulus()
 	for lane := range 8 {
-		// The Montgomery form of the factor is R modulo the prime.
-		setLane(k.limbs(&e.one), lane, F(&e.factor).Words())
+		// As the Montgomery form of the quotient, the factor is the kernels' R modulo the prime.
+		setLane(k.limbs(&e.one), lane, factor.Words())
 		k.limbs(&e.plain)[0][lane] = 1
 	}
+	e.generator = e.table(affine[E, F](curve.Params().Gx, curve.Params().Gy))
 	size := minLanes * vectors
 	e.workspaces.New = func() any {
 		return &vectorWorkspace[V, E, O, N]{
@@ -75,39 +90,29 @@ func newVectorEngine[V, E, O any, F field.Element[E], N field.Element[O]](k *ker
 			terms:  make([]vectorPoint[V], size),
 			dx:     make([]V, size),
 			prefix: make([]V, size),
-			digits: make([]byte, 2*len(generator)/entries*block),
+			digits: make([]byte, 2*len(e.generator)/entries*block),
 		}
 	}
 	return e
 }
 
-// vectorFactor turns the Montgomery form of field into that of vectors of so many limbs, as a factor of field's Mul: it is
-// the quotient of the two R, itself in Montgomery form.
-func vectorFactor[E any, F field.Element[E]](limbs int) E {
-	x := new(E)
-	F(x).SetOne()
-	for range 52*limbs - 64*len(F(x).Words()) {
-		F(x).Add(x, x)
-	}
-	return *x
+func (e *vectorEngine[V, E, O, F, N]) prepare(public *ecdsa.PublicKey) verifier {
+	return &vectorKey[V, E, O, F, N]{vectorEngine: e, key: e.table(affine[E, F](public.X, public.Y))}
 }
 
-// toVectorForm is a table with its coordinates in the Montgomery form of vectors of so many limbs.
-func toVectorForm[E any, F field.Element[E]](table comb[E], limbs int) comb[E] {
-	factor := vectorFactor[E, F](limbs)
-	converted := make(comb[E], len(table))
+// table is a point's table with coordinates in the kernels' Montgomery form.
+func (e *vectorEngine[V, E, O, F, N]) table(base point[E]) comb[E] {
+	table := newComb[E, F](base)
 	for i := range table {
-		F(&converted[i].x).Mul(&table[i].x, &factor)
-		F(&converted[i].y).Mul(&table[i].y, &factor)
+		F(&table[i].x).Mul(&table[i].x, &e.factor)
+		F(&table[i].y).Mul(&table[i].y, &e.factor)
 	}
-	return converted
+	return table
 }
 
-func (e *vectorEngine[V, E, O, F, N]) kind() string { return "avx512ifma" }
+func (e *vectorKey[V, E, O, F, N]) bytes() int { return e.key.bytes() }
 
-func (e *vectorEngine[V, E, O, F, N]) bytes() int { return tableBytes[E, F](e.key) }
-
-func (e *vectorEngine[V, E, O, F, N]) verify(results []result, digests [][32]byte, signatures [][]byte) {
+func (e *vectorKey[V, E, O, F, N]) verify(results []result, digests [][32]byte, signatures [][]byte) {
 	w := e.workspaces.Get().(*vectorWorkspace[V, E, O, N])
 	defer e.workspaces.Put(w)
 	opened := w.batch.open(results, digests, signatures)
@@ -132,10 +137,10 @@ func (e *vectorEngine[V, E, O, F, N]) verify(results []result, digests [][32]byt
 
 // lane sets w.coordinate to a lane of w.leaving, where the prime stands for zero.
 func (e *vectorEngine[V, E, O, F, N]) lane(w *vectorWorkspace[V, E, O, N], lane int) {
-	x, prime := F(&w.coordinate), new(E)
+	x := F(&w.coordinate)
 	getLane(x.Words(), e.kernels.limbs(&w.leaving), lane)
-	if F(prime).SetModulus(); !x.Less(prime) {
-		x.Sub(&w.coordinate, prime)
+	if !x.Less(&e.prime) {
+		x.Sub(&w.coordinate, &e.prime)
 	}
 }
 
@@ -161,7 +166,7 @@ func (w *vectorWorkspace[V, E, O, N]) transpose(signatures []signature[O], n int
 
 // sum leaves u1*G + u2*Q of the signatures in n vectors in w.sums[:n], or sets w.failed for their lanes. It adds in the
 // order of portable.sum.
-func (e *vectorEngine[V, E, O, F, N]) sum(w *vectorWorkspace[V, E, O, N], n int) {
+func (e *vectorKey[V, E, O, F, N]) sum(w *vectorWorkspace[V, E, O, N], n int) {
 	w.failed = [8]bool{}
 	windows := len(e.generator) / entries
 	lanes := lanesFor(n, vectors)

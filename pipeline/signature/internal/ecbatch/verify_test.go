@@ -30,6 +30,9 @@ func TestEveryLengthAndPosition(t *testing.T) {
 				}
 			}
 		}
+		if got := countUndecided(key, good); got != 0 {
+			t.Errorf("%d ordinary signatures were left to crypto/ecdsa", got)
+		}
 		for bad := range 33 {
 			digests := append([][32]byte(nil), good.digests[:33]...)
 			digests[bad][31] ^= 1
@@ -105,37 +108,58 @@ func TestMirroredSignatures(t *testing.T) {
 	})
 }
 
-// Points whose x is at least the order: r is x-n. Keys are recovered from such points, as nobody knows their logarithm.
-func TestXAboveTheOrder(t *testing.T) {
+// Points whose x is at least the order, for which r is x-n; and x = 0, which fits no r. Keys are recovered from such
+// points, as nobody knows their logarithm.
+func TestPointsWithSpecialX(t *testing.T) {
 	everyWay(t, func(t *testing.T, curve elliptic.Curve) {
-		params := curve.Params()
+		n, p := curve.Params().N, curve.Params().P
 		found := 0
-		for x := new(big.Int).Set(params.N); found < 3; x.Add(x, number(1)) {
-			y := liftX(params, x)
-			r := new(big.Int).Sub(x, params.N)
-			if y == nil || r.Sign() == 0 {
-				continue
+		for x := new(big.Int).Add(n, number(1)); found < 3; x.Add(x, number(1)) {
+			r := new(big.Int).Sub(x, n)
+			if key, s := keyFor(t, curve, x, r); key != nil {
+				found++
+				if got := judge(t, key, s); got != 1 {
+					t.Errorf("x = n+%v: %d are valid, want 1", r, got)
+				}
 			}
-			found++
-			digest := sha256.Sum256(x.Bytes())
-			e, v := new(big.Int).SetBytes(digest[:]), new(big.Int).Rsh(params.N, 7)
-			rInverse := new(big.Int).ModInverse(r, params.N)
-			// Q = (v*R - e*G)/r
-			u := new(big.Int).Mul(v, rInverse)
-			qx, qy := curve.ScalarMult(x, y, u.Mod(u, params.N).Bytes())
-			u.Mul(e, rInverse).Neg(u)
-			gx, gy := curve.ScalarBaseMult(u.Mod(u, params.N).Bytes())
-			qx, qy = curve.Add(qx, qy, gx, gy)
-			key := withTable(t, &ecdsa.PublicKey{Curve: curve, X: qx, Y: qy})
-			var s sample
-			s.add(digest, encode(t, r, v))
-			s.add(digest, encode(t, x, v))
-			s.add(digest, encode(t, new(big.Int).Add(r, number(1)), v))
-			if got := judge(t, key, s); got != 1 {
-				t.Errorf("x = n+%v: %d are valid, want 1", r, got)
+		}
+		for x := number(0); x.Cmp(number(10)) < 0; x.Add(x, number(1)) {
+			for _, r := range []*big.Int{x, new(big.Int).Sub(p, n), number(1), new(big.Int).Sub(n, number(1))} {
+				if r.Sign() == 0 {
+					continue
+				}
+				if key, s := keyFor(t, curve, x, r); key != nil {
+					if got := judge(t, key, s); (got == 1) != (r.Cmp(x) == 0) {
+						t.Errorf("x = %v, r = %v: %d are valid", x, r, got)
+					}
+				}
 			}
 		}
 	})
+}
+
+// keyFor recovers a key under which a signature with this r leads to a point with this x. It is the first of the sample;
+// the others lead to the same point under other r, or have an x for r. There is no key if no point has that x.
+func keyFor(t *testing.T, curve elliptic.Curve, x, r *big.Int) (*Key, sample) {
+	params := curve.Params()
+	y := liftX(params, x)
+	if y == nil {
+		return nil, sample{}
+	}
+	digest := sha256.Sum256(x.Bytes())
+	e, v := new(big.Int).SetBytes(digest[:]), new(big.Int).Rsh(params.N, 7)
+	rInverse := new(big.Int).ModInverse(r, params.N)
+	// Q = (v*R - e*G)/r
+	u := new(big.Int).Mul(v, rInverse)
+	qx, qy := curve.ScalarMult(x, y, u.Mod(u, params.N).Bytes())
+	u.Mul(e, rInverse).Neg(u)
+	gx, gy := curve.ScalarBaseMult(u.Mod(u, params.N).Bytes())
+	qx, qy = curve.Add(qx, qy, gx, gy)
+	var s sample
+	s.add(digest, encode(t, r, v))
+	s.add(digest, encode(t, new(big.Int).Add(r, params.N), v))
+	s.add(digest, encode(t, new(big.Int).Add(r, number(1)), v))
+	return withTable(t, &ecdsa.PublicKey{Curve: curve, X: qx, Y: qy}), s
 }
 
 // liftX is a y with (x, y) on the curve, or nil.

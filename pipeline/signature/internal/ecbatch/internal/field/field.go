@@ -23,6 +23,8 @@ type Element[E any] interface {
 	Add(x, y *E)
 	// Sub sets the receiver to x-y.
 	Sub(x, y *E)
+	// Neg sets the receiver to -x.
+	Neg(x *E)
 	// Invert sets the receiver to the inverse of x, both in Montgomery form; zero for zero.
 	Invert(x *E)
 	// Enter sets the receiver to the Montgomery form of x. x may be any value below R.

@@ -107,6 +107,8 @@ func testField[E any, P Element[E]](t *testing.T) {
 			check("sub", &z, mod(new(big.Int).Sub(a, b)))
 		}
 		if a.Cmp(modulus) < 0 {
+			P(&z).Neg(x)
+			check("neg", &z, mod(new(big.Int).Neg(a)))
 			P(&z).Invert(x)
 			P(&z).Mul(&z, x)
 			if a.Sign() == 0 {

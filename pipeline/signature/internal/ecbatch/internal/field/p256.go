@@ -64,6 +64,9 @@ func (z *P256) Sub(x, y *P256) {
 
 }
 
+// Neg sets z to -x; see Element.
+func (z *P256) Neg(x *P256) { z.Sub(&P256{}, x) }
+
 // reduceOnce sets z to the value of the limbs and the carry above them, which is below twice the modulus.
 func (z *P256) reduceOnce(t0, t1, t2, t3, carry uint64) {
 	r0, below0 := bits.Sub64(t0, 0xffffffffffffffff, 0)

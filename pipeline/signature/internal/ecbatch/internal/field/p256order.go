@@ -66,6 +66,9 @@ func (z *P256Order) Sub(x, y *P256Order) {
 
 }
 
+// Neg sets z to -x; see Element.
+func (z *P256Order) Neg(x *P256Order) { z.Sub(&P256Order{}, x) }
+
 // reduceOnce sets z to the value of the limbs and the carry above them, which is below twice the modulus.
 func (z *P256Order) reduceOnce(t0, t1, t2, t3, carry uint64) {
 	r0, below0 := bits.Sub64(t0, 0xf3b9cac2fc632551, 0)

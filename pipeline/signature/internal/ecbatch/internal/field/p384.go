@@ -74,6 +74,9 @@ func (z *P384) Sub(x, y *P384) {
 
 }
 
+// Neg sets z to -x; see Element.
+func (z *P384) Neg(x *P384) { z.Sub(&P384{}, x) }
+
 // reduceOnce sets z to the value of the limbs and the carry above them, which is below twice the modulus.
 func (z *P384) reduceOnce(t0, t1, t2, t3, t4, t5, carry uint64) {
 	r0, below0 := bits.Sub64(t0, 0xffffffff, 0)

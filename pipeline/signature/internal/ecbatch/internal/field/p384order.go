@@ -76,6 +76,9 @@ func (z *P384Order) Sub(x, y *P384Order) {
 
 }
 
+// Neg sets z to -x; see Element.
+func (z *P384Order) Neg(x *P384Order) { z.Sub(&P384Order{}, x) }
+
 // reduceOnce sets z to the value of the limbs and the carry above them, which is below twice the modulus.
 func (z *P384Order) reduceOnce(t0, t1, t2, t3, t4, t5, carry uint64) {
 	r0, below0 := bits.Sub64(t0, 0xecec196accc52973, 0)

@@ -254,6 +254,9 @@ func (z *{{.Type}}) Sub(x, y *{{.Type}}) {
 	{{.SubFix}}
 }
 
+// Neg sets z to -x; see Element.
+func (z *{{.Type}}) Neg(x *{{.Type}}) { z.Sub(&{{.Type}}{}, x) }
+
 // reduceOnce sets z to the value of the limbs and the carry above them, which is below twice the modulus.
 func (z *{{.Type}}) reduceOnce({{.Names "t" 0}}, carry uint64) {
 	{{.ModulusChain "r" "t"}}
