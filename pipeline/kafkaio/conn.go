@@ -119,7 +119,14 @@ func (c *Client) dialLeaderVia(ctx context.Context, broker, topic string, partit
 		newest = nc.(*conn)
 		return nc, nil
 	}
-	kc, err := d.DialLeader(ctx, "tcp", broker, topic, partition)
+	var kc *kafka.Conn
+	found, err := d.LookupPartition(ctx, "tcp", broker, topic, partition)
+	if err == nil && found.Leader.Host == "" {
+		err = kafka.LeaderNotAvailable // kafka-go would dial ":0"
+	}
+	if err == nil {
+		kc, err = d.DialPartition(ctx, "tcp", broker, found)
+	}
 	if !release() && err == nil {
 		kc.Close()
 		err = ctx.Err()

@@ -21,8 +21,8 @@ type Partition struct {
 // ID is the partition's number.
 func (p *Partition) ID() int { return p.reader.partition }
 
-// Topic is the partition's topic.
-func (p *Partition) Topic() string { return p.reader.topic }
+// Topic is the partition's topic, without Config.Prefix.
+func (p *Partition) Topic() string { return p.c.offBroker(p.reader.topic) }
 
 // Start is where Fetch starts: the group's committed offset, or where GroupConfig says if there is none.
 func (p *Partition) Start() int64 { return p.start }

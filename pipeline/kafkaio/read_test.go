@@ -226,4 +226,11 @@ func TestPrefixKeepsServicesApart(t *testing.T) {
 	if lags["a-"] != 0 || lags["b-"] != 1 {
 		t.Errorf("records to do by prefix: %v", lags)
 	}
+	cfg.Prefix = "b-"
+	onPartition(t, connect(t, cfg), topic, func(ctx context.Context, p *Partition) {
+		msgs, err := p.Fetch(ctx)
+		if err != nil || len(msgs) != 1 || msgs[0].Topic != topic || p.Topic() != topic {
+			t.Errorf("fetched %v from %s, %v; want one record of %s", msgs, p.Topic(), err, topic)
+		}
+	})
 }

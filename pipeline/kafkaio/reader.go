@@ -24,7 +24,7 @@ const (
 
 // Message is one record.
 type Message struct {
-	Topic     string
+	Topic     string // without Config.Prefix
 	Partition int
 	Offset    int64
 	Time      time.Time // the producer's, or the broker's where the topic says so
@@ -64,13 +64,14 @@ func (r *reader) read() (msgs []Message, err error) {
 	if err := r.conn.SetReadDeadline(time.Now().Add(fetchWait + fetchSlack)); err != nil {
 		return nil, err
 	}
+	topic := r.c.offBroker(r.topic)
 	batch := r.conn.ReadBatchWith(kafka.ReadBatchConfig{MinBytes: 1, MaxBytes: maxFetchBytes, MaxWait: fetchWait})
 	for {
 		m, err := batch.ReadMessage()
 		if err != nil {
 			break // also the end; Close tells
 		}
-		msgs = append(msgs, Message{Topic: r.topic, Partition: r.partition, Offset: m.Offset, Time: m.Time, Value: m.Value})
+		msgs = append(msgs, Message{Topic: topic, Partition: r.partition, Offset: m.Offset, Time: m.Time, Value: m.Value})
 	}
 	next := batch.Offset() // past offsets that hold no record, too
 	if err = batch.Close(); errors.Is(err, kafka.RequestTimedOut) {
