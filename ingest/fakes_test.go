@@ -22,32 +22,33 @@ var (
 	errUnknown = errors.New("the fake log lost the answer")
 )
 
-// fakeLog is topic uploads. Zero offsets grow over all partitions together.
+// fakeLog is topic uploads. Offsets count over all partitions together.
 type fakeLog struct {
-	t     *testing.T
+	t     testing.TB
 	store *fakeStore
 
-	mu       sync.Mutex
-	records  []*recordpb.Upload // all partitions, by offset
-	place    []int              // partition of each record
-	bytes    int
-	attempts map[string]map[int]*recordpb.Chunk // chunks by attempt and first position
-	events   []func([]byte)                     // followers
-	backlog  int64
-	flushes  int
+	mu        sync.Mutex
+	records   []*recordpb.Upload                 // all partitions, by offset
+	place     []int                              // partition of each record
+	attempts  map[string]map[int]*recordpb.Chunk // chunks by attempt and first position
+	followers []func([]byte)
+	backlog   int64
+	unsettled int // records whose Ack was not waited for
+
 	// Faults, set through with.
-	away      bool                                           // Send fails
-	refuse    func(*recordpb.Upload) error                   // the ack's error; the record is not stored
-	lose      func(*recordpb.Upload) error                   // the ack's error; the record is stored
-	flush     error                                          // what Flush returns
-	hold      chan struct{}                                  // acks wait until it is closed
-	quiet     bool                                           // no events
-	lag       chan struct{}                                  // results wait until it is closed
-	observed  func(partition int, value []byte, waiting int) // called for each Send
-	unsettled int
+	away     bool                                           // Send fails
+	refuse   func(*recordpb.Upload) error                   // the Ack's error; the record is not stored
+	lose     func(*recordpb.Upload) error                   // the Ack's error; the record is stored
+	hold     chan struct{}                                  // Acks come once it is closed
+	flush    error                                          // what Flush returns,
+	disk     chan struct{}                                  // once this is closed
+	quiet    bool                                           // no events
+	deaf     bool                                           // Follow fails
+	lag      chan struct{}                                  // results come once it is closed
+	observed func(partition int, value []byte, waiting int) // called for each Send
 }
 
-func newFakeLog(t *testing.T) *fakeLog {
+func newFakeLog(t testing.TB) *fakeLog {
 	return &fakeLog{t: t, store: newFakeStore(), attempts: make(map[string]map[int]*recordpb.Chunk)}
 }
 
@@ -107,7 +108,6 @@ func (l *fakeLog) Send(ctx context.Context, partition int, value []byte) (Ack, e
 	ack.offset = int64(len(l.records))
 	l.records = append(l.records, m)
 	l.place = append(l.place, partition)
-	l.bytes += len(value)
 	l.apply(m, ack.offset, partition)
 	return ack, nil
 }
@@ -116,9 +116,12 @@ func (l *fakeLog) MayBeStored(err error) bool { return errors.Is(err, errUnknown
 
 func (l *fakeLog) Flush(context.Context) error {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.flushes++
-	return l.flush
+	disk, err := l.disk, l.flush
+	l.mu.Unlock()
+	if disk != nil {
+		<-disk
+	}
+	return err
 }
 
 func (l *fakeLog) Backlog(context.Context) (int64, error) {
@@ -128,7 +131,13 @@ func (l *fakeLog) Backlog(context.Context) (int64, error) {
 }
 
 func (l *fakeLog) Follow(ctx context.Context, ready func(), fn func([]byte)) error {
-	l.with(func(l *fakeLog) { l.events = append(l.events, fn) })
+	l.mu.Lock()
+	deaf := l.deaf
+	l.mu.Unlock()
+	if deaf {
+		return errAway
+	}
+	l.with(func(l *fakeLog) { l.followers = append(l.followers, fn) })
 	ready()
 	<-ctx.Done()
 	return ctx.Err()
@@ -213,7 +222,7 @@ func (l *fakeLog) judge(s *recordpb.Seal, chunks map[int]*recordpb.Chunk) {
 		}
 		for _, e := range events { // apart, each twice: they may repeat
 			value := record.Encode(&recordpb.Events{Events: []*recordpb.Event{e, e}})
-			for _, fn := range l.events {
+			for _, fn := range l.followers {
 				fn(value)
 			}
 		}
@@ -279,7 +288,6 @@ type fakeStore struct {
 	stuck   chan struct{} // inserts wait until it is closed
 	sinks   bool          // the sink writes rows of uploads, too
 	inserts int
-	asked   int // Progress
 }
 
 func newFakeStore() *fakeStore {
@@ -335,7 +343,6 @@ func (s *fakeStore) Upload(_ context.Context, id uuid.UUID) (clickhouse.Upload, 
 func (s *fakeStore) Progress(_ context.Context, id uuid.UUID) ([]clickhouse.BatchProgress, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.asked++
 	var progress []clickhouse.BatchProgress
 	for i, r := range s.results[id] {
 		progress = append(progress, clickhouse.BatchProgress{

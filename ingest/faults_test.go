@@ -103,15 +103,26 @@ func TestFateOfTheSealUnknown(t *testing.T) {
 
 func TestFlushComesBeforeTheAnswer(t *testing.T) {
 	h := start(t, nil)
-	h.upload(site, "[]")
-	h.do("GET", "/api/v1/sign/"+site+"?hash="+hashText(0)+"&sig="+signature(8), nil)
-	h.do("POST", "/api/v1/sign/"+site, body(10, 3, 8))
-	if h.log.with(func(l *fakeLog) {
-		if l.flushes != 3 {
-			t.Errorf("%d flushes for 3 answers", l.flushes)
+	for _, request := range []func() reply{
+		func() reply { return h.do("POST", "/api/v1/asyncsign/"+site, body(0, 2500, 8)) },
+		func() reply { return h.do("POST", "/api/v1/sign/"+site, body(3000, 3, 8)) },
+		func() reply {
+			return h.do("GET", "/api/v1/sign/"+site+"?hash="+hashText(4000)+"&sig="+signature(8), nil)
+		},
+	} {
+		disk := make(chan struct{})
+		h.log.with(func(l *fakeLog) { l.disk = disk })
+		answered := make(chan reply, 1)
+		go func() { answered <- request() }()
+		select {
+		case r := <-answered:
+			t.Errorf("answered before the flush: %v", r)
+		case <-time.After(50 * time.Millisecond):
 		}
-	}); t.Failed() {
-		return
+		close(disk)
+		if r := <-answered; r.status != 200 {
+			t.Error(r)
+		}
 	}
 }
 

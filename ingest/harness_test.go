@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 // harness is a server on loopback over a fake log and store.
 type harness struct {
 	*Server
-	t     *testing.T
+	t     testing.TB
 	log   *fakeLog
 	store *fakeStore
 	clock *fakeClock
@@ -83,13 +83,13 @@ func testConfig(log *fakeLog, clock *fakeClock) Config {
 }
 
 // start starts a server; change may be nil.
-func start(t *testing.T, change func(*Config)) *harness {
+func start(t testing.TB, change func(*Config)) *harness {
 	t.Helper()
 	log := newFakeLog(t)
 	clock := &fakeClock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	cfg := testConfig(log, clock)
 	if change != nil {
-		change(&cfg)
+		change(&cfg) // cfg.Log is log, for its faults from the start
 	}
 	s, err := New(cfg)
 	if err != nil {
@@ -115,7 +115,7 @@ func start(t *testing.T, change func(*Config)) *harness {
 			t.Errorf("serve: %v", err)
 		}
 	})
-	for !s.following.Load() {
+	for !s.following.Load() && !log.deaf {
 		time.Sleep(time.Millisecond)
 	}
 	return h

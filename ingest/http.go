@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -232,9 +233,14 @@ func (x *exchange) openBody() (ctx context.Context, done func()) {
 	}
 }
 
-// httpLogger hands fasthttp's own messages on.
+// httpLogger hands fasthttp's own messages on. What goes wrong on one connection is the client's affair, and any number of clients can
+// make it happen.
 type httpLogger struct{ *slog.Logger }
 
 func (l httpLogger) Printf(format string, args ...any) {
-	l.Warn("http: " + fmt.Sprintf(format, args...))
+	level := slog.LevelWarn
+	if strings.HasPrefix(format, "error when serving connection") {
+		level = slog.LevelDebug
+	}
+	l.Log(context.Background(), level, "http: "+fmt.Sprintf(format, args...))
 }

@@ -47,6 +47,55 @@ func TestEventsMissing(t *testing.T) {
 	}
 }
 
+func TestEventsThatCanNotBeFollowedYet(t *testing.T) {
+	h := start(t, func(c *Config) { c.Log.(*fakeLog).deaf = true })
+	if len(h.NotReady()) != 1 {
+		t.Errorf("not ready: %q", h.NotReady())
+	}
+	if r := h.do("GET", "/api/v1/sign/"+site+"?hash="+hashText(0)+"&sig="+signature(8), nil); r.status != 200 { // the store is asked
+		t.Error(r)
+	}
+	h.log.with(func(l *fakeLog) { l.deaf = false })
+	for range 1000 {
+		if len(h.NotReady()) == 0 {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Errorf("not ready: %q", h.NotReady())
+}
+
+func TestStoreAwayWhileACallWaits(t *testing.T) {
+	h := start(t, nil)
+	h.store.with(func(s *fakeStore) { s.away = true })
+	time.AfterFunc(150*time.Millisecond, func() { h.store.with(func(s *fakeStore) { s.away = false }) })
+	if r := h.do("POST", "/api/v1/sign/"+site, body(0, 3, 8)); r.status != 200 {
+		t.Error(r)
+	}
+	h.log.with(func(l *fakeLog) { l.quiet = true })
+	h.store.with(func(s *fakeStore) { s.away = true })
+	time.AfterFunc(150*time.Millisecond, func() { h.store.with(func(s *fakeStore) { s.away = false }) })
+	if r := h.do("POST", "/api/v1/sign/"+site, body(0, 3, 8)); r.status != 200 {
+		t.Error(r)
+	}
+}
+
+func TestStopWhileACallWaits(t *testing.T) {
+	h := start(t, func(c *Config) { c.DrainTimeout = 50 * time.Millisecond })
+	text := pairsThatWait(h)
+	answered := make(chan reply, 1)
+	go func() { answered <- h.do("POST", "/api/v1/sign/"+site, text) }()
+	for seals := 0; seals == 0; _, seals, _ = h.log.count() {
+		time.Sleep(time.Millisecond)
+	}
+	if err := h.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if p := h.problem(<-answered, 504, "not-finished"); p["uuid"] == nil {
+		t.Error(p)
+	}
+}
+
 func TestNotFinishedInTime(t *testing.T) {
 	lag := make(chan struct{})
 	h := start(t, func(c *Config) { c.SyncTimeout, c.Random = 100*time.Millisecond, &counter{} })
