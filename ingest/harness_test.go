@@ -115,7 +115,7 @@ func start(t testing.TB, change func(*Config)) *harness {
 			t.Errorf("serve: %v", err)
 		}
 	})
-	for !s.following.Load() && !log.deaf {
+	for !s.serving.Load() || !s.following.Load() && !log.deaf {
 		time.Sleep(time.Millisecond)
 	}
 	return h
