@@ -81,6 +81,11 @@ type Partition interface {
 	Commit(next int64)
 }
 
+var (
+	_ Store     = (*clickhouse.DB)(nil)
+	_ Partition = (*kafkaio.Partition)(nil)
+)
+
 // withDefaults returns c with its gaps filled, or everything that is wrong with it.
 func (c Config) withDefaults() (Config, error) {
 	var errs []error

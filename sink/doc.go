@@ -1,5 +1,5 @@
-// Package sink is the stage that turns claims into rows. It owns shards of the hash space: a shard is a partition of topic
-// verified, and the process that is assigned the partition decides alone, by the order of the log, which claim owns a hash.
+// Package sink is the stage that turns claims into rows. It owns shards of the hash space: a shard is a partition of topic verified,
+// and the process that is assigned the partition decides alone, by the order of the log, which claim owns a hash.
 //
 //	partition ─► shard: decode ─► probe ─► look up ─► resolve ─┐
 //	partition ─► shard: decode ─► probe ─► look up ─► resolve ─┼─► queue ─► writer ─► hashes ─► results ─► events, commits
@@ -9,7 +9,7 @@
 //   - I4: a hash has one owner, the first claim to it in its shard's log;
 //   - I5: rows, results and counts are a function of the log alone; walking any part of it again, or beside an owner that was
 //     replaced and doesn't know yet, writes the same rows under the same keys;
-//   - an offset is committed only when all rows of the records below it are stored, and never for a shard that was revoked;
+//   - an offset is committed only when all rows of the records below it are stored, and never after the assignment ended;
 //   - a result is stored only after the hashes it counts as added, and an event leaves only after its result;
 //   - while ClickHouse refuses or is away nothing is lost, reordered or committed, and memory stays bounded (I6);
 //   - a record that can't be decoded goes to topic deadletter and doesn't stop its partition (I7).

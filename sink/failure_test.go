@@ -29,8 +29,11 @@ func TestFailedCallsAreRepeated(t *testing.T) {
 	r := start(t, w.config(0))
 	id := uploadID(1)
 	w.produce(0, block(part(1, 1, 0, 0, h, hashOf(0, 1, 2))))
-	w.produce(0, outcomes(&recordpb.Outcomes{Outcomes: []*recordpb.Outcome{outcome(1, 1, 1)}, Uploads: []*recordpb.Accepted{{Upload: id[:], Site: "site1.example", Count: 3}},
-		Certificates: []*recordpb.Seen{{Site: "site1.example", Chain: &recordpb.Chain{Certificates: [][]byte{{1}}}}}}))
+	w.produce(0, outcomes(&recordpb.Outcomes{
+		Outcomes:     []*recordpb.Outcome{outcome(1, 1, 1)},
+		Uploads:      []*recordpb.Accepted{{Upload: id[:], Site: "site1.example", Count: 3}},
+		Certificates: []*recordpb.Seen{{Site: "site1.example", Chain: &recordpb.Chain{Certificates: [][]byte{{1}}}}},
+	}))
 	r.drain(w)
 	r.end(w)
 	for _, call := range []string{"count", "scan", "owners", "hashes", "results", "uploads", "certificates"} {
@@ -48,14 +51,14 @@ func TestBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(1)
 		var waits []time.Duration
-		last, left := time.Now(), 9
+		last := time.Now()
 		w.fault = func(call string) fault {
 			if call != "hashes" {
 				return works
 			}
 			waits = append(waits, time.Since(last))
 			last = time.Now()
-			if left--; left >= 0 {
+			if n := len(waits); n < 10 || n == 11 {
 				return fails
 			}
 			return works
@@ -66,7 +69,6 @@ func TestBackoff(t *testing.T) {
 		w.produce(0, block(part(1, 1, 0, 0, hashOf(0, 1, 0))))
 		time.Sleep(time.Minute)
 		w.produce(0, block(part(1, 2, 0, 0, hashOf(0, 1, 1))))
-		left = 1
 		time.Sleep(time.Minute)
 		r.end(w)
 		var want []time.Duration

@@ -272,7 +272,8 @@ func (w *world) call(ctx context.Context, name string, rows int, do func()) erro
 func (w *world) InsertHashes(ctx context.Context, r *clickhouse.HashRows) error {
 	n := len(r.Upload)
 	return w.call(ctx, "hashes", n, func() {
-		if len(r.Hash) != 32*n || len(r.Position) != n || len(r.Site) != n || len(r.SignedAt) != n || len(r.Algorithm) != n || len(r.Signature) != n || len(r.Certificate) != n {
+		if len(r.Hash) != 32*n || len(r.Position) != n || len(r.Site) != n || len(r.SignedAt) != n || len(r.Algorithm) != n ||
+			len(r.Signature) != n || len(r.Certificate) != n {
 			w.breaks("columns of unequal length")
 			return
 		}
@@ -380,7 +381,8 @@ func (w *world) send(ctx context.Context, topic string, partition int, value []b
 
 func cloneResult(r clickhouse.ResultRow) clickhouse.ResultRow {
 	for _, e := range []*clickhouse.Entries{&r.Added, &r.Duplicates, &r.BadSignatures} {
-		*e = clickhouse.Entries{Hashes: append([]byte(nil), e.Hashes...), Indexes: append([]uint16(nil), e.Indexes...), Upper: append([]byte(nil), e.Upper...)}
+		*e = clickhouse.Entries{Hashes: append([]byte(nil), e.Hashes...), Indexes: append([]uint16(nil), e.Indexes...),
+			Upper: append([]byte(nil), e.Upper...)}
 	}
 	r.Errors = append([]clickhouse.Failure(nil), r.Errors...)
 	return r

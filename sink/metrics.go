@@ -61,7 +61,9 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.rows, m.claims, m.lookups, m.flush, m.retries, m.deadLetters, m.eventsDropped, m.pendingBytes, m.filterBytes} {
+	for _, c := range []prometheus.Collector{
+		m.rows, m.claims, m.lookups, m.flush, m.retries, m.deadLetters, m.eventsDropped, m.pendingBytes, m.filterBytes,
+	} {
 		errs = append(errs, r.Register(c))
 	}
 	return m, errors.Join(errs...)
@@ -79,7 +81,7 @@ func (m *metrics) count(verdicts []dedupe.Verdict) {
 
 func (m *metrics) lookedUp(asked, found int) {
 	m.found.Add(float64(found))
-	m.absent.Add(float64(asked - found))
+	m.absent.Add(float64(max(0, asked-found))) // an answer may hold what another assignment of the shard asked for
 }
 
 func (m *metrics) flushed(f *flush, took time.Duration) {

@@ -203,8 +203,8 @@ func TestAnyCourseGivesTheRowsOfTheLog(t *testing.T) {
 				w.committed[p] = rapid.Int64Range(0, w.committed[p]).Draw(t, "committed")
 			}
 		}
-		w.mu.Unlock()
 		share = min(share, 3)
+		w.mu.Unlock()
 		c := configure()
 		wg.Go(func() { check(w, Run(alive, c)) })
 		if !w.await(w.drained) {

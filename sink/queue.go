@@ -186,8 +186,10 @@ func (f *flush) reset() {
 	clear(f.certificates)
 	clear(f.marks)
 	*f = flush{
-		hashes: clickhouse.HashRows{Hash: h.Hash[:0], Upload: h.Upload[:0], Position: h.Position[:0], Site: h.Site[:0], SignedAt: h.SignedAt[:0],
-			Algorithm: h.Algorithm[:0], Signature: h.Signature[:0], Certificate: h.Certificate[:0]},
+		hashes: clickhouse.HashRows{
+			Hash: h.Hash[:0], Upload: h.Upload[:0], Position: h.Position[:0], Site: h.Site[:0], SignedAt: h.SignedAt[:0],
+			Algorithm: h.Algorithm[:0], Signature: h.Signature[:0], Certificate: h.Certificate[:0],
+		},
 		results: f.results[:0], uploads: f.uploads[:0], certificates: f.certificates[:0], marks: f.marks[:0],
 	}
 }

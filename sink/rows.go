@@ -50,7 +50,9 @@ func appendHashes(h *clickhouse.HashRows, c *recordpb.Claims, verdicts []dedupe.
 
 // claimsResult is the result of one part of a batch at one shard.
 func claimsResult(c *recordpb.Claims, shard int, verdicts []dedupe.Verdict) clickhouse.ResultRow {
-	row := clickhouse.ResultRow{Upload: uuid.UUID(c.GetUpload()), Batch: c.GetBatch(), Shard: int32(shard), Part: c.GetPart(), AcceptedAt: c.GetAcceptedMs()}
+	row := clickhouse.ResultRow{
+		Upload: uuid.UUID(c.GetUpload()), Batch: c.GetBatch(), Shard: int32(shard), Part: c.GetPart(), AcceptedAt: c.GetAcceptedMs(),
+	}
 	all := entries(c.GetHashes(), c.GetIndexes(), c.GetUpper())
 	duplicates := 0
 	for _, v := range verdicts {
@@ -114,10 +116,14 @@ func (r *rows) addOutcomes(o *recordpb.Outcomes) {
 		r.results = append(r.results, row)
 	}
 	for _, x := range o.GetUploads() {
-		r.uploads = append(r.uploads, clickhouse.Upload{ID: uuid.UUID(x.GetUpload()), Site: x.GetSite(), Count: x.GetCount(), AcceptedAt: x.GetAcceptedMs()})
+		r.uploads = append(r.uploads, clickhouse.Upload{
+			ID: uuid.UUID(x.GetUpload()), Site: x.GetSite(), Count: x.GetCount(), AcceptedAt: x.GetAcceptedMs(),
+		})
 	}
 	for _, x := range o.GetCertificates() {
-		r.certificates = append(r.certificates, clickhouse.Certificate{Site: x.GetSite(), Chain: x.GetChain().GetCertificates(), SeenAt: x.GetSeenMs()})
+		r.certificates = append(r.certificates, clickhouse.Certificate{
+			Site: x.GetSite(), Chain: x.GetChain().GetCertificates(), SeenAt: x.GetSeenMs(),
+		})
 	}
 }
 
@@ -125,7 +131,8 @@ func (r *rows) addOutcomes(o *recordpb.Outcomes) {
 func eventOf(r *clickhouse.ResultRow) *recordpb.Event {
 	e := &recordpb.Event{
 		Upload: append([]byte(nil), r.Upload[:]...), Batch: r.Batch, Shard: r.Shard, Part: r.Part, Claims: r.Claims,
-		Added: uint32(r.Added.Len()), Duplicates: uint32(r.Duplicates.Len()), BadSignatures: uint32(r.BadSignatures.Len()), Errors: uint32(len(r.Errors)),
+		Added: uint32(r.Added.Len()), Duplicates: uint32(r.Duplicates.Len()), BadSignatures: uint32(r.BadSignatures.Len()),
+		Errors: uint32(len(r.Errors)),
 	}
 	if len(r.Errors) > 0 {
 		e.Reason = r.Errors[0].Reason

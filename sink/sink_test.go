@@ -3,11 +3,12 @@ package sink
 import (
 	"context"
 	"errors"
-	"fmt"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"countersign/pipeline/record/recordpb"
 	"countersign/sink/clickhouse"
@@ -20,6 +21,19 @@ func TestConfigProblems(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v doesn't name %s", err, want)
 		}
+	}
+}
+
+// Metrics that can't be registered are an error, not a panic.
+func TestMetricsAreTaken(t *testing.T) {
+	c := newWorld(1).config()
+	registry := prometheus.NewRegistry()
+	c.Registerer = registry
+	if _, err := newMetrics(registry); err != nil {
+		t.Fatal(err)
+	}
+	if err := Run(context.Background(), c); err == nil || !strings.Contains(err.Error(), "register metrics") {
+		t.Errorf("Run: %v", err)
 	}
 }
 
@@ -100,9 +114,11 @@ func TestOutcomesBecomeRows(t *testing.T) {
 	r := start(t, w.config(0))
 	id := uploadID(4)
 	w.produce(0, outcomes(&recordpb.Outcomes{
-		Outcomes:     []*recordpb.Outcome{outcome(4, 2, 5)},
-		Uploads:      []*recordpb.Accepted{{Upload: id[:], Site: "site4.example", Count: 1007, AcceptedMs: 4000}},
-		Certificates: []*recordpb.Seen{{Site: "site4.example", Chain: &recordpb.Chain{Certificates: [][]byte{[]byte("leaf"), []byte("root")}}, SeenMs: 4001}},
+		Outcomes: []*recordpb.Outcome{outcome(4, 2, 5)},
+		Uploads:  []*recordpb.Accepted{{Upload: id[:], Site: "site4.example", Count: 1007, AcceptedMs: 4000}},
+		Certificates: []*recordpb.Seen{
+			{Site: "site4.example", Chain: &recordpb.Chain{Certificates: [][]byte{[]byte("leaf"), []byte("root")}}, SeenMs: 4001},
+		},
 	}))
 	r.drain(w)
 	r.end(w)
@@ -115,8 +131,9 @@ func TestOutcomesBecomeRows(t *testing.T) {
 	if got, want := w.uploads[id], (clickhouse.Upload{ID: id, Site: "site4.example", Count: 1007, AcceptedAt: 4000}); got != want {
 		t.Errorf("upload: %+v\nwant:   %+v", got, want)
 	}
-	if got, want := fmt.Sprint(w.certificates), fmt.Sprint([]clickhouse.Certificate{{Site: "site4.example", Chain: [][]byte{[]byte("leaf"), []byte("root")}, SeenAt: 4001}}); got != want {
-		t.Errorf("certificates: %s\nwant:         %s", got, want)
+	wantChain := []clickhouse.Certificate{{Site: "site4.example", Chain: [][]byte{[]byte("leaf"), []byte("root")}, SeenAt: 4001}}
+	if !reflect.DeepEqual(w.certificates, wantChain) {
+		t.Errorf("certificates: %v\nwant:         %v", w.certificates, wantChain)
 	}
 	if len(w.events) != 1 {
 		t.Fatalf("events: %v", w.events)
