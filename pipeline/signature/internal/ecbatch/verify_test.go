@@ -174,7 +174,7 @@ func TestEncodings(t *testing.T) {
 	everyWay(t, func(t *testing.T, curve elliptic.Curve) {
 		private := makePrivate(t, curve)
 		key := withTable(t, &private.PublicKey)
-		good := goodSample(t, private, 4)
+		good := goodSample(t, private, 1)
 		var s sample
 		for i, der := range good.signatures {
 			try := func(parts ...[]byte) { s.add(good.digests[i], bytes.Join(parts, nil)) }
@@ -220,8 +220,8 @@ func TestEncodings(t *testing.T) {
 				}
 			}
 		}
-		if got := judge(t, key, s); got < 4 {
-			t.Errorf("%d are valid, want at least the 4 that were signed", got)
+		if got := judge(t, key, s); got < 1 {
+			t.Errorf("%d are valid, want at least the one that was signed", got)
 		}
 	})
 }
