@@ -40,7 +40,8 @@ type Config struct {
 	MaxSyncPairs int
 	// MaxElement is the most bytes of one pair in the body. Default 64 KiB.
 	MaxElement int
-	// MaxUploads is the most bodies open at a time; more get 503. Default 64.
+	// MaxUploads is the most bodies open at a time; more get 503. Each takes less than 4 MB beside its connection, a zstd body up to
+	// 8 MiB more for its window. Default 64.
 	MaxUploads int
 	// MaxSync is the most synchronous calls open at a time; more get 503. Default 1024.
 	MaxSync int
@@ -50,7 +51,7 @@ type Config struct {
 	// MaxUnrecorded is how many accepted uploads may wait for their row in table uploads, some 150 bytes each, before new ones
 	// get 503. Default 65,536.
 	MaxUnrecorded int
-	// MaxConnections is the most connections open at a time. Default 8192.
+	// MaxConnections is the most connections open at a time; more are closed after a 503. Each takes MaxHead and some 8 KiB. Default 8192.
 	MaxConnections int
 	// MaxHead is the most bytes in a request's head. Default 16 KiB.
 	MaxHead int

@@ -14,5 +14,5 @@
 // [Config] is the manual. http.go and route.go bring a request to its handler; body.go turns the connection into a bounded,
 // timed stream; attempt.go takes that stream into the log; accept.go decides what it is called and when it counts as
 // accepted; recorder.go, hub.go and await.go are what happens to it afterwards as far as a caller may ask. conn.go and
-// tls.go are below HTTP; admin.go and metrics.go beside it.
+// tls.go are below HTTP; admin.go, metrics.go and web.go beside it.
 package ingest

@@ -211,7 +211,7 @@ func TestPathsAndMethods(t *testing.T) {
 }
 
 func TestHostileHeads(t *testing.T) {
-	h := start(t, func(c *Config) { c.StallTimeout = 300 * time.Millisecond })
+	h := start(t, func(c *Config) { c.StallTimeout = 700 * time.Millisecond })
 	for name, c := range map[string]struct {
 		head   string
 		status int
@@ -297,12 +297,12 @@ func TestStalledBody(t *testing.T) {
 }
 
 func TestDribblingBodyIsNoStall(t *testing.T) {
-	h := start(t, func(c *Config) { c.StallTimeout = 300 * time.Millisecond })
+	h := start(t, func(c *Config) { c.StallTimeout = 700 * time.Millisecond })
 	text := body(0, 3, 8)
 	c := dial(t, h)
 	fmt.Fprintf(c, "POST /api/v1/asyncsign/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", site, len(text))
 	for part := range 6 {
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(150 * time.Millisecond)
 		_, _ = c.Write(text[len(text)*part/6 : len(text)*(part+1)/6])
 	}
 	if r := readReply(t, c); r.status != 200 {
