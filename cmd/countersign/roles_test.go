@@ -1,0 +1,186 @@
+package main
+
+// Several processes that share a log and a store: one role each, and groups whose members come and go. They need a Kafka that several
+// processes can reach, so they run where KAFKA_BROKERS says one is; scripts/test.sh starts it.
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"countersign/pipeline/kafkaio"
+	"countersign/sink/clickhouse"
+)
+
+// cluster returns the settings of processes that share the test's Kafka and an engine of their own. Without KAFKA_BROKERS the log is
+// the embedded broker, in this process.
+func cluster(t *testing.T) []string {
+	t.Helper()
+	engine, err := clickhouse.StartEngine(t.Context(), clickhouse.EngineConfig{Dir: t.TempDir()})
+	must(t, err)
+	t.Cleanup(func() { must(t, engine.Close(context.Background())) })
+	args := []string{"--clickhouse", engine.URL()}
+	if kafka := logArgs(t); kafka != nil {
+		return append(args, kafka...)
+	}
+	broker, err := kafkaio.StartEmbedded(t.Context(), kafkaio.EmbeddedConfig{Dir: t.TempDir()})
+	must(t, err)
+	t.Cleanup(func() { must(t, broker.Close()) })
+	return append(args, "--kafka", strings.Join(broker.Brokers(), ","), "--kafka-replication", "1")
+}
+
+func TestOneRoleAProcess(t *testing.T) {
+	w := newWorld(t)
+	sign := w.ecdsa("ec.example")
+	shared := append(w.args(), cluster(t)...)
+	role := func(name string) *node { return start(t, append(shared, "--role", name)...) }
+	ingest := role("ingest")
+	verify, sink := role("verify"), role("sink")
+	known := good("known", 500, sign)
+	ingest.expect(ingest.upload("ec.example", known), known)
+	mixed := mixedEntries(t, "roles", 20_000, sign, known)
+	ingest.expect(ingest.upload("ec.example", mixed), mixed)
+	for _, n := range []*node{ingest, verify, sink} {
+		n.stop()
+	}
+}
+
+func TestMembersOfTheGroupsComeAndGo(t *testing.T) {
+	w := newWorld(t)
+	sign := w.ecdsa("ec.example")
+	shared := append(w.args(), cluster(t)...)
+	role := func(name string) *node { return start(t, append(shared, "--role", name)...) }
+	ingest := role("ingest")
+	stay := []*node{role("verify"), role("sink")}
+	known := good("known", 500, sign)
+	ingest.expect(ingest.upload("ec.example", known), known)
+
+	bodies := make([][]entry, 8)
+	for i := range bodies {
+		bodies[i] = mixedEntries(t, fmt.Sprint("groups", i), 5000, sign, known)
+	}
+	ids := make([]uuid.UUID, len(bodies))
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := range bodies {
+			ids[i] = ingest.upload("ec.example", bodies[i])
+			time.Sleep(300 * time.Millisecond)
+		}
+	})
+	for range 2 { // the second member of each group stops in order, and the next one by a crash
+		verify, sink := role("verify"), role("sink")
+		time.Sleep(time.Second)
+		verify.stop()
+		sink.kill()
+	}
+	wg.Wait()
+	for i, id := range ids {
+		ingest.expect(id, bodies[i])
+	}
+	for _, n := range append(stay, ingest) {
+		n.stop()
+	}
+}
+
+// ClickHouse away: uploads are accepted, polls are told to come back, and the backlog drains when it is there again.
+func TestClickHouseAway(t *testing.T) {
+	w := newWorld(t)
+	sign := w.ecdsa("ec.example")
+	dir := t.TempDir()
+	engine, err := clickhouse.StartEngine(t.Context(), clickhouse.EngineConfig{Dir: dir})
+	must(t, err)
+	proxy := newProxy(t, engine.URL())
+	n := start(t, append(append(w.args(), logArgs(t)...), "--data-dir", t.TempDir(), "--clickhouse", proxy.url())...)
+	before := good("before", 2500, sign)
+	id := n.upload("ec.example", before)
+	n.expect(id, before)
+
+	proxy.point("")
+	must(t, engine.Close(context.Background()))
+	during := good("during", 2500, sign)
+	waiting := n.upload("ec.example", during)
+	r, err := http.Get("http://" + n.api + "/api/v1/resultasync/" + id.String())
+	must(t, err)
+	_ = r.Body.Close()
+	if r.StatusCode != http.StatusServiceUnavailable || r.Header.Get("Retry-After") == "" {
+		t.Errorf("a poll got %d, Retry-After %q", r.StatusCode, r.Header.Get("Retry-After"))
+	}
+
+	engine, err = clickhouse.StartEngine(t.Context(), clickhouse.EngineConfig{Dir: dir})
+	must(t, err)
+	defer func() { must(t, engine.Close(context.Background())) }()
+	proxy.point(engine.URL())
+	n.expect(waiting, during)
+	again := as(duplicate, during)
+	n.expect(n.upload("ec.example", again), again)
+	n.stop()
+}
+
+// Kafka away: 503 and never a 200.
+func TestKafkaAway(t *testing.T) {
+	w := newWorld(t)
+	sign := w.ecdsa("ec.example")
+	shared := append(w.args(), "--data-dir", t.TempDir())
+	broker, err := kafkaio.StartEmbedded(t.Context(), kafkaio.EmbeddedConfig{Dir: t.TempDir()})
+	must(t, err)
+	n := start(t, append(shared, "--kafka", broker.Brokers()[0], "--kafka-replication", "1")...)
+	entries := good("x", 1500, sign)
+	n.expect(n.upload("ec.example", entries), entries)
+	must(t, broker.Close())
+	if status := n.post(body(entries)); status != http.StatusServiceUnavailable {
+		t.Errorf("an upload got %d while Kafka was away", status)
+	}
+}
+
+// What can't be started says so, names the remedy, and exits non-zero.
+func TestWhatCantStartSaysWhy(t *testing.T) {
+	w := newWorld(t)
+	data := t.TempDir()
+	n := start(t, append(w.args(), "--data-dir", data)...)
+	for name, c := range map[string]struct {
+		args []string
+		want string
+	}{
+		"port in use":      {[]string{"--listen", n.api, "--data-dir", t.TempDir()}, "choose another"},
+		"data dir in use":  {[]string{"--data-dir", data}, data},
+		"data dir a file":  {[]string{"--data-dir", w.roots}, w.roots},
+		"bad settings":     {[]string{"--shards", "0", "--role", "cook"}, "--role cook"},
+		"no such cert dir": {[]string{"--cert-roots", "nowhere.pem", "--data-dir", t.TempDir()}, "nowhere.pem"},
+	} {
+		t.Run(name, func(t *testing.T) { refuses(t, c.want, c.args...) })
+	}
+	n.stop()
+	t.Run("another number of shards", func(t *testing.T) { refuses(t, "--shards 4", "--data-dir", data, "--shards", "5") })
+	t.Run("a schema from the future", func(t *testing.T) {
+		engine, err := clickhouse.StartEngine(t.Context(), clickhouse.EngineConfig{Dir: t.TempDir()})
+		must(t, err)
+		defer func() { must(t, engine.Close(context.Background())) }()
+		db, err := clickhouse.Open(t.Context(), clickhouse.Config{URL: engine.URL()})
+		must(t, err)
+		defer db.Close()
+		must(t, db.Migrate(t.Context()))
+		must(t, db.Print(t.Context(), os.Stderr, "INSERT INTO schema_migrations (version, name) SELECT 999, 'from the future'"))
+		refuses(t, "999", "--clickhouse", engine.URL(), "--data-dir", t.TempDir())
+	})
+}
+
+// refuses runs a process that must end by itself, with a failure that holds a text.
+func refuses(t *testing.T, want string, args ...string) {
+	t.Helper()
+	n, _ := launch(t, args...)
+	select {
+	case <-n.done:
+	case <-time.After(60 * time.Second):
+		t.Fatalf("the process goes on\n%s", n.log())
+	}
+	if n.err == nil || !strings.Contains(n.log(), want) {
+		t.Errorf("ended with %v and without %q:\n%s", n.err, want, n.log())
+	}
+}
