@@ -110,7 +110,7 @@ func (b *body) again() *body {
 // mix says how an upload is put together.
 type mix struct {
 	bad, duplicate float64 // shares, 0 to 1
-	known          int     // pairs at the pool's start that the service has: duplicates are taken from them
+	from, known    int     // good pairs that the service has: duplicates are taken from them
 }
 
 // mixed takes what is fresh and makes a body of n pairs with bad ones and duplicates spread over it. The pool has bad pairs.
@@ -135,19 +135,19 @@ func (p *pool) mixed(n int, m mix) (*body, error) {
 		lo, hi := share(good)
 		b.add(p.path("good"), p.width(), first+lo, hi-lo)
 		lo, hi = share(bad)
-		b.addRound("bad", p, p.bad, lo, hi)
+		b.addRound(p, "bad", 0, p.bad, lo, hi)
 		lo, hi = share(duplicate)
-		b.addRound("good", p, m.known, lo, hi)
+		b.addRound(p, "good", m.from, m.known, lo, hi)
 	}
 	return b, nil
 }
 
-// addRound appends pairs lo to hi of a file whose first of are gone through round and round.
-func (b *body) addRound(file string, p *pool, of, lo, hi int) {
+// addRound appends pairs lo to hi of an endless repetition of a file's pairs from index first to first+of.
+func (b *body) addRound(p *pool, file string, first, of, lo, hi int) {
 	for lo < hi {
 		at := lo % of
 		n := min(hi-lo, of-at)
-		b.add(p.path(file), p.width(), at, n)
+		b.add(p.path(file), p.width(), first+at, n)
 		lo += n
 	}
 }

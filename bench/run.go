@@ -236,7 +236,7 @@ func (s *session) pool(a algorithm, number int) (*pool, error) {
 func (s *session) ensure(ctx context.Context, p *pool, n int) error {
 	last := time.Now()
 	return p.ensure(ctx, n, func(done, of int) {
-		if time.Since(last) > 2*time.Second {
+		if time.Since(last) > 10*time.Second {
 			last = time.Now()
 			s.say("signing: %s of %s pairs for %s", number(float64(done)), number(float64(of)), p.site)
 		}

@@ -4,6 +4,7 @@ package bench
 // machine are not normally distributed, and one bad round must not move the figure.
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"time"
@@ -89,3 +90,7 @@ func each(samples []float64, f func(float64) float64) []float64 {
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+func sortPoints(points []Point) {
+	slices.SortFunc(points, func(a, b Point) int { return cmp.Compare(a.X, b.X) })
+}

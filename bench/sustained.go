@@ -30,7 +30,7 @@ func (s *session) sustained(ctx context.Context) error {
 // sustain runs the load between two rounds of the contest, since what runs beside it can't run at the same time. prepare, unless nil, is
 // called on the service when it has nothing stored.
 func (s *session) sustain(ctx context.Context, prepare func(context.Context) error) (*pool, *contest, *stretch, error) {
-	p, c, err := s.readied(ctx, 4*s.Pairs)
+	p, c, err := s.readied(ctx, 2*s.Concurrency*s.Pairs)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -57,12 +57,10 @@ func (s *session) sustain(ctx context.Context, prepare func(context.Context) err
 	return p, c, result, c.round(ctx, s, true)
 }
 
-// calibrate estimates how many pairs the load will take, from a few uploads, which warm the service up as well. Uploads in parallel do better
-// than those.
+// calibrate estimates how many pairs the load will take, from a few uploads, which warm the service up as well.
 func (s *session) calibrate(ctx context.Context, p *pool) (int, error) {
-	const headroom = 1.4
-	n := min(3, p.left()/s.Pairs)
-	l, err := load{workers: 2, count: max(n, 1)}.run(ctx, s.server, func() (*body, error) { return p.fresh(s.Pairs) })
+	const headroom = 1.5
+	l, err := load{workers: s.Concurrency, count: p.left() / s.Pairs}.run(ctx, s.server, func() (*body, error) { return p.fresh(s.Pairs) })
 	if err != nil {
 		return 0, err
 	}
