@@ -58,8 +58,8 @@ func Open(_ context.Context, cfg Config) (*DB, error) {
 		logger = slog.New(slog.DiscardHandler)
 	}
 	applyDefaults(opts, cfg.Cluster)
-	d := &dialer{timeout: opts.DialTimeout, tls: opts.TLS}
-	opts.DialContext = d.dial
+	d := &dialer{timeout: opts.DialTimeout, tls: opts.TLS, open: make(map[*gentleConn]struct{})}
+	d.use(opts)
 	conn, err := clickhouse.Open(opts)
 	if err != nil {
 		return nil, fmt.Errorf("clickhouse URL: %w", err)
@@ -106,7 +106,7 @@ func applyDefaults(opts *clickhouse.Options, cluster string) {
 // Close releases the connections, and waits until they are closed. It is called after the last call returned.
 func (db *DB) Close() error {
 	err := db.conn.Close()
-	db.dialer.wait()
+	db.dialer.close()
 	if err != nil {
 		return fmt.Errorf("clickhouse: close: %w", err)
 	}

@@ -10,9 +10,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
 )
 
 // writeTimeout bounds one write to a connection. The driver watches the context of a call at every point but while it
@@ -26,8 +30,30 @@ const lingerTimeout = 30 * time.Second
 type dialer struct {
 	timeout time.Duration
 	tls     *tls.Config
-	closing sync.WaitGroup // connections on their way out
+
+	mu   sync.Mutex
+	open map[*gentleConn]struct{} // made and not yet closed; guarded by mu
+	all  sync.WaitGroup           // from their making to the end of their lingering
 }
+
+// use makes the driver connect through d.
+func (d *dialer) use(opts *clickhouse.Options) {
+	opts.DialContext = d.dial
+	opts.DialStrategy = func(ctx context.Context, id int, opts *clickhouse.Options, dial clickhouse.Dial) (clickhouse.DialResult, error) {
+		return clickhouse.DefaultDialStrategy(ctx, id, opts, func(ctx context.Context, address string, opts *clickhouse.Options) (clickhouse.DialResult, error) {
+			// The driver forgets a connection whose first exchange fails, without closing it.
+			var made net.Conn
+			result, err := dial(context.WithValue(ctx, madeKey{}, &made), address, opts)
+			if err != nil && made != nil {
+				made.Close()
+			}
+			return result, err
+		})
+	}
+}
+
+// madeKey is the context key under which dial leaves the connection that it made.
+type madeKey struct{}
 
 func (d *dialer) dial(ctx context.Context, address string) (net.Conn, error) {
 	plain := net.Dialer{Timeout: d.timeout}
@@ -35,7 +61,14 @@ func (d *dialer) dial(ctx context.Context, address string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn := &gentleConn{TCPConn: c.(*net.TCPConn), closing: &d.closing}
+	conn := &gentleConn{TCPConn: c.(*net.TCPConn), dialer: d}
+	d.all.Add(1)
+	d.mu.Lock()
+	d.open[conn] = struct{}{}
+	d.mu.Unlock()
+	if made, ok := ctx.Value(madeKey{}).(*net.Conn); ok {
+		*made = conn
+	}
 	if d.tls == nil {
 		return conn, nil
 	}
@@ -59,13 +92,22 @@ func (d *dialer) handshake(ctx context.Context, conn net.Conn, address string) (
 	return secure, nil
 }
 
-// wait returns when every closed connection is gone.
-func (d *dialer) wait() { d.closing.Wait() }
+// close ends every connection and returns when they are gone: the driver closes those that calls have just given back a
+// moment too late to wait for it. No call is under way.
+func (d *dialer) close() {
+	d.mu.Lock()
+	left := slices.Collect(maps.Keys(d.open))
+	d.mu.Unlock()
+	for _, c := range left {
+		_ = c.Close()
+	}
+	d.all.Wait()
+}
 
 // gentleConn gives each write a deadline and closes in the order that the top of this file explains.
 type gentleConn struct {
 	*net.TCPConn
-	closing *sync.WaitGroup
+	dialer *dialer
 
 	reading, writing sync.Mutex // held during a Read, a Write
 
@@ -80,7 +122,8 @@ func (c *gentleConn) Read(b []byte) (int, error) {
 	if c.isClosed() {
 		return 0, net.ErrClosed
 	}
-	return c.TCPConn.Read(b)
+	n, err := c.TCPConn.Read(b)
+	return n, c.broken(err)
 }
 
 func (c *gentleConn) Write(b []byte) (int, error) {
@@ -89,7 +132,16 @@ func (c *gentleConn) Write(b []byte) (int, error) {
 	if err := c.limitWrite(); err != nil {
 		return 0, err
 	}
-	return c.TCPConn.Write(b)
+	n, err := c.TCPConn.Write(b)
+	return n, c.broken(err)
+}
+
+// broken closes a connection that failed: the driver uses none of those again, and doesn't close all of them.
+func (c *gentleConn) broken(err error) error {
+	if err != nil {
+		_ = c.Close()
+	}
+	return err
 }
 
 func (c *gentleConn) limitWrite() error {
@@ -134,7 +186,7 @@ func (c *gentleConn) SetWriteDeadline(t time.Time) error {
 	return c.TCPConn.SetWriteDeadline(t)
 }
 
-// Close returns at once, wakes a Read or Write in progress, and leaves the rest to a goroutine that dialer.wait waits for.
+// Close returns at once, wakes a Read or Write in progress, and leaves the rest to a goroutine that dialer.close waits for.
 func (c *gentleConn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -142,11 +194,15 @@ func (c *gentleConn) Close() error {
 		return nil
 	}
 	c.closed = true
-	c.closing.Go(c.linger)
+	c.dialer.mu.Lock()
+	delete(c.dialer.open, c)
+	c.dialer.mu.Unlock()
+	go c.linger()
 	return c.TCPConn.SetDeadline(time.Unix(1, 0))
 }
 
 func (c *gentleConn) linger() {
+	defer c.dialer.all.Done()
 	// After these no Read or Write is under way that the new deadline could revive.
 	c.reading.Lock()
 	defer c.reading.Unlock()

@@ -4,12 +4,13 @@
 -- signed_hashes: who signed what. One row a hash for ever (I4); a replay adds the same row again until a merge (I5).
 -- Granules of 256 rows keep a lookup by hash at 8 KiB of hashes instead of 256 KiB. The price is the index in memory: 32
 -- bytes for each 256 rows, 125 MB at 10^9 rows. Unpartitioned: a lookup has no other key than the hash, and every partition
--- would multiply its work. Hashes and signatures are random bytes: a codec would only burn time.
+-- would multiply its work. Blocks of 8 KiB in the columns of a lookup, because a block is read whole, and the usual 64 KiB would
+-- be eight granules of hashes. Hashes and signatures are random bytes: a codec would only burn time.
 CREATE TABLE IF NOT EXISTS signed_hashes{{onCluster}}
 (
-    hash        FixedString(32)             COMMENT 'SHA-256 of the file' CODEC(NONE),
-    upload      UUID                        COMMENT 'upload that owns the hash',
-    position    UInt32                      COMMENT 'index of the pair in its upload, from 0',
+    hash        FixedString(32)             COMMENT 'SHA-256 of the file' CODEC(NONE) SETTINGS (min_compress_block_size = 8192),
+    upload      UUID                        COMMENT 'upload that owns the hash' SETTINGS (min_compress_block_size = 8192),
+    position    UInt32                      COMMENT 'index of the pair in its upload, from 0' SETTINGS (min_compress_block_size = 8192),
     site        LowCardinality(String)      COMMENT 'host name of the signing site, lower case',
     signed_at   DateTime64(3, 'UTC')        COMMENT 'when the upload was accepted',
     algorithm   LowCardinality(String)      COMMENT 'of the signature',

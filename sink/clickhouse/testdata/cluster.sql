@@ -9,9 +9,9 @@ ORDER BY version;
 
 CREATE TABLE IF NOT EXISTS signed_hashes ON CLUSTER 'sign\'ers'
 (
-    hash        FixedString(32)             COMMENT 'SHA-256 of the file' CODEC(NONE),
-    upload      UUID                        COMMENT 'upload that owns the hash',
-    position    UInt32                      COMMENT 'index of the pair in its upload, from 0',
+    hash        FixedString(32)             COMMENT 'SHA-256 of the file' CODEC(NONE) SETTINGS (min_compress_block_size = 8192),
+    upload      UUID                        COMMENT 'upload that owns the hash' SETTINGS (min_compress_block_size = 8192),
+    position    UInt32                      COMMENT 'index of the pair in its upload, from 0' SETTINGS (min_compress_block_size = 8192),
     site        LowCardinality(String)      COMMENT 'host name of the signing site, lower case',
     signed_at   DateTime64(3, 'UTC')        COMMENT 'when the upload was accepted',
     algorithm   LowCardinality(String)      COMMENT 'of the signature',
