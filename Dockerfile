@@ -1,0 +1,26 @@
+# One process of countersign over a Kafka and a ClickHouse of your own (docker-compose.yml). The embedded engine is not in
+# the image: serve needs --kafka and --clickhouse, or COUNTERSIGN_KAFKA and COUNTERSIGN_CLICKHOUSE.
+
+FROM golang:1.26-bookworm AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+# Without cgo; the binary still needs glibc, which loading the embedded engine would take.
+RUN CGO_ENABLED=0 go build -trimpath -o /countersign ./cmd/countersign
+
+FROM debian:bookworm-slim
+# The roots that sites' certificates are validated against, and curl for the health check.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates curl \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 10001 --home-dir /nonexistent --shell /usr/sbin/nologin countersign
+COPY --from=build /countersign /usr/local/bin/countersign
+USER 10001
+# The admin listener is for the health check and the cluster's own network: don't publish 9090.
+ENV COUNTERSIGN_ADMIN_LISTEN=0.0.0.0:9090 COUNTERSIGN_LOG_FORMAT=json
+EXPOSE 8080 9090
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["curl", "-fsS", "-o", "/dev/null", "http://127.0.0.1:9090/readyz"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["countersign"]
+CMD ["serve"]
