@@ -114,7 +114,7 @@ func bind(f *pflag.FlagSet) {
 	f.String("data-dir", "data", "`folder` of the embedded log and engine, made if missing")
 
 	f.String("listen", ":8080", "`address` of the API")
-	f.String("admin-listen", "127.0.0.1:9090", "`address` of /livez, /readyz and /metrics; empty for none")
+	f.String("admin-listen", "127.0.0.1:9090", "`address` of /livez, /readyz, /metrics and /debug/pprof; empty for none")
 	f.String("tls-cert", "", "PEM `file` with the API's certificate chain: HTTPS instead of HTTP; read again when it changes")
 	f.String("tls-key", "", "PEM `file` with its private key")
 

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -151,7 +152,12 @@ func (s *service) startAdmin(l net.Listener) {
 	if l == nil {
 		return
 	}
-	server := &http.Server{Handler: ingest.AdminHandler(s.notReady, s.metrics), ReadHeaderTimeout: 10 * time.Second}
+	mux := http.NewServeMux()
+	mux.Handle("/", ingest.AdminHandler(s.notReady, s.metrics))
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = server.Serve(l) }()
 	s.onStop(func(ctx context.Context) { _ = server.Shutdown(ctx) })
 }
