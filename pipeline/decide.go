@@ -25,10 +25,11 @@ type decision struct {
 	reason string // why there are none
 }
 
-func newDecision(d *recordpb.Decision, chains []*recordpb.Chain) *decision {
+// newDecision reads a decision. share replaces a chain by an equal one that is held already.
+func newDecision(d *recordpb.Decision, chains []*recordpb.Chain, share func(certs.Chain) certs.Chain) *decision {
 	out := &decision{reason: d.Reason}
 	for _, i := range d.Chains {
-		out.chains = append(out.chains, certs.Chain{Certificates: chains[i].Certificates})
+		out.chains = append(out.chains, share(certs.Chain{Certificates: chains[i].Certificates}))
 	}
 	return out
 }
@@ -171,9 +172,12 @@ type decisionsBuilder struct {
 	bytes  int
 }
 
-// full leaves room for one more decision: two chains as large as a handshake allows.
+// maxDecisions is where a record of decisions stops growing, in bytes. It leaves room for one more: two chains of as many bytes as a
+// handshake may bring (crypto/tls: 256 KiB of certificates), with their roots.
+const maxDecisions = record.MaxBytes - 2*(256<<10) - 16<<10
+
 func (b *decisionsBuilder) full() bool {
-	return b.bytes > record.MaxBytes/2 || len(b.record.Decisions) >= 4096
+	return b.bytes > maxDecisions || len(b.record.Decisions) >= 4096
 }
 
 func (b *decisionsBuilder) add(a announcement) {

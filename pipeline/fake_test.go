@@ -140,6 +140,7 @@ type fakeCerts struct {
 	cached map[string]*certs.Entry
 	fresh  map[string]*certs.Entry
 	err    error
+	hang   string // a site that doesn't answer
 }
 
 func (f *fakeCerts) serve(t testing.TB, name string, site *testsite.Site) {
@@ -159,7 +160,11 @@ func (f *fakeCerts) serve(t testing.TB, name string, site *testsite.Site) {
 	f.fresh[name] = &certs.Entry{Chains: chains, Keys: keys}
 }
 
-func (f *fakeCerts) Get(_ context.Context, site string) (*certs.Entry, error) {
+func (f *fakeCerts) Get(ctx context.Context, site string) (*certs.Entry, error) {
+	if f.hang == site {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.err != nil {

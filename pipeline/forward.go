@@ -8,6 +8,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"countersign/pipeline/record/recordpb"
 )
 
 func (p *partition) forward(ctx context.Context) error {
@@ -21,8 +23,8 @@ func (p *partition) forward(ctx context.Context) error {
 		for len(round) > 0 {
 			n := p.roundSize(round)
 			if err := p.forwardRound(ctx, round[:n]); err != nil {
-				for _, u := range round {
-					u.release()
+				for _, u := range round { // a decider may be reading what one holds: releaseAll comes after it
+					p.decided.put(u)
 				}
 				return err
 			}
@@ -86,12 +88,17 @@ func (p *partition) pack(ctx context.Context, u *upload, out *outbox) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if err := out.accepted(ctx, u, p.stage.cfg.Clock()); err != nil {
-		return err
-	}
 	keys, err := p.stage.cfg.Certs.KeysOf(u.decision.chains)
 	if err != nil {
 		return broken("the log names a certificate that can't be used: %v", err)
+	}
+	if u.found == nil { // nobody here has seen all of it: nothing of it may leave if something is missing (I2)
+		if err := p.source(ctx, u, func(*recordpb.Chunk) error { return nil }); err != nil {
+			return err
+		}
+	}
+	if err := out.accepted(ctx, u, p.stage.cfg.Clock()); err != nil {
+		return err
 	}
 	batches := newBatches(u, keys, out)
 	if u.found != nil && u.attempt != nil && len(u.decision.chains) > 0 && sameChains(u.found.chains, u.decision.chains) {

@@ -30,7 +30,7 @@ type outbox struct {
 	blocks   []blockBuilder
 	outcomes []outcomesBuilder
 	acks     []Ack
-	seen     []sighting
+	seen     map[sighting]struct{}
 }
 
 type blockBuilder struct {
@@ -44,7 +44,7 @@ type outcomesBuilder struct {
 }
 
 func newOutbox(s *Stage, origin int) *outbox {
-	return &outbox{stage: s, origin: origin, blocks: make([]blockBuilder, s.cfg.Shards), outcomes: make([]outcomesBuilder, s.cfg.Shards)}
+	return &outbox{stage: s, origin: origin, blocks: make([]blockBuilder, s.cfg.Shards), outcomes: make([]outcomesBuilder, s.cfg.Shards), seen: make(map[sighting]struct{})}
 }
 
 // claims adds one part of a batch's claims to its shard's block.
@@ -81,7 +81,7 @@ func (o *outbox) accepted(ctx context.Context, u *upload, now time.Time) error {
 	b.outcomes.Uploads = append(b.outcomes.Uploads, a)
 	for _, chain := range u.decision.chains {
 		s := sighting{site: u.seal.Site, fingerprint: chain.Fingerprint()}
-		if o.stage.sightings.recent(s, now) {
+		if _, told := o.seen[s]; told || o.stage.sightings.recent(s, now) {
 			continue
 		}
 		m := &recordpb.Seen{Site: s.site, Chain: &recordpb.Chain{Certificates: chain.Certificates}, SeenMs: u.seal.AcceptedMs}
@@ -89,7 +89,7 @@ func (o *outbox) accepted(ctx context.Context, u *upload, now time.Time) error {
 			return err
 		}
 		b.outcomes.Certificates = append(b.outcomes.Certificates, m)
-		o.seen = append(o.seen, s)
+		o.seen[s] = struct{}{}
 	}
 	return nil
 }

@@ -246,7 +246,7 @@ func (p *partition) handleDecisions(d *recordpb.Decisions) {
 		if p.recent.get(id) != nil {
 			continue
 		}
-		decided := newDecision(one, d.Chains)
+		decided := newDecision(one, d.Chains, p.recent.share)
 		p.recent.put(id, decided)
 		for _, u := range p.sealed[id] {
 			u.cancel()

@@ -40,7 +40,8 @@ type Config struct {
 	// up by ingest sooner than that. Default one minute.
 	OrphanAge time.Duration
 	// MaxDeciding bounds the sealed uploads of one partition that wait for certificates, verification or their decision's
-	// append. Past it the partition is not read on. Default 256.
+	// append. Past it the partition is not read on, so it should be more than are sealed for sites that hang, in the 20 s until
+	// those are given up; each is a goroutine of a few KiB. Default 2048.
 	MaxDeciding int
 	// Retry is the pause before something the log refused is tried again. Default half a second.
 	Retry time.Duration
@@ -96,6 +97,7 @@ type Stage struct {
 	cfg       Config
 	jobs      chan func(*scratch) // unbuffered: a job that is taken is run
 	held      atomic.Int64        // bytes of chunks in memory, all partitions
+	readbacks chan struct{}       // cap maxReadbacks; a token for each upload that is being read again
 	sightings sightings
 	metrics   *metrics
 }
@@ -109,7 +111,7 @@ func New(cfg Config) (*Stage, error) {
 		cfg.Workers = runtime.GOMAXPROCS(0)
 	}
 	if cfg.MaxDeciding <= 0 {
-		cfg.MaxDeciding = 256
+		cfg.MaxDeciding = 2048
 	}
 	if cfg.OrphanAge <= 0 {
 		cfg.OrphanAge = time.Minute
@@ -123,7 +125,7 @@ func New(cfg Config) (*Stage, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Stage{cfg: cfg, jobs: make(chan func(*scratch))}
+	s := &Stage{cfg: cfg, jobs: make(chan func(*scratch)), readbacks: make(chan struct{}, maxReadbacks)}
 	s.metrics = newMetrics(cfg.Registerer, &s.held)
 	return s, nil
 }

@@ -223,9 +223,10 @@ func TestWhatCantBeUsedGoesToTheDeadLetters(t *testing.T) {
 		l.topics["uploads/0"] = append(l.topics["uploads/0"], randomBytes(i, 50))
 	}
 	l.mu.Unlock()
-	lost := newSource(site, "lost", mixed(2000), 1000)
+	lost := newSource(site, "lost", mixed(3000), 1000)
 	first := l.append(chunkRecord(lost.chunks[0]))
-	l.append(sealRecord(lost.seal(first))) // its second chunk is not there
+	l.append(chunkRecord(lost.chunks[1]))
+	l.append(sealRecord(lost.seal(first))) // its third chunk is not there
 	good := newSource(site, "good", mixed(5), 1000)
 	good.write(l)
 	run(t, l, &f, 1<<30, l.done)
@@ -239,8 +240,8 @@ func TestWhatCantBeUsedGoesToTheDeadLetters(t *testing.T) {
 	if err := got.check(good); err != nil {
 		t.Error(err)
 	}
-	if len(got.pairs[lost.upload]) != 0 {
-		t.Error("pairs of an incomplete upload were forwarded")
+	if len(got.pairs[lost.upload]) != 0 || len(got.uploads) != 1 {
+		t.Error("something of an incomplete upload was forwarded")
 	}
 }
 

@@ -3,9 +3,13 @@ package pipeline
 // Small containers of a partition: the forwarder's queue, and the decisions of late.
 
 import (
+	"bytes"
+	"slices"
 	"sync"
 
 	"github.com/google/uuid"
+
+	"countersign/pipeline/certs"
 )
 
 // queue holds decided uploads for the forwarder. Its length is bounded by the open seals in the log, which ingest bounds by the
@@ -42,7 +46,10 @@ type recentDecisions struct {
 	byUpload map[uuid.UUID]*decision
 	ring     []uuid.UUID
 	at       int
+	chains   map[[32]byte]certs.Chain // by leaf
 }
+
+const maxShared = 256 // chains
 
 func newRecentDecisions(n int) *recentDecisions {
 	return &recentDecisions{byUpload: make(map[uuid.UUID]*decision), ring: make([]uuid.UUID, n)}
@@ -55,4 +62,18 @@ func (r *recentDecisions) put(id uuid.UUID, d *decision) {
 	r.ring[r.at] = id
 	r.at = (r.at + 1) % len(r.ring)
 	r.byUpload[id] = d
+}
+
+// share returns the chain that earlier decisions hold, where it equals c: every record of decisions brings its own copy of
+// kilobytes, and most are of the same few sites. Past maxShared leaves it starts afresh.
+func (r *recentDecisions) share(c certs.Chain) certs.Chain {
+	leaf := c.Fingerprint()
+	if held, ok := r.chains[leaf]; ok && slices.EqualFunc(held.Certificates, c.Certificates, bytes.Equal) {
+		return held
+	}
+	if r.chains == nil || len(r.chains) >= maxShared {
+		r.chains = make(map[[32]byte]certs.Chain)
+	}
+	r.chains[leaf] = c
+	return c
 }

@@ -31,13 +31,13 @@ func (s *sightings) recent(x sighting, now time.Time) bool {
 }
 
 // note remembers acknowledged sightings. Past the bound it starts afresh: telling again is harmless.
-func (s *sightings) note(seen []sighting, now time.Time) {
+func (s *sightings) note(seen map[sighting]struct{}, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.told == nil || len(s.told)+len(seen) > maxSightings {
 		s.told = make(map[sighting]time.Time)
 	}
-	for _, x := range seen {
+	for x := range seen {
 		s.told[x] = now
 	}
 }

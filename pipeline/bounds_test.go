@@ -1,0 +1,218 @@
+package pipeline
+
+// Who must not wait for whom, and what must not grow.
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"countersign/pipeline/certs"
+	"countersign/pipeline/kafkaio"
+	"countersign/pipeline/record"
+	"countersign/pipeline/record/recordpb"
+)
+
+// single writes an upload of one record for every seed. All hold the pairs of s.
+func single(l *memoryLog, s *source, seeds ...string) {
+	for _, seed := range seeds {
+		c := *s
+		c.attempt, c.upload = uuid.NewSHA1(uuid.NameSpaceOID, []byte("attempt"+seed)), uuid.NewSHA1(uuid.NameSpaceOID, []byte("upload"+seed))
+		chunk := &recordpb.Chunk{
+			Attempt: c.attempt[:], Site: c.site.Name, Hashes: s.chunks[0].Hashes, Upper: s.chunks[0].Upper,
+			Signatures: s.chunks[0].Signatures, SignatureLengths: s.chunks[0].SignatureLengths, Seal: c.seal(-1),
+		}
+		l.append(chunkRecord(chunk))
+	}
+}
+
+func numbered(prefix string, n int) []string {
+	out := make([]string, n)
+	for i := range out {
+		out[i] = fmt.Sprint(prefix, i)
+	}
+	return out
+}
+
+// isForwarded says whether all of s was.
+func isForwarded(t testing.TB, l *memoryLog, s *source) func() bool {
+	return func() bool {
+		got, err := l.read(shards)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.check(s) == nil
+	}
+}
+
+// decide appends a decision for s by the chains that its site has now.
+func (s *source) decide(l *memoryLog) {
+	d := &recordpb.Decision{Upload: s.upload[:]}
+	var chains []*recordpb.Chain
+	for i, ders := range s.site.Chains() {
+		chains = append(chains, &recordpb.Chain{Certificates: ders})
+		d.Chains = append(d.Chains, uint32(i))
+	}
+	l.append(&recordpb.Upload{Kind: &recordpb.Upload_Decisions{Decisions: &recordpb.Decisions{
+		Chains: chains, Decisions: []*recordpb.Decision{d},
+	}}})
+}
+
+func TestASiteThatHangsHoldsUpNoOther(t *testing.T) {
+	var f fakeCerts
+	l := newMemoryLog()
+	away, here := newSite(t, &f, "away.example"), newSite(t, &f, "here.example")
+	f.hang = away.Name
+	single(l, newSource(away, "away", []string{isGood}, 1), numbered("away", 1000)...)
+	good := newSource(here, "good", mixed(1200), 1000)
+	good.write(l)
+	run(t, l, &f, 1<<30, isForwarded(t, l, good))
+}
+
+// A replay needs the certificates that the log names, and not the site.
+func TestADecidedUploadNeedsNoSite(t *testing.T) {
+	for _, memory := range []int64{0, 1 << 30} {
+		var f fakeCerts
+		l := newMemoryLog()
+		away, here := newSite(t, &f, "away.example"), newSite(t, &f, "here.example")
+		f.hang = away.Name
+		decided, other := newSource(away, "decided", mixed(1200), 1000), newSource(here, "other", mixed(10), 1000)
+		decided.write(l)
+		decided.decide(l)
+		other.write(l)
+		run(t, l, &f, memory, l.done)
+		check(t, l, decided, other)
+	}
+}
+
+// countingPartition counts the readings that are under way.
+type countingPartition struct {
+	*memoryPartition
+	now, most *atomic.Int64
+}
+
+func (p countingPartition) ReadRange(ctx context.Context, from, to int64, fn func(kafkaio.Message) error) error {
+	n := p.now.Add(1)
+	defer p.now.Add(-1)
+	for was := p.most.Load(); n > was && !p.most.CompareAndSwap(was, n); was = p.most.Load() {
+	}
+	time.Sleep(time.Millisecond)
+	return p.memoryPartition.ReadRange(ctx, from, to, fn)
+}
+
+// What is read again is memory that nobody counts: only so many may be at it, in all partitions together (I6).
+func TestFewUploadsAreReadAgainAtATime(t *testing.T) {
+	var f fakeCerts
+	site := newSite(t, &f, "example.com")
+	l := newMemoryLog()
+	single(l, newSource(site, "", []string{isGood}, 1), numbered("", 200)...)
+	var now, most atomic.Int64
+	s, err := New(Config{Producer: l, Certs: &f, Shards: shards, Workers: 2, Retry: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var running sync.WaitGroup
+	for range s.cfg.Workers {
+		running.Go(func() { s.work(ctx) })
+	}
+	running.Go(func() { _ = s.handle(ctx, countingPartition{&memoryPartition{log: l}, &now, &most}) })
+	for !l.done() && ctx.Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	running.Wait()
+	if !l.done() || most.Load() > maxReadbacks {
+		t.Errorf("done: %v, %d uploads were read again at once, at most %d may be", l.done(), most.Load(), maxReadbacks)
+	}
+}
+
+func TestACertificateIsToldOnceARound(t *testing.T) {
+	var f fakeCerts
+	l := newMemoryLog()
+	single(l, newSource(newSite(t, &f, "example.com"), "", []string{isGood}, 1), numbered("", 300)...)
+	run(t, l, &f, 1<<30, l.done)
+	told := 0
+	for shard := range shards {
+		for _, value := range l.topics[fmt.Sprintf("verified/%d", shard)] {
+			m, err := record.DecodeVerified(value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			told += len(m.GetOutcomes().GetCertificates())
+		}
+	}
+	if told != 1 {
+		t.Errorf("the shards were told of one certificate %d times", told)
+	}
+}
+
+// A record of decisions that no broker takes would stop its partition for ever.
+func TestARecordOfDecisionsFits(t *testing.T) {
+	const handshake = 256 << 10 // crypto/tls: the most that a certificate message may have
+	for _, small := range []int{1000, 40_000} {
+		var b decisionsBuilder
+		add := func(seed uint64, size int) {
+			a := announcement{reason: string(bytes.Repeat([]byte("r"), record.MaxText))}
+			for i := range uint64(2) {
+				root := randomBytes(seed*2+i, 2000)
+				a.chains = append(a.chains, certs.Chain{Certificates: [][]byte{randomBytes(seed*2+i, size), root}})
+			}
+			b.add(a)
+		}
+		for seed := uint64(0); !b.full(); seed++ {
+			if b.bytes+2*small+5000 > maxDecisions { // the worst time for a large one
+				add(1<<20, handshake)
+				break
+			}
+			add(seed, small)
+		}
+		if n := len(record.Encode(&recordpb.Upload{Kind: &recordpb.Upload_Decisions{Decisions: &b.record}})); n > record.MaxBytes {
+			t.Errorf("a record of decisions has %d bytes", n)
+		}
+	}
+}
+
+func TestDecisionsShareTheirChains(t *testing.T) {
+	r := newRecentDecisions(10)
+	der := randomBytes(1, 1000)
+	one := newDecision(&recordpb.Decision{Chains: []uint32{0}}, []*recordpb.Chain{{Certificates: [][]byte{bytes.Clone(der), {1}}}}, r.share)
+	two := newDecision(&recordpb.Decision{Chains: []uint32{0}}, []*recordpb.Chain{{Certificates: [][]byte{bytes.Clone(der), {1}}}}, r.share)
+	other := newDecision(&recordpb.Decision{Chains: []uint32{0}}, []*recordpb.Chain{{Certificates: [][]byte{bytes.Clone(der), {2}}}}, r.share)
+	if &one.chains[0].Certificates[0][0] != &two.chains[0].Certificates[0][0] {
+		t.Error("each decision keeps the same chain for itself")
+	}
+	if !bytes.Equal(other.chains[0].Certificates[1], []byte{2}) {
+		t.Error("a chain was taken for another one with the same leaf")
+	}
+}
+
+// A decider may be reading what an upload holds until it has ended.
+func TestAForwarderThatIsStoppedReleasesNothing(t *testing.T) {
+	s, err := New(Config{Producer: newMemoryLog(), Certs: &fakeCerts{}, Shards: shards})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &partition{stage: s, log: &memoryPartition{}, logger: s.cfg.Logger, decided: newQueue()}
+	held := &attempt{pieces: []*piece{{}}, release: func(int64) {}}
+	p.decided.put(&upload{seal: &recordpb.Seal{Count: 1}, attempt: held, settled: make(chan struct{})})
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(10*time.Millisecond, cancel)
+	if err := p.forward(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if held.pieces == nil {
+		t.Error("the pieces were taken away under the decider")
+	}
+	if len(p.decided.take()) != 1 {
+		t.Error("the upload's memory is nobody's to give back")
+	}
+}
