@@ -27,10 +27,11 @@ type Machine struct {
 	Busy     float64 `json:"busyBefore"` // share of the cores that was in use before the session began, 0 to 1
 }
 
-func describeMachine(ctx context.Context) Machine {
+// describeMachine takes as long as look, for which it watches what others do.
+func describeMachine(ctx context.Context, look time.Duration) Machine {
 	m := Machine{
 		CPU: procField("/proc/cpuinfo", "model name"), Cores: runtime.NumCPU(), System: runtime.GOOS + "/" + runtime.GOARCH,
-		Go: runtime.Version(), OpenSSL: opensslVersion(ctx), Verifier: signature.Features(), Commit: commit(), Busy: busyShare(ctx, time.Second),
+		Go: runtime.Version(), OpenSSL: opensslVersion(ctx), Verifier: signature.Features(), Commit: commit(), Busy: busyShare(ctx, look),
 	}
 	if kernel, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
 		m.System += " " + strings.TrimSpace(string(kernel))

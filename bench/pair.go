@@ -45,6 +45,9 @@ func putPair(dst []byte, hash [32]byte, signature []byte, enc *base64.Encoding) 
 // textPair is one pair as it stands in a file: both point into it.
 type textPair struct{ hash, signature []byte }
 
+// hexText is the hash as it is sent and signed.
+func hexText(hash [32]byte) string { return hex.EncodeToString(hash[:]) }
+
 // getPair finds the texts in what putPair filled.
 func getPair(src []byte) (textPair, error) {
 	start := len(beforeHash) + hashText + len(beforeSignature)

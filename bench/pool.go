@@ -16,7 +16,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -119,7 +118,7 @@ func (p *pool) hash(file string, i int) [32]byte {
 // goodPair signs.
 func (p *pool) goodPair(i int) ([32]byte, []byte, error) {
 	hash := p.hash("good", i)
-	digest := sha256.Sum256([]byte(hex.EncodeToString(hash[:])))
+	digest := sha256.Sum256([]byte(hexText(hash)))
 	signature, err := p.key.Sign(rand.Reader, digest[:], crypto.SHA256)
 	return hash, signature, err
 }
@@ -225,6 +224,13 @@ func (p *pool) left() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.good - p.next
+}
+
+// room is how many pairs more than were taken there may be within the limit.
+func (p *pool) room() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.limit - p.next
 }
 
 // rewind makes every pair fresh again: for a private server that starts empty.

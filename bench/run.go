@@ -76,6 +76,8 @@ type session struct {
 	pools  map[string]*pool
 	server *server // nil: none is up
 	logs   *os.File
+
+	quickRates map[string]float64 // OpenSSL's, by algorithm
 }
 
 // Run measures, prints the table to c.Out, and leaves the report in a new folder under c.Cache. It returns the report, also when targets are
@@ -136,7 +138,7 @@ func newSession(ctx context.Context, c Config) (*session, error) {
 	if c.Cache, err = filepath.Abs(c.Cache); err != nil {
 		return nil, err
 	}
-	s := &session{Config: c, pools: make(map[string]*pool), report: &Report{Date: time.Now(), Command: c.Command}}
+	s := &session{Config: c, pools: make(map[string]*pool), quickRates: make(map[string]float64), report: &Report{Date: time.Now(), Command: c.Command}}
 	if s.ca, err = testsite.NewCA(testsite.CAConfig{Name: "countersign bench"}); err != nil {
 		return nil, err
 	}
@@ -149,7 +151,11 @@ func newSession(ctx context.Context, c Config) (*session, error) {
 		return nil, err
 	}
 	s.say("looking at the machine")
-	s.report.Machine = describeMachine(ctx)
+	look := time.Second
+	if c.Quick {
+		look = quietLook
+	}
+	s.report.Machine = describeMachine(ctx, look)
 	if busy := s.report.Machine.Busy; busy > quiet {
 		s.report.note("%.0f %% of the machine was in use by others before the session began: the figures are too low, and ratios are worth more than rates.", 100*busy)
 	}
@@ -312,11 +318,15 @@ func (s *session) rounds(ctx context.Context, measure func(record bool) error) e
 	return nil
 }
 
-// openssl measures OpenSSL; 0 where it is missing.
+// openssl measures OpenSSL; 0 where it is missing. A quick session measures it once for each kind of key.
 func (s *session) openssl(ctx context.Context, a algorithm) (float64, error) {
+	if rate, ok := s.quickRates[a.name]; ok && s.Quick {
+		return rate, nil
+	}
 	rate, err := opensslSpeed{seconds: max(1, int(s.Slice.Round(time.Second)/time.Second)), cores: runtime.NumCPU()}.verifyRate(ctx, a)
 	if errors.Is(err, errNoOpenSSL) {
 		return 0, nil
 	}
+	s.quickRates[a.name] = rate
 	return rate, err
 }

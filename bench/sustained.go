@@ -64,7 +64,8 @@ func (s *session) calibrate(ctx context.Context, p *pool) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return int(l.rate()*s.Duration.Seconds()*headroom) + 2*s.Concurrency*s.Pairs, nil
+	need := int(l.rate()*s.Duration.Seconds()*headroom) + 2*s.Concurrency*s.Pairs
+	return min(need, p.room()), nil
 }
 
 // stretch runs a load with the memory watched.
@@ -81,7 +82,7 @@ func (s *session) stretch(ctx context.Context, l load, next func() (*body, error
 		return nil, err
 	}
 	if result.short {
-		s.report.note("The signed pairs were used up before the load's time was over; its figures are of the time until then.")
+		s.report.note("The signed pairs were used up before the load's time was over; its figures are of the time until then. Raise --data-limit.")
 	}
 	if n := result.refused(); n > 0 {
 		s.report.note("The service refused uploads %d times under load (503, Retry-After), and they were sent again.", n)

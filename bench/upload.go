@@ -5,6 +5,7 @@ package bench
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -24,6 +25,7 @@ const (
 	firstPause = 4 * time.Millisecond
 	mostPause  = 250 * time.Millisecond
 	mostRefuse = 100
+	mostWait   = 10 * time.Minute // for all results of one upload
 )
 
 // upload sends b and waits for its last result. Counts that are not as they must be are an error.
@@ -64,10 +66,12 @@ func (c *conn) upload(ctx context.Context, b *body) (uploaded, error) {
 
 // wait polls until nothing waits.
 func (c *conn) wait(ctx context.Context, id string, start time.Time) (counts, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, mostWait, fmt.Errorf("upload %s has no result after %s; see the service's log", id, mostWait))
+	defer cancel()
 	for {
 		r, err := c.get(ctx, "/api/v1/resultasync/"+id)
 		if err != nil {
-			return counts{}, err
+			return counts{}, errors.Join(context.Cause(ctx), err)
 		}
 		var status struct {
 			Waiting *int `json:"waitingBatch"`
@@ -87,7 +91,7 @@ func (c *conn) wait(ctx context.Context, id string, start time.Time) (counts, er
 		}
 		rest := min(max(time.Since(start)/pollShare, firstPause), mostPause)
 		if err := pause(ctx, max(rest, r.retryAfter)); err != nil {
-			return counts{}, err
+			return counts{}, context.Cause(ctx)
 		}
 	}
 }
