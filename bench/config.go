@@ -68,7 +68,7 @@ func Default() Config {
 	return Config{
 		Pairs: 100_000, Concurrency: 8, Duration: time.Minute,
 		Algorithms: "rsa2048", Sites: 1,
-		Warmup: 1, Rounds: 5, Slice: 2 * time.Second,
+		Warmup: 1, Rounds: 5, Slice: time.Second,
 		Preload: 100_000_000, PreloadSignature: 256,
 		Cache: filepath.Join(".cache", "bench"), DataLimit: 10 << 30,
 		Limit: time.Hour,
