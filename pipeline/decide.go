@@ -40,6 +40,19 @@ type judgement struct {
 	verdicts [][]byte // by piece
 }
 
+// pieces gives use the chunks that it is called with, which must be those that were judged, with their verdicts.
+func (j *judgement) pieces(use func(*piece) error) func(*recordpb.Chunk) error {
+	rest := j.verdicts
+	return func(c *recordpb.Chunk) error {
+		next := &piece{chunk: c}
+		if len(rest) == 0 || len(rest[0]) != next.pairs() {
+			return broken("at position %d the log no longer holds what was judged", c.First)
+		}
+		next.verdicts, rest = rest[0], rest[1:]
+		return use(next)
+	}
+}
+
 // announcement is a decision on its way to the log.
 type announcement struct {
 	upload uuid.UUID

@@ -101,15 +101,11 @@ func (p *partition) pack(ctx context.Context, u *upload, out *outbox) error {
 		return err
 	}
 	batches := newBatches(u, keys, out)
-	if u.found != nil && u.attempt != nil && len(u.decision.chains) > 0 && sameChains(u.found.chains, u.decision.chains) {
-		for i, held := range u.attempt.pieces {
-			if err := batches.add(ctx, &piece{chunk: held.chunk, verdicts: u.found.verdicts[i]}); err != nil {
-				return err
-			}
-		}
-		return batches.end(ctx)
+	if u.found != nil && len(u.decision.chains) > 0 && sameChains(u.found.chains, u.decision.chains) {
+		err = p.source(ctx, u, u.found.pieces(func(piece *piece) error { return batches.add(ctx, piece) }))
+	} else {
+		err = p.eachPiece(ctx, u, keys, func(piece *piece) error { return batches.add(ctx, piece) })
 	}
-	err = p.eachPiece(ctx, u, keys, func(piece *piece) error { return batches.add(ctx, piece) })
 	if err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ func newSite(t testing.TB, f *fakeCerts, name string) *testsite.Site {
 }
 
 // run works on the log until stop says so, and then ends as a crash does: nothing is finished.
-func run(t testing.TB, l *memoryLog, f *fakeCerts, memory int64, stop func() bool) {
+func run(t testing.TB, l *memoryLog, f *fakeCerts, memory int64, stop func() bool) *Stage {
 	t.Helper()
 	s, err := New(Config{Producer: l, Certs: f, Shards: shards, Workers: 2, MemoryLimit: memory, Retry: time.Millisecond})
 	if err != nil {
@@ -67,6 +67,7 @@ func run(t testing.TB, l *memoryLog, f *fakeCerts, memory int64, stop func() boo
 	if held := s.held.Load(); held != 0 {
 		t.Errorf("%d bytes are still counted as held", held)
 	}
+	return s
 }
 
 func check(t testing.TB, l *memoryLog, sources ...*source) {
