@@ -93,7 +93,8 @@ func (c *commits) flush() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for partition, next := range taken {
-		if _, newer := c.pending[partition]; !newer {
+		// Beyond what is reached: the handler was started again meanwhile, before that, because the log has lost records.
+		if _, newer := c.pending[partition]; !newer && next <= c.reached[partition] {
 			c.pending[partition] = next
 		}
 	}

@@ -266,6 +266,21 @@ func TestCommitFailures(t *testing.T) {
 	}
 }
 
+// A handler that starts again at a lower offset, because a broker lost records, isn't overtaken by a commit from before.
+func TestCommitFromBeforeALoss(t *testing.T) {
+	var c *commits
+	c = newCommits(func(map[int]int64) error {
+		c.open(1, 4) // while the request is on its way
+		return kafka.RequestTimedOut
+	})
+	c.open(1, 100)
+	c.set(1, 105)
+	_ = c.flush()
+	if next, ok := c.pending[1]; ok {
+		t.Errorf("%d will be committed, and the handler has begun at 4", next)
+	}
+}
+
 // Where a partition starts, by what is committed and what the log holds.
 func TestStart(t *testing.T) {
 	cfg := testConfig(t)
