@@ -28,10 +28,14 @@ type memoryLog struct {
 	topics    map[string][][]byte // "topic/partition"
 	committed int64               // of uploads/0
 	fault     func(topic string) (store bool, err error)
+
+	flushed int  // records of uploads/0 that a power cut leaves
+	cut     int  // of them, those that were there when the first record of topic verified was sent; -1: none was
+	deaf    bool // Flush fails
 }
 
 func newMemoryLog() *memoryLog {
-	l := &memoryLog{topics: make(map[string][][]byte)}
+	l := &memoryLog{topics: make(map[string][][]byte), cut: -1}
 	l.grown = sync.NewCond(&l.mu)
 	return l
 }
@@ -54,11 +58,24 @@ func (l *memoryLog) Send(ctx context.Context, topic string, partition int, value
 		store, err = l.fault(topic)
 	}
 	key := fmt.Sprintf("%s/%d", topic, partition)
+	if topic == record.TopicVerified && l.cut < 0 {
+		l.cut = l.flushed
+	}
 	if store {
 		l.topics[key] = append(l.topics[key], slices.Clone(value))
 		l.grown.Broadcast()
 	}
 	return memoryAck{int64(len(l.topics[key]) - 1), err}, nil
+}
+
+func (l *memoryLog) Flush(context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.deaf {
+		return errors.New("the disk is away")
+	}
+	l.flushed = len(l.topics["uploads/0"])
+	return nil
 }
 
 func (l *memoryLog) append(m *recordpb.Upload) int64 {

@@ -1,6 +1,7 @@
 package pipeline
 
-// Sending decided uploads on. A round takes every upload that is waiting, packs their claims into a block for each shard and their
+// Sending decided uploads on. What shards store is durable, so it may only come of seals and decisions that are: the log is flushed
+// first, once for all that wait. A round takes every upload that is waiting, packs their claims into a block for each shard and their
 // outcomes into a record for the shard of their UUID, and ends when the log has acknowledged all of it: only then are
 // their seals done. A round that fails is repeated whole; the shards have seen such claims before and count them once (I5).
 
@@ -20,15 +21,31 @@ func (p *partition) forward(ctx context.Context) error {
 			return ctx.Err()
 		}
 		round := p.decided.take()
-		for len(round) > 0 {
+		err := p.flush(ctx)
+		for err == nil && len(round) > 0 {
 			n := p.roundSize(round)
-			if err := p.forwardRound(ctx, round[:n]); err != nil {
-				for _, u := range round { // a decider may be reading what one holds: releaseAll comes after it
-					p.decided.put(u)
-				}
-				return err
+			if err = p.forwardRound(ctx, round[:n]); err == nil {
+				round = round[n:]
 			}
-			round = round[n:]
+		}
+		if err != nil {
+			for _, u := range round { // a decider may be reading what one holds: releaseAll comes after it
+				p.decided.put(u)
+			}
+			return err
+		}
+	}
+}
+
+// flush makes the log durable as far as it is acknowledged, as often as it takes. Its only errors are ctx's.
+func (p *partition) flush(ctx context.Context) error {
+	for {
+		err := p.stage.cfg.Producer.Flush(ctx)
+		if err == nil {
+			return nil
+		}
+		if err := p.pause(ctx, err); err != nil {
+			return err
 		}
 	}
 }

@@ -55,6 +55,8 @@ type Config struct {
 type Producer interface {
 	// Send queues value, which the producer owns until the Ack is there. Records of one partition keep their order.
 	Send(ctx context.Context, topic string, partition int, value []byte) (Ack, error)
+	// Flush returns when no power cut can take away what was acknowledged before the call, to whomever.
+	Flush(ctx context.Context) error
 }
 
 // Ack stands for one sent record. *kafkaio.Ack is one.

@@ -215,6 +215,28 @@ func TestTheFirstDecisionStands(t *testing.T) {
 	}
 }
 
+// What a power cut can take away must not show anywhere: the sink stores what it is sent, durably, and a seal or decision that is
+// lost leaves hashes of an upload that nobody was promised, or with another outcome than is found the next time (I2, I5).
+func TestNothingLeavesBeforeItsSealAndDecisionAreOnDisk(t *testing.T) {
+	var f fakeCerts
+	l := newMemoryLog()
+	s := newSource(newSite(t, &f, "example.com"), "", mixed(1500), 1000)
+	s.write(l)
+	l.deaf = true
+	until := time.Now().Add(50 * time.Millisecond)
+	run(t, l, &f, 1<<30, func() bool { return time.Now().After(until) })
+	decided := l.end()
+	if decided != int64(len(s.chunks))+2 || l.cut >= 0 {
+		t.Fatalf("%d records in the log, want a decision and nothing forwarded", decided)
+	}
+	l.deaf = false
+	run(t, l, &f, 1<<30, l.done)
+	check(t, l, s)
+	if l.cut < int(decided) {
+		t.Errorf("forwarded with %d of %d records on disk", l.cut, decided)
+	}
+}
+
 func TestWhatCantBeUsedGoesToTheDeadLetters(t *testing.T) {
 	var f fakeCerts
 	l := newMemoryLog()
