@@ -105,9 +105,7 @@ func (in *intake) seal(ctx context.Context, x incoming, a *attempt, pairs int, b
 	if body == nil {
 		up.id, err = uuid.NewRandomFromReader(in.cfg.Random)
 	} else {
-		copy(up.id[:], keyed(x.site, x.key, body.Sum(nil)))
-		up.id[6], up.id[8] = up.id[6]&0x0f|0x80, up.id[8]&0x3f|0x80 // version 8, variant of RFC 9562
-		up.repeated = in.known(ctx, up.id)
+		up.id, up.repeated, err = in.keyedID(ctx, x, body.Sum(nil))
 	}
 	if err != nil {
 		in.abort(ctx, a, err)
@@ -141,20 +139,41 @@ func (in *intake) flush(ctx context.Context, up accepted) error {
 	return nil
 }
 
-// known reports whether an upload was accepted before. A store that doesn't answer doesn't stop uploads: a second seal for the same
-// UUID gives the same rows (I5).
-func (in *intake) known(ctx context.Context, id uuid.UUID) bool {
-	if _, ok := in.recorder.get(id); ok {
-		return true
+// generations is how many uploads one key and body may name, one after the results of the other are gone.
+const generations = 16
+
+// keyedID returns the UUID of an upload with a key, and whether it was accepted before. A UUID whose results are gone stays so: its
+// first acceptance is the one that is remembered. Then the same request is a new upload, under the next UUID in line.
+func (in *intake) keyedID(ctx context.Context, x incoming, body []byte) (id uuid.UUID, repeated bool, err error) {
+	for generation := range generations {
+		if generation > 0 {
+			body = append(body[:sha256.Size:sha256.Size], byte(generation))
+		}
+		copy(id[:], keyed(x.site, x.key, body))
+		id[6], id[8] = id[6]&0x0f|0x80, id[8]&0x3f|0x80 // version 8, variant of RFC 9562
+		acceptedAt, known := in.known(ctx, id)
+		if !known || !expired(acceptedAt, in.cfg) {
+			return id, known, nil
+		}
+	}
+	id, err = uuid.NewRandomFromReader(in.cfg.Random)
+	return id, false, err
+}
+
+// known reports whether an upload was accepted before, and when, in Unix milliseconds. A store that doesn't answer doesn't stop
+// uploads: a second seal for the same UUID gives the same rows (I5).
+func (in *intake) known(ctx context.Context, id uuid.UUID) (acceptedAt int64, ok bool) {
+	if up, ok := in.recorder.get(id); ok {
+		return up.AcceptedAt, true
 	}
 	ctx, cancel := context.WithTimeout(ctx, in.cfg.StoreTimeout)
 	defer cancel()
 	up, ok, err := in.cfg.Store.Upload(ctx, id)
 	if err != nil {
 		in.cfg.Logger.Warn("could not look for an earlier upload with the same key: accepting it again", "upload", id, "error", err)
-		return false
+		return 0, false
 	}
-	return ok && !expired(up.AcceptedAt, in.cfg)
+	return up.AcceptedAt, ok
 }
 
 // abort tells the log about an attempt that ends without a seal, in its own time.

@@ -12,6 +12,7 @@ import (
 	"hash"
 	"io"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -34,14 +35,16 @@ type wire struct {
 	announced,
 	max int64 // announced is -1 for a chunked body
 
+	// gone reports whether the client ended its side when more was wanted.
+	gone func() bool
+
 	n     int64     // bytes so far
 	armed time.Time // the deadline in force
 	ended bool      // the body was read to its end
 	cut   bool      // the client hung up before that
 }
 
-// Read reads up to len(p) bytes. A body that breaks off, by a hang-up or by broken chunk framing, ends with io.EOF and w.cut set, so
-// that the decoder can say in which element.
+// Read reads up to len(p) bytes. A body that breaks off ends with io.EOF and w.cut set, so that the decoder can say in which element.
 func (w *wire) Read(p []byte) (int, error) {
 	if w.ended || w.cut {
 		return 0, io.EOF
@@ -54,7 +57,8 @@ func (w *wire) Read(p []byte) (int, error) {
 	switch {
 	case w.n > w.max:
 		return 0, problemBodySize(w.max)
-	case w.announced >= 0 && w.n >= w.announced || w.announced < 0 && err == io.EOF:
+	case w.announced >= 0 && w.n >= w.announced || w.announced < 0 && err == io.EOF && !w.gone():
+		// fasthttp's stream ends alike after the last chunk and after a hang-up between two (RFC 9112, section 8: incomplete).
 		w.ended = true
 		return n, io.EOF
 	case err == nil:
@@ -62,8 +66,17 @@ func (w *wire) Read(p []byte) (int, error) {
 	case w.timedOut(err):
 		return n, w.expired()
 	}
+	if w.announced < 0 && brokenChunks(err) && !w.gone() {
+		return n, problemChunks(w.n)
+	}
 	w.cut = true
 	return n, io.EOF
+}
+
+// brokenChunks reports whether a read failed because of what came, rather than because nothing more did.
+func brokenChunks(err error) bool {
+	var network net.Error
+	return !errors.As(err, &network) && err != io.EOF && err != io.ErrUnexpectedEOF
 }
 
 // arm moves the read deadline, at most some 16 times per stall time-out.
@@ -111,7 +124,7 @@ const zstdWindow = 8 << 20
 
 // coding returns the name of a supported content coding, "" for none.
 func coding(header string) (string, *Problem) {
-	switch header {
+	switch strings.ToLower(strings.TrimSpace(header)) {
 	case "", "identity":
 		return "", nil
 	case "gzip", "x-gzip":

@@ -106,7 +106,7 @@ func TestSingleCall(t *testing.T) {
 	}
 	golden(t, "single-signed", r.body)
 	golden(t, "single-duplicate", get(site, hashText(7), sig).body)
-	for _, bad := range []string{"AAAA", "no*base64", "%20", "~~~"} {
+	for _, bad := range []string{"AAAA", "no*base64", "%20", "~~~", ""} {
 		r = get(site, hashText(8), bad)
 		golden(t, "single-invalid", r.body)
 		if r.status != 200 {
@@ -134,6 +134,8 @@ func TestSingleCall(t *testing.T) {
 	h.problem(get(site, "", sig), 400, "invalid-parameter")
 	h.problem(h.do("GET", "/api/v1/sign/"+site+"?hash="+hashText(1), nil), 400, "invalid-parameter")
 	h.problem(h.do("GET", "/api/v1/sign/"+site, nil), 400, "invalid-parameter")
+	h.problem(get(site, hashText(1)+"&hash="+hashText(2), sig), 400, "invalid-parameter")
+	h.problem(get(site, hashText(1), sig+"&sig="+sig), 400, "invalid-parameter")
 }
 
 func TestCertificateUnavailableInLists(t *testing.T) {

@@ -388,7 +388,9 @@ func (s *fakeStore) InsertUploads(ctx context.Context, rows []clickhouse.Upload)
 		return clickhouse.ErrUnavailable
 	}
 	for _, row := range rows {
-		s.uploads[row.ID] = row
+		if first, ok := s.uploads[row.ID]; !ok || row.AcceptedAt < first.AcceptedAt { // as table uploads does
+			s.uploads[row.ID] = row
+		}
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -56,6 +57,7 @@ func (s *Server) newHTTP() *fasthttp.Server {
 	return &fasthttp.Server{
 		Name:                         "countersign",
 		Handler:                      s.handle,
+		HeaderReceived:               headReceived,
 		ExpectHandler:                s.expect,
 		ErrorHandler:                 s.malformed,
 		Logger:                       httpLogger{s.cfg.Logger},
@@ -63,7 +65,7 @@ func (s *Server) newHTTP() *fasthttp.Server {
 		MaxRequestBodySize:           1,
 		DisablePreParseMultipartForm: true,
 		ReadBufferSize:               s.cfg.MaxHead,
-		Concurrency:                  s.cfg.MaxConnections,
+		Concurrency:                  2 * s.cfg.MaxConnections, // the listener's limit comes first
 		ReadTimeout:                  s.cfg.StallTimeout,
 		WriteTimeout:                 s.cfg.WriteTimeout,
 		IdleTimeout:                  s.cfg.IdleTimeout,
@@ -76,6 +78,9 @@ func (s *Server) newHTTP() *fasthttp.Server {
 // admit finds out what a request is for, and whether it may go on.
 func (s *Server) admit(ctx *fasthttp.RequestCtx) *exchange {
 	x := &exchange{srv: s, ctx: ctx}
+	if x.problem = admitHead(&ctx.Request.Header); x.problem != nil {
+		return x
+	}
 	x.call, x.args, x.allow, x.problem = find(s.routes, string(ctx.Method()), ctx.URI().PathOriginal())
 	if x.call != nil && x.call.admit != nil {
 		if x.problem = x.call.admit(x); x.problem != nil {
@@ -172,7 +177,9 @@ func (s *Server) malformed(ctx *fasthttp.RequestCtx, err error) {
 	case errors.As(err, &small):
 		p = problemHead(s.cfg.MaxHead)
 	case errors.As(err, &timeout) && timeout.Timeout():
-		p = problemStalled(s.cfg.StallTimeout)
+		p = problemHeadTime(s.cfg.StallTimeout)
+	case errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF):
+		p = problemRequest("The connection ended inside the request: nothing of it was kept; send it again.")
 	}
 	writeProblem(ctx, p)
 	linger(ctx.Conn())
@@ -200,6 +207,14 @@ func writeProblem(ctx *fasthttp.RequestCtx, p *Problem) {
 	ctx.Response.SetBodyRaw(p.appendJSON(nil))
 }
 
+// bareReply is a reply for where there is no request.
+func bareReply(p *Problem) []byte {
+	body := p.appendJSON(nil)
+	head := fmt.Sprintf("HTTP/1.1 %d %s\r\nServer: countersign\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\n"+
+		"Retry-After: %d\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n", p.Status, http.StatusText(p.Status), len(body), p.retrySeconds())
+	return append([]byte(head), body...)
+}
+
 func (x *exchange) replyJSON(body []byte) {
 	x.ctx.SetContentType("application/json")
 	x.ctx.Response.SetBodyRaw(body)
@@ -220,7 +235,7 @@ func (x *exchange) openBody() (ctx context.Context, done func()) {
 	stop := context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })
 	x.body = &wire{
 		ctx: ctx, src: x.ctx.RequestBodyStream(), deadline: c.SetReadDeadline, stall: cfg.StallTimeout, slow: cfg.UploadTimeout,
-		announced: int64(x.ctx.Request.Header.ContentLength()), max: cfg.MaxBody,
+		announced: int64(x.ctx.Request.Header.ContentLength()), max: cfg.MaxBody, gone: hungUp(c),
 	}
 	if x.body.src == nil {
 		x.body.src, x.body.announced = http.NoBody, 0

@@ -153,7 +153,14 @@ func TestContentEncodings(t *testing.T) {
 			t.Errorf("%s: %d %s", name, r.status, r.body)
 		}
 	}
+	twice := []string{"Content-Encoding", "gzip", "Content-Encoding", "identity"} // one list of two codings
+	h.problem(h.do("POST", "/api/v1/asyncsign/"+site, good, twice...), 415, "unsupported-encoding")
 	h.nothingKept()
+	for _, encoding := range []string{"GZIP", "X-Gzip", " gzip "} { // RFC 9110, section 8.4.1: any letter case
+		if r := send(encoding, good); r.status != 200 {
+			t.Errorf("%s: %v", encoding, r)
+		}
+	}
 }
 
 func TestSitesThatAreNone(t *testing.T) {

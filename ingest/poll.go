@@ -69,14 +69,14 @@ func serveDetails(x *exchange) *Problem {
 	}
 	batch, err := strconv.ParseUint(x.args[1], 10, 32)
 	if err != nil || batch < 1 || batch > uint64(s.done) {
-		return problemUnknownBatch(x.args[1], s.done)
+		return problemUnknownBatch(x.args[1], s)
 	}
 	result, ok, err := x.srv.cfg.Store.Batch(ctx, up.ID, uint32(batch))
 	if err != nil {
 		return problemStore(err)
 	}
 	if !ok {
-		return problemUnknownBatch(x.args[1], s.done) // dropped since, with its 48 hours over
+		return problemUnknownBatch(x.args[1], s) // dropped since, with its 48 hours over
 	}
 	x.replyJSON(appendDetails(nil, []clickhouse.BatchResult{result}))
 	return nil

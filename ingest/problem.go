@@ -164,6 +164,17 @@ func problemCutOff(got, want int64) *Problem {
 	return p
 }
 
+func problemChunks(got int64) *Problem {
+	p := problemRequest(fmt.Sprintf("The chunks of the body are not framed as in RFC 9112, section 7.1, after %d bytes of it: nothing of it was kept.", got))
+	p.Offset = got
+	return p
+}
+
+func problemHeadTime(after time.Duration) *Problem {
+	return newProblem(http.StatusRequestTimeout, "stalled", "Request stalled",
+		fmt.Sprintf("The request's head was not complete, or its body had not begun, after %s: send it again.", after))
+}
+
 func problemStalled(after time.Duration) *Problem {
 	return newProblem(http.StatusRequestTimeout, "stalled", "Request stalled",
 		fmt.Sprintf("Nothing came for %s, though the request is not complete: nothing of it was kept; send it again.", after))
@@ -175,6 +186,13 @@ func problemTooSlow(after time.Duration) *Problem {
 }
 
 // Admission.
+
+func problemConnections(limit int) *Problem {
+	p := unavailable("busy", "Too many connections",
+		fmt.Sprintf("%d connections are open, the most at a time: try again in a moment.", limit), time.Second)
+	p.Limit = int64(limit)
+	return p
+}
 
 func problemBusy(open int) *Problem {
 	p := unavailable("busy", "Too many requests at once",
@@ -236,9 +254,14 @@ func problemUnknownUpload(text string) *Problem {
 		fmt.Sprintf("There is no upload %s, or it is older than 48 hours: use the UUID that the upload was answered with.", quote(text)))
 }
 
-func problemUnknownBatch(text string, done int) *Problem {
-	detail := fmt.Sprintf("Batch %s is not done: ask for a number from 1 to doneBatch, which is %d now.", quote(text), done)
-	if done == 0 {
+func problemUnknownBatch(text string, s status) *Problem {
+	detail := fmt.Sprintf("Batch %s is not done: ask for a number from 1 to doneBatch, which is %d now.", quote(text), s.done)
+	switch {
+	case s.done+s.waiting == 0:
+		detail = fmt.Sprintf("There is no batch %s: the upload was an empty list, and has none.", quote(text))
+	case s.waiting == 0:
+		detail = fmt.Sprintf("There is no batch %s: this upload's are 1 to %d, and all are done.", quote(text), s.done)
+	case s.done == 0:
 		detail = fmt.Sprintf("Batch %s is not done: no batch is yet; ask for the status, and for batches from 1 to its doneBatch.", quote(text))
 	}
 	return newProblem(http.StatusNotFound, "unknown-batch", "Unknown batch", detail)
@@ -296,10 +319,11 @@ func sentence(s string) string {
 	if c := s[0]; c >= 'a' && c <= 'z' {
 		s = string(c-'a'+'A') + s[1:]
 	}
-	if !strings.HasSuffix(s, ".") {
-		s += "."
+	switch s[len(s)-1] {
+	case '.', '?', '!':
+		return s
 	}
-	return s
+	return s + "."
 }
 
 // quote shows a piece of the request, shortened.

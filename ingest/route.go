@@ -106,5 +106,8 @@ func find(routes []*route, method string, path []byte) (c *call, args [2]string,
 		}
 		return c, args, r.allow, nil
 	}
+	if method == http.MethodOptions && string(path) == "*" { // the server as a whole (RFC 9110, section 9.3.7)
+		return nil, args, "GET, HEAD, OPTIONS, POST", nil
+	}
 	return nil, args, "", problemNotFound(string(path))
 }

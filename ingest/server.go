@@ -112,7 +112,12 @@ func (s *Server) Serve(l net.Listener) error {
 		s.background.Go(s.watchBacklog)
 		s.background.Go(func() { s.recorder.run(s.running) })
 	})
-	wrapped := &listener{Listener: l, how: &s.closing}
+	tooMany := problemConnections(s.cfg.MaxConnections)
+	wrapped := &listener{
+		Listener: l, how: &s.closing, max: s.cfg.MaxConnections, refusal: bareReply(tooMany), refused: func() { s.metrics.problem(tooMany) },
+		leaving: make(chan struct{}, maxLeaving),
+	}
+	defer wrapped.left.Wait()
 	if s.keys != nil {
 		wrapped.tls = s.keys.config()
 	}

@@ -109,6 +109,11 @@ type single struct {
 
 func (x *exchange) single() (single, *Problem) {
 	args := x.ctx.QueryArgs()
+	for _, name := range []string{"hash", "sig"} {
+		if len(args.PeekMulti(name)) > 1 {
+			return single{}, problemParameter(name, "it is given twice: send one pair at a time")
+		}
+	}
 	text := args.Peek("hash")
 	if len(text) == 0 {
 		return single{}, problemParameter("hash", "it is missing: send the SHA-256 of the file in hex, as ?hash=...&sig=...")
@@ -119,7 +124,7 @@ func (x *exchange) single() (single, *Problem) {
 		return single{}, problemParameter("hash", reason)
 	}
 	encoded := args.Peek("sig")
-	if len(encoded) == 0 {
+	if !args.Has("sig") { // an empty one is a bad signature, as anything that doesn't decode
 		return single{}, problemParameter("sig", "it is missing: send the signature in base64, with + as -, = as _ and / as ~")
 	}
 	// A plus sign in a query means a space; base64 has plus signs and no spaces.

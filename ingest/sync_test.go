@@ -252,11 +252,16 @@ func TestIdempotencyKey(t *testing.T) {
 		seen[other] = true
 	}
 	h.clock.advance(49 * time.Hour)
-	if again := h.upload(site, text, "Idempotency-Key", "one"); again != id {
-		t.Errorf("%s after 49 hours", again)
+	h.problem(h.do("GET", "/api/v1/resultasync/"+id, nil), 404, "unknown-upload")
+	later := h.upload(site, text, "Idempotency-Key", "one")
+	if seen[later] {
+		t.Error("the UUID of an upload whose results are gone was given out again: it can't be asked for")
 	}
-	if s := h.done(id); s["okHash"] != 2500 { // its results are there again, and still its own
+	if s := h.done(later); s["dupHash"] != 2500 {
 		t.Error(s)
+	}
+	if again := h.upload(site, text, "Idempotency-Key", "one"); again != later {
+		t.Error("a key that was used long ago makes no upload repeatable")
 	}
 }
 

@@ -3,6 +3,7 @@ package ingest
 // The bulk call, and what every call with a body checks before that is read.
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"time"
@@ -40,7 +41,8 @@ func (x *exchange) admitSite() *Problem {
 func (x *exchange) admitBody() *Problem {
 	head := &x.ctx.Request.Header
 	var p *Problem
-	if x.coding, p = coding(string(head.Peek("Content-Encoding"))); p != nil {
+	// Several fields are one list (RFC 9110, section 5.2).
+	if x.coding, p = coding(string(bytes.Join(head.PeekAll("Content-Encoding"), []byte(", ")))); p != nil {
 		return p
 	}
 	if int64(head.ContentLength()) > x.srv.cfg.MaxBody {
@@ -111,6 +113,9 @@ func (x *exchange) receive(in incoming, sync bool) (accepted, *Problem) {
 	up, err := x.srv.intake.take(ctx, in)
 	x.srv.metrics.received(x.body.n, time.Since(started))
 	if err != nil {
+		if x.body.cut && x.body.n == 0 {
+			err = x.body.check() // and not that the body is empty
+		}
 		return accepted{}, problemOf(err, sync)
 	}
 	x.srv.metrics.pairs.Add(float64(up.pairs))

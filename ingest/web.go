@@ -75,7 +75,7 @@ func problemExamples() []*Problem {
 		problemCompressed("gzip", errors.New("invalid checksum")),
 		problemNotFound("/api/v1/nothing"),
 		problemUnknownUpload(id.String()),
-		problemUnknownBatch("4", 3),
+		problemUnknownBatch("4", status{done: 2, waiting: 1}),
 		problemUnknownHash("2804fbcd69ab84e985955431a5dcdb20b0d999be2bf9e90280cdf030e94c15dc"),
 		problemMethod(http.MethodPut, "GET, OPTIONS, POST"),
 		problemStalled(30 * time.Second),

@@ -1,0 +1,52 @@
+package ingest
+
+// Heads of requests, where fasthttp's reading of them falls short: it knows an expectation only in its own letters (Java's
+// HttpClient writes "100-Continue"), "close" only where it is the one connection option, any protocol that looks like
+// HTTP, and lets a chunked body have a Content-Length too.
+
+import (
+	"bytes"
+	"strings"
+
+	"github.com/valyala/fasthttp"
+)
+
+// headReceived puts a head into the form that fasthttp looks for. It runs before anything is decided by the head.
+func headReceived(head *fasthttp.RequestHeader) (keep fasthttp.RequestConfig) {
+	if expect := head.Peek("Expect"); len(expect) > 0 {
+		switch {
+		case !head.IsHTTP11(): // RFC 9110, section 10.1.1: no 100 for HTTP/1.0
+			head.Del("Expect")
+		case bytes.EqualFold(bytes.TrimSpace(expect), []byte("100-continue")):
+			head.Set("Expect", "100-continue")
+		}
+	}
+	for option := range strings.SplitSeq(string(head.Peek("Connection")), ",") {
+		if strings.EqualFold(strings.TrimSpace(option), "close") {
+			head.SetConnectionClose()
+		}
+	}
+	return keep
+}
+
+// admitHead refuses what can't be told apart safely, or isn't spoken here.
+func admitHead(head *fasthttp.RequestHeader) *Problem {
+	if version := string(head.Protocol()); version != "HTTP/1.1" && version != "HTTP/1.0" {
+		return problemRequest("The request says " + quote(version) + ": this server speaks HTTP/1.1.")
+	}
+	if head.ContentLength() == -1 && hasField(head.RawHeaders(), "content-length") {
+		// RFC 9112, section 6.1: somebody on the way may have gone by the other one.
+		return problemRequest("The request has both Content-Length and Transfer-Encoding: send one of them.")
+	}
+	return nil
+}
+
+// hasField looks for a field in raw header lines. fasthttp forgets a Content-Length that it does not go by.
+func hasField(lines []byte, name string) bool {
+	for line := range bytes.Lines(lines) {
+		if field, _, ok := bytes.Cut(line, []byte(":")); ok && bytes.EqualFold(bytes.TrimSpace(field), []byte(name)) {
+			return true
+		}
+	}
+	return false
+}
