@@ -155,6 +155,15 @@ func runFake(mode string, args []string) int {
 		fmt.Fprintln(os.Stderr, "level=ERROR msg=\"no room left\"")
 		return 1
 	}
+	if mode == "bench" { // starts a service and says where it is
+		os.Setenv(fakeMode, "serves")
+		s, err := startPrivate(context.Background(), privateConfig{binary: os.Args[0], certs: args[0], parent: args[0]})
+		if err != nil {
+			return 1
+		}
+		fmt.Println(s.base.Host)
+		select {}
+	}
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
 	listen, admin := flags.String("listen", "", ""), flags.String("admin-listen", "", "")
 	dir, certs := flags.String("data-dir", "", ""), flags.String("cert-dir", "", "")
@@ -182,10 +191,6 @@ func runFake(mode string, args []string) int {
 	}
 	fmt.Fprintln(os.Stderr, "time=2026-01-01T00:00:00Z level=INFO msg=starting")
 	fmt.Fprintln(os.Stderr, `time=2026-01-01T00:00:00Z level=INFO msg=ready roles="[ingest verify sink]"`, strings.Join(addresses, " "))
-	if mode == "stubborn" {
-		stop()
-		select {}
-	}
 	<-ctx.Done()
 	io.WriteString(os.Stderr, "level=INFO msg=stopping\n")
 	return 0

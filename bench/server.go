@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -70,21 +71,28 @@ func startPrivate(ctx context.Context, c privateConfig) (*server, error) {
 // start runs the program on its data folder.
 func (s *server) start(ctx context.Context) error {
 	cmd := exec.Command(s.binary, s.args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt at the terminal is for the bench, which stops the service in order
+	cmd.SysProcAttr = childAttributes()
 	out, err := cmd.StderrPipe()
 	if err != nil {
 		return err
 	}
-	if err := cmd.Start(); err != nil {
+	ended, ready, started := make(chan struct{}), make(chan string, 1), make(chan error, 1)
+	go func() {
+		// The system ends the child with the thread that started it: this one, which stays until then.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			s.log.follow(out, ready)
+			s.err = cmd.Wait()
+			close(ended)
+		}
+	}()
+	if err := <-started; err != nil {
 		return fmt.Errorf("start %s serve: %w", s.binary, err)
 	}
-	s.cmd, s.ended = cmd, make(chan struct{})
-	ready := make(chan string, 1)
-	go func() {
-		s.log.follow(out, ready)
-		s.err = cmd.Wait()
-		close(s.ended)
-	}()
+	s.cmd, s.ended = cmd, ended
 	select {
 	case line := <-ready:
 		fields := logFields(line)
