@@ -79,6 +79,8 @@ func applyDefaults(opts *clickhouse.Options, cluster string) {
 	settings := clickhouse.Settings{
 		"async_insert":       0, // an insert that returned is stored; batching is the callers' work
 		"optimize_on_insert": 0, // an insert holds no key twice: leave merging to merges
+		// A record may name any times (I7): rows of more than a hundred days would be refused for ever, and what comes after them.
+		"max_partitions_per_insert_block": 0,
 	}
 	if cluster != "" {
 		// Lookups that decide ownership must see every confirmed insert. Sequential consistency is only kept for

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"testing"
@@ -206,5 +208,28 @@ func TestScanAndCountCoverEachShardOnce(t *testing.T) {
 		if distinct := len(slices.Compact(all)); distinct != n || len(all) != n {
 			t.Errorf("%d shards: %d hashes, %d of them distinct, want %d", shards, len(all), distinct, n)
 		}
+	}
+}
+
+// What a record holds can be refused by no insert: it would be repeated for ever, and everything behind it would wait.
+func TestRowsOfAnyTimesAreStored(t *testing.T) {
+	db := newDB(t)
+	times := []int64{0, -1, math.MinInt64, math.MaxInt64, 253_402_300_800_000}
+	for day := range 110 {
+		times = append(times, time.Now().AddDate(0, 0, -day).UnixMilli())
+	}
+	var results []ResultRow
+	var uploads []Upload
+	var certificates []Certificate
+	hashes := rowsOf(uploadOf(1), 0, len(times))
+	for i, at := range times {
+		results = append(results, ResultRow{Upload: uploadOf(i), Batch: 1, Shard: -1, AcceptedAt: at})
+		uploads = append(uploads, Upload{ID: uploadOf(i), AcceptedAt: at})
+		certificates = append(certificates, Certificate{Chain: [][]byte{{byte(i)}}, SeenAt: at})
+		hashes.SignedAt[i] = at
+	}
+	if err := errors.Join(db.InsertHashes(t.Context(), hashes), db.InsertResults(t.Context(), results),
+		db.InsertUploads(t.Context(), uploads), db.InsertCertificates(t.Context(), certificates)); err != nil {
+		t.Error(err)
 	}
 }
