@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every test: all packages on the embedded log, signatures a second time without the fast paths, and what uses the log a second time on
+# Every test: all packages on the embedded log, the README's commands, signatures a second time without the fast paths, and what uses the log a second time on
 # Apache Kafka, where Java and Maven are there. REQUIRE_KAFKA=1 makes their absence an error.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -11,6 +11,9 @@ scripts/lint.sh
 
 say "all packages, on the embedded log"
 go test -timeout 20m ./...
+
+say "the README's commands, as written"
+scripts/readme.sh
 
 say "signatures without the fast paths"
 COUNTERSIGN_CPU=generic go test -timeout 10m -count=1 ./pipeline/signature/...

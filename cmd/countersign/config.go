@@ -121,7 +121,7 @@ func bind(f *pflag.FlagSet) {
 	f.Int("max-pairs", 1_000_000, "pairs in one upload; more get 413")
 	sized("max-body", 512<<20, "bytes in one upload's body, after decompression; more get 413")
 	f.Int("max-uploads", 64, "uploads open at once; more get 503")
-	f.Int64("max-backlog", 50_000, "records of the log that may wait to be verified or stored; above that, uploads get 503")
+	f.Int64("max-backlog", 20_000, "records of the log that may wait to be verified or stored; above that, uploads get 503")
 	f.Duration("stall-timeout", 30*time.Second, "how long an upload's body may pause; then 408")
 	f.Duration("upload-timeout", 10*time.Minute, "how long an upload's body may take; then 408")
 
@@ -148,7 +148,7 @@ func bind(f *pflag.FlagSet) {
 	f.String("clickhouse", "", "`URL` of a ClickHouse server, clickhouse://user:password@host:9000/database?secure=true; default: an embedded engine in the data dir")
 	f.String("clickhouse-cluster", "", "`name` of the ClickHouse cluster for replicated tables")
 	f.String("engine-lib", "", "`file` of the embedded engine, libchdb.so; default: where `make engine` puts it")
-	f.String("engine-binary", "", "`file` of a clickhouse binary to embed instead; default: clickhouse on the PATH, if there is one")
+	f.String("engine-binary", "", "`file` of a clickhouse binary to embed instead; default: the library, or clickhouse on the PATH where there is none")
 	sized("engine-memory", 4<<30, "bytes of memory that the embedded engine may use")
 
 	f.String("log-level", "info", "debug, info, warn or error")

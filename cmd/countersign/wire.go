@@ -36,6 +36,7 @@ const (
 	drainTimeout = 5 * time.Second  // for a stage to finish what is in the log
 	startTimeout = 60 * time.Second // for ClickHouse to answer
 	eventsKept   = time.Hour        // events are for those who wait now
+	cachedSites  = 1024             // an ECDSA key with its table takes half a megabyte
 )
 
 // service is one running process.
@@ -288,6 +289,7 @@ func (s *service) makeTopics(ctx context.Context) error {
 			replication = 3
 		}
 	}
+	inSync := min(replication, 2) // a record that was acknowledged survives the loss of a broker (I1)
 	for _, t := range []struct {
 		name       string
 		partitions int
@@ -299,7 +301,7 @@ func (s *service) makeTopics(ctx context.Context) error {
 		{record.TopicEvents, 1, eventsKept, new(int)},
 		{record.TopicDeadLetter, 1, s.cfg.KafkaRetention, new(int)},
 	} {
-		n, err := s.kafka.EnsureTopic(ctx, kafkaio.TopicSpec{Name: t.name, Partitions: t.partitions, Replication: replication, Retention: t.retention})
+		n, err := s.kafka.EnsureTopic(ctx, kafkaio.TopicSpec{Name: t.name, Partitions: t.partitions, Replication: replication, MinInSync: inSync, Retention: t.retention})
 		if err != nil {
 			return fmt.Errorf("make topic %s: %w", t.name, err)
 		}
@@ -372,7 +374,7 @@ func (s *service) certificates() (*certs.Cache, error) {
 	if s.cfg.CertDir != "" {
 		source = certs.FirstOf(certs.Dir(s.cfg.CertDir, certs.DirConfig{}), source)
 	}
-	return certs.NewCache(source, certs.CacheConfig{})
+	return certs.NewCache(source, certs.CacheConfig{Entries: cachedSites})
 }
 
 // drain waits, where this process is the whole service, until a group has done what is in the log.

@@ -22,6 +22,8 @@ type TopicSpec struct {
 	Partitions  int           // at least 1
 	Replication int           // copies of each partition; 0: the cluster's default
 	Retention   time.Duration // records older than this may be deleted; 0: the cluster's default
+	// MinInSync is how many replicas must have a record before it is acknowledged; 0: the cluster's default.
+	MinInSync int
 	// MaxMessageBytes is the largest record batch the topic accepts; 0: the cluster's default, about 1 MiB.
 	MaxMessageBytes int
 }
@@ -69,15 +71,12 @@ func (c *Client) createTopic(ctx context.Context, spec TopicSpec) error {
 	if spec.Replication == 0 {
 		topic.ReplicationFactor = -1
 	}
-	if spec.Retention > 0 {
-		topic.ConfigEntries = append(topic.ConfigEntries, kafka.ConfigEntry{
-			ConfigName: "retention.ms", ConfigValue: strconv.FormatInt(spec.Retention.Milliseconds(), 10),
-		})
-	}
-	if spec.MaxMessageBytes > 0 {
-		topic.ConfigEntries = append(topic.ConfigEntries, kafka.ConfigEntry{
-			ConfigName: "max.message.bytes", ConfigValue: strconv.Itoa(spec.MaxMessageBytes),
-		})
+	for name, value := range map[string]int64{
+		"retention.ms": spec.Retention.Milliseconds(), "min.insync.replicas": int64(spec.MinInSync), "max.message.bytes": int64(spec.MaxMessageBytes),
+	} {
+		if value > 0 {
+			topic.ConfigEntries = append(topic.ConfigEntries, kafka.ConfigEntry{ConfigName: name, ConfigValue: strconv.FormatInt(value, 10)})
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, settleTime) // kafka-go waits until its cached layout has the topic
 	defer cancel()
