@@ -106,6 +106,15 @@ func (p *partition) judge(ctx context.Context, u *upload, entry *certs.Entry) (*
 			return found, nil
 		}
 	}
+	if u.attempt == nil {
+		turns := p.stage.turns(u.seal.Count)
+		select {
+		case turns <- struct{}{}:
+			defer func() { <-turns }()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	err := p.eachPiece(ctx, u, entry.Keys, func(piece *piece) error {
 		found.verdicts = append(found.verdicts, piece.verdicts)
 		return nil

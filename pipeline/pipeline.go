@@ -96,12 +96,12 @@ type Partition interface {
 
 // Stage verifies. Its workers and its memory are shared by all partitions that the process is assigned.
 type Stage struct {
-	cfg       Config
-	jobs      chan func(*scratch) // unbuffered: a job that is taken is run
-	held      atomic.Int64        // bytes of chunks in memory, all partitions
-	readbacks chan struct{}       // cap maxReadbacks; a token for each upload that is being read again
-	sightings sightings
-	metrics   *metrics
+	cfg                   Config
+	jobs                  chan func(*scratch) // unbuffered: a job that is taken is run
+	held                  atomic.Int64        // bytes of chunks in memory, all partitions
+	shortReads, longReads chan struct{}       // see turns
+	sightings             sightings
+	metrics               *metrics
 }
 
 // New checks the configuration and makes a stage; Run works.
@@ -127,7 +127,8 @@ func New(cfg Config) (*Stage, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Stage{cfg: cfg, jobs: make(chan func(*scratch)), readbacks: make(chan struct{}, maxReadbacks)}
+	s := &Stage{cfg: cfg, jobs: make(chan func(*scratch)),
+		shortReads: make(chan struct{}, maxShortReads), longReads: make(chan struct{}, maxLongReads)}
 	s.metrics = newMetrics(cfg.Registerer, &s.held)
 	return s, nil
 }

@@ -20,9 +20,21 @@ import (
 // what a retry repeats.
 const maxAhead = 32 << 20
 
-// maxReadbacks bounds the uploads that are read again at a time, in all partitions together. Each has some 3 MB on the way, which the
-// memory limit doesn't count; more at once would read no faster.
-const maxReadbacks = 8
+// Deciders take turns at reading again, in all partitions together: each has up to 3 MB on the way, which the memory limit doesn't
+// count, and more at once would be no faster. Uploads of one batch have turns of their own, so that a single signing doesn't wait for
+// a million pairs. Forwarders, one a partition, need none.
+const (
+	maxLongReads  = 8
+	maxShortReads = 16
+)
+
+// turns is where a token is a turn at reading so many pairs again. Whoever has one waits for workers and the log, never for another.
+func (s *Stage) turns(pairs uint64) chan struct{} {
+	if pairs <= record.BatchSize {
+		return s.shortReads
+	}
+	return s.longReads
+}
 
 // judged is a piece whose verdicts are on their way.
 type judged struct {
@@ -90,12 +102,6 @@ func (p *partition) source(ctx context.Context, u *upload, fn func(*recordpb.Chu
 func (p *partition) readBack(ctx context.Context, u *upload, fn func(*recordpb.Chunk) error) error {
 	if u.from < 0 || u.from > u.offset {
 		return broken("the seal at offset %d says that they begin at %d", u.offset, u.from)
-	}
-	select { // whoever has a turn waits for workers and the log, never for another turn
-	case p.stage.readbacks <- struct{}{}:
-		defer func() { <-p.stage.readbacks }()
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 	o := ordered{fn: fn, ahead: make(map[uint32]*recordpb.Chunk)}
 	attempt := uuid.UUID(u.seal.Attempt)
