@@ -60,7 +60,7 @@ type upload struct {
 }
 
 func (s *Stage) handle(ctx context.Context, log Partition) error {
-	g, ctx := errgroup.WithContext(ctx)
+	g, working := errgroup.WithContext(ctx)
 	p := &partition{
 		stage:     s,
 		log:       log,
@@ -75,9 +75,9 @@ func (s *Stage) handle(ctx context.Context, log Partition) error {
 		group:     g,
 	}
 	defer p.releaseAll()
-	g.Go(func() error { return p.loop(ctx) })
-	g.Go(func() error { return p.announce(ctx) })
-	g.Go(func() error { return p.forward(ctx) })
+	g.Go(func() error { return p.loop(working) })
+	g.Go(func() error { return p.announce(working) })
+	g.Go(func() error { return p.forward(working) })
 	if err := g.Wait(); err != nil && ctx.Err() == nil {
 		return err
 	}

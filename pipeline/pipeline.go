@@ -135,12 +135,12 @@ func New(cfg Config) (*Stage, error) {
 
 // Run consumes topic uploads in the verifiers' group until ctx ends, which is no error. consume is (*kafkaio.Client).Consume.
 func (s *Stage) Run(ctx context.Context, consume func(context.Context, kafkaio.GroupConfig) error) error {
-	g, ctx := errgroup.WithContext(ctx)
+	g, working := errgroup.WithContext(ctx)
 	for range s.cfg.Workers {
-		g.Go(func() error { s.work(ctx); return nil })
+		g.Go(func() error { s.work(working); return nil })
 	}
 	g.Go(func() error {
-		return consume(ctx, kafkaio.GroupConfig{
+		return consume(working, kafkaio.GroupConfig{
 			Group: record.GroupVerify,
 			Topic: record.TopicUploads,
 			Handle: func(ctx context.Context, p *kafkaio.Partition) error {

@@ -14,6 +14,7 @@ import (
 
 	"countersign/bench/testsite"
 	"countersign/pipeline/certs"
+	"countersign/pipeline/kafkaio"
 	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
 )
@@ -340,3 +341,30 @@ func interleave(rt *rapid.T, l *memoryLog, made []*source) (sealed []*source) {
 	}
 	return sealed
 }
+
+// What ends a partition or the whole stage has to be told: nobody else starts them again.
+func TestErrorsOfTheLogAreReturned(t *testing.T) {
+	s, err := New(Config{Producer: newMemoryLog(), Certs: &fakeCerts{}, Shards: shards})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := errors.New("the offset is gone")
+	if err := s.handle(t.Context(), brokenPartition{new(memoryPartition), gone}); !errors.Is(err, gone) {
+		t.Errorf("a partition that can't be read: %v", err)
+	}
+	if err := s.Run(t.Context(), func(context.Context, kafkaio.GroupConfig) error { return gone }); !errors.Is(err, gone) {
+		t.Errorf("a group that can't be joined: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.handle(ctx, brokenPartition{new(memoryPartition), gone}); err != nil {
+		t.Errorf("a partition that is revoked: %v", err)
+	}
+}
+
+type brokenPartition struct {
+	*memoryPartition
+	err error
+}
+
+func (p brokenPartition) Fetch(context.Context) ([]kafkaio.Message, error) { return nil, p.err }
