@@ -140,7 +140,12 @@ func launch(t *testing.T, args ...string) (n *node, ready chan struct{}) {
 		n.err = n.cmd.Wait()
 		close(n.done)
 	}()
-	t.Cleanup(n.kill)
+	t.Cleanup(func() {
+		n.kill()
+		if t.Failed() {
+			t.Logf("countersign %s said:\n%s", strings.Join(args, " "), n.log())
+		}
+	})
 	return n, ready
 }
 
@@ -148,6 +153,16 @@ func (n *node) log() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.logs.String()
+}
+
+// says returns when the process has logged a text.
+func (n *node) says(text string) {
+	n.t.Helper()
+	for end := time.Now().Add(30 * time.Second); !strings.Contains(n.log(), text); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			n.t.Fatalf("the process did not say %q:\n%s", text, n.log())
+		}
+	}
 }
 
 // kill ends the process as a crash does.

@@ -76,7 +76,9 @@ func TestMembersOfTheGroupsComeAndGo(t *testing.T) {
 	})
 	for range 2 { // the second member of each group stops in order, and the next one by a crash
 		verify, sink := role("verify"), role("sink")
-		time.Sleep(time.Second)
+		verify.says("partitions assigned")
+		sink.says("partitions assigned")
+		time.Sleep(500 * time.Millisecond)
 		verify.stop()
 		sink.kill()
 	}
