@@ -31,6 +31,8 @@ type Config struct {
 	UploadPartitions int
 	// Store answers polls. *clickhouse.DB is one.
 	Store Store
+	// Chains gives out certificates. Default: Store, if it is one.
+	Chains Chains
 
 	// MaxBody is the most bytes in a request body, as sent and as decoded. Default 512 MiB.
 	MaxBody int64
@@ -153,6 +155,9 @@ func (c Config) withDefaults() (Config, error) {
 		{&c.LingerTimeout, 10 * time.Second}, {&c.DrainTimeout, 10 * time.Second}, {&c.Retention, 48 * time.Hour},
 	} {
 		orNumber(d.field, d.value)
+	}
+	if c.Chains == nil {
+		c.Chains, _ = c.Store.(Chains)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -271,6 +271,11 @@ func problemUnknownHash(hash string) *Problem {
 	return newProblem(http.StatusNotFound, "unknown-hash", "Not signed", "Nobody has signed a file with SHA-256 "+hash+" here.")
 }
 
+func problemUnknownCertificate(fingerprint string) *Problem {
+	return newProblem(http.StatusNotFound, "unknown-certificate", "Unknown certificate",
+		fmt.Sprintf("No certificate with SHA-256 %s is kept here: use the certificate of a reply of /api/v1/hash/:hash, or get it from its site.", quote(fingerprint)))
+}
+
 func problemCertificate(site, reason string) *Problem {
 	return newProblem(http.StatusBadGateway, "certificate-unavailable", "Certificate unavailable",
 		fmt.Sprintf("The signature was not checked, for the certificate of %s could not be had: %s. Try again once the site serves it.",

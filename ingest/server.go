@@ -84,6 +84,7 @@ func calls() []call {
 		{method: http.MethodGet, pattern: "/api/v1/sign/:url", admit: (*exchange).admitSingle, serve: serveSingle}, // not safe: it signs
 		{method: http.MethodPost, pattern: "/api/v1/sign/:url", admit: (*exchange).admitSyncUpload, serve: serveSyncUpload},
 		{method: http.MethodGet, pattern: "/api/v1/hash/:hash", safe: true, serve: serveHash},
+		{method: http.MethodGet, pattern: "/api/v1/certificate/:fingerprint", safe: true, serve: serveCertificate},
 	}
 }
 

@@ -77,6 +77,7 @@ func problemExamples() []*Problem {
 		problemUnknownUpload(id.String()),
 		problemUnknownBatch("4", status{done: 2, waiting: 1}),
 		problemUnknownHash("2804fbcd69ab84e985955431a5dcdb20b0d999be2bf9e90280cdf030e94c15dc"),
+		problemUnknownCertificate("1f0e"),
 		problemMethod(http.MethodPut, "GET, OPTIONS, POST"),
 		problemStalled(30 * time.Second),
 		problemTooSlow(10 * time.Minute),

@@ -1,29 +1,55 @@
-// The page: hash the dropped file in a worker, ask who signed that hash, say so. Everything shown goes in as text.
+// The page: hash the dropped file in a worker, ask who signed that hash, say so, and say how to prove it. Everything shown goes in
+// as text. What the server can't prove, it is said to say.
 "use strict";
 
 const $ = (id) => document.getElementById(id);
-let worker = null;
+let worker = null, asked = 0;
 
-function show(verdict, mood, explanation, facts) {
+function element(name, text) {
+  const e = document.createElement(name);
+  if (text !== undefined) e.textContent = text;
+  return e;
+}
+
+// show fills the result. facts are pairs of a name and a text or an element; steps are the proof, none: no proof.
+function show(mood, verdict, explanation, facts, steps = []) {
   $("progress").hidden = true;
   $("result").hidden = false;
+  $("result").className = mood;
   $("verdict").textContent = verdict;
-  $("verdict").className = mood;
   $("explanation").textContent = explanation;
   $("facts").replaceChildren(...facts.flatMap(([name, value]) => {
-    const dt = document.createElement("dt"), dd = document.createElement("dd");
-    dt.textContent = name;
-    dd.textContent = value;
-    return [dt, dd];
+    const dd = element("dd");
+    dd.append(value);
+    return [element("dt", name), dd];
+  }));
+  $("proof").hidden = steps.length === 0;
+  $("proof").open = false;
+  $("steps").replaceChildren(...steps.map(([text, command]) => {
+    const li = element("li", text), pre = element("pre");
+    pre.append(element("code", command));
+    li.append(pre);
+    if (navigator.clipboard) { // only where the page came over HTTPS, or from this computer
+      const copy = element("button", "Copy");
+      copy.type = "button";
+      copy.addEventListener("click", async () => {
+        await navigator.clipboard.writeText(command);
+        copy.textContent = "Copied";
+      });
+      pre.append(copy);
+    }
+    return li;
   }));
 }
 
 function check(file) {
   if (worker) worker.terminate(); // the previous file, if it is still being read
+  asked++;
   worker = new Worker("/static/hash.js");
   $("result").hidden = true;
   $("progress").hidden = false;
   $("progress").value = 0;
+  const unread = (reason) => show("unsure", "The file could not be read", reason, [["File", file.name]]);
   worker.onmessage = ({data}) => {
     if (data.progress !== undefined) {
       $("progress").value = data.progress;
@@ -31,43 +57,105 @@ function check(file) {
     }
     worker.terminate();
     worker = null;
-    if (data.error) show("The file could not be read", "bad", data.error, [["File", file.name]]);
+    if (data.error) unread("If it is a folder, drop the files in it one by one. The browser says: " + data.error);
     else ask(file, data.hash);
   };
-  worker.onerror = () => show("The file could not be read", "bad", "The browser could not start the page's worker.", []);
+  worker.onerror = () => unread("The browser could not start the page's worker.");
   worker.postMessage(file);
 }
 
 async function ask(file, hash) {
-  const facts = [["File", file.name], ["SHA-256", hash]];
+  const question = asked;
+  const facts = [["File", file.name + " (" + size(file.size) + ")"], ["SHA-256", digest(element("code", hash))]];
   let reply, body;
   try {
     reply = await fetch("/api/v1/hash/" + hash);
     body = await reply.json();
   } catch (e) {
-    show("No answer", "bad", "The server could not be asked: " + e.message, facts);
-    return;
+    body = {detail: "The server could not be asked: " + e.message + "."};
   }
-  if (reply.status === 404) {
-    show("Not signed", "bad", "No site has signed this file here. It may have been changed since it was signed, or never have been.", facts);
-  } else if (!reply.ok) {
-    show("No answer", "bad", body.detail || reply.statusText, facts);
+  if (question !== asked) return; // another file was dropped meanwhile
+  if (reply && reply.status === 404) {
+    show("unsigned", "Not signed", "No signature of exactly this file is known here. Either no site signed it with this service, " +
+      "or it is not the file that was signed: one changed byte is enough.", facts);
+  } else if (!reply || !reply.ok || !body.site) {
+    show("unsure", "No answer", (body.detail || reply.statusText) + " This says nothing about the file.", facts);
   } else {
-    show("Signed by " + body.site, "good", "on " + new Date(body.signedAt).toLocaleString(), [
-      ...facts, ["Algorithm", body.algorithm], ["Certificate", body.certificate], ["Upload", body.upload + ", position " + body.position],
-    ]);
+    signed(file, body, facts);
   }
+}
+
+function digest(e) {
+  e.className = "hash";
+  return e;
+}
+
+async function signed(file, body, facts) {
+  const question = asked, link = "/api/v1/certificate/" + body.certificate;
+  const kept = await fetch(link, {method: "HEAD"}).then((reply) => reply.ok, () => false);
+  if (question !== asked) return;
+  const certificate = digest(element("code"));
+  certificate.append(kept ? Object.assign(element("a", body.certificate), {href: link}) : body.certificate);
+  show("signed", "Signed by " + body.site,
+    "Whoever held the private key of " + body.site + "’s certificate signed exactly this file. The signature was checked when this server received it; " +
+    "you can check it again yourself. The date is this server’s word: a signature has none.",
+    [["Received", when(body.signedAt)], ...facts, ["Signature", body.algorithm], ["Certificate", certificate]], steps(file.name, body, kept));
+}
+
+function when(text) {
+  const d = new Date(text), options = {dateStyle: "long", timeStyle: "medium"};
+  return d.toLocaleString("en-GB", {...options, timeZone: "UTC"}) + " UTC (" + d.toLocaleString(undefined, options) + " on your clock)";
+}
+
+function size(bytes) {
+  if (bytes < 1000) return bytes + (bytes === 1 ? " byte" : " bytes");
+  const power = Math.min(4, Math.floor(Math.log10(bytes) / 3));
+  return (bytes / 1000 ** power).toPrecision(3) + " " + ["", "kB", "MB", "GB", "TB"][power];
+}
+
+// quote makes a text one word of a shell.
+const quote = (text) => "'" + text.replaceAll("'", "'\\''") + "'";
+
+// steps are the proof. A site may have an RSA and an ECDSA certificate: -sigalgs asks for the one that signed. kept says whether this
+// server has the certificate.
+function steps(name, body, kept) {
+  const kinds = body.algorithm.startsWith("RSA") ? "RSA+SHA256:RSA-PSS+SHA256:RSA-PSS+SHA384" : "ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512";
+  const site = body.site, seconds = Math.floor(new Date(body.signedAt).getTime() / 1000);
+  const all = [
+    ["What was signed: the SHA-256 of the file, written in hex.",
+      "openssl dgst -sha256 -r " + quote("./" + name) + " | cut -c 1-64 | tr -d '\\n' > hash.txt"],
+    ["The signature, as this server received it.",
+      "echo " + quote(body.signature) + " | openssl base64 -d -A > signature.bin"],
+    ["The certificate, from the site itself.",
+      "openssl s_client -connect " + site + ":443 -servername " + site + " -verify_hostname " + site + " -verify_return_error \\\n" +
+      "  -sigalgs " + kinds + " </dev/null | openssl x509 > site.pem"],
+    ["The proof: it prints “Verified OK”.",
+      "openssl x509 -in site.pem -noout -pubkey > key.pem\n" +
+      "openssl dgst -sha256 -verify key.pem -signature signature.bin hash.txt"],
+    ["It does not? Some sites sign the hash in capital letters.",
+      "tr a-f A-F < hash.txt | openssl dgst -sha256 -verify key.pem -signature signature.bin"],
+  ];
+  if (kept) {
+    all.push(["Or the site has another certificate by now. This server keeps the one that it checked with. It proves as much where an authority that " +
+      "your computer trusts issued it to " + site + ": the last line has to print “OK”; then repeat the proof.",
+      "curl -fsS " + location.origin + "/api/v1/certificate/" + body.certificate + " > site.pem\n" +
+      "openssl verify -untrusted site.pem -verify_hostname " + site + " -attime " + seconds + " site.pem"]);
+  }
+  return all;
 }
 
 const drop = $("drop");
 for (const name of ["dragenter", "dragover"]) {
   drop.addEventListener(name, (e) => { e.preventDefault(); drop.classList.add("over"); });
 }
-drop.addEventListener("dragleave", () => drop.classList.remove("over"));
+drop.addEventListener("dragleave", (e) => { if (!drop.contains(e.relatedTarget)) drop.classList.remove("over"); });
 drop.addEventListener("drop", (e) => {
   e.preventDefault();
   drop.classList.remove("over");
   if (e.dataTransfer.files.length > 0) check(e.dataTransfer.files[0]);
 });
 for (const name of ["dragover", "drop"]) window.addEventListener(name, (e) => e.preventDefault()); // a near miss must not open the file
-$("file").addEventListener("change", (e) => { if (e.target.files.length > 0) check(e.target.files[0]); });
+$("file").addEventListener("change", (e) => {
+  if (e.target.files.length > 0) check(e.target.files[0]);
+  e.target.value = ""; // so that the same file can be chosen again
+});

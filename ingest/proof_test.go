@@ -1,0 +1,206 @@
+package ingest
+
+// The page's proof: its commands, run as written.
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math/big"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"countersign/sink/clickhouse"
+)
+
+// fakeChains is a store that gives certificates out.
+type fakeChains struct {
+	*fakeStore
+	chain clickhouse.Certificate
+}
+
+func (s *fakeChains) Certificate(_ context.Context, fingerprint [32]byte) (clickhouse.Certificate, bool, error) {
+	if err := s.unavailable(); err != nil {
+		return clickhouse.Certificate{}, false, err
+	}
+	return s.chain, len(s.chain.Chain) > 0 && sha256.Sum256(s.chain.Chain[0]) == fingerprint, nil
+}
+
+// provable is a site with a certificate, and one file that it signed.
+type provable struct {
+	chains fakeChains
+	tls    tls.Certificate
+	root   []byte
+	hash   [32]byte
+}
+
+const provenFile, provenContent = "it's a file.txt", "what it says\n"
+
+func newProvable(t *testing.T, key crypto.Signer, algorithm string, upper bool) *provable {
+	t.Helper()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: site}, DNSNames: []string{site}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), NotAfter: time.Now().Add(1000 * 24 * time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &provable{root: der, hash: sha256.Sum256([]byte(provenContent)), tls: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}}
+	text := hex.EncodeToString(p.hash[:])
+	if upper {
+		text = strings.ToUpper(text)
+	}
+	digest := sha256.Sum256([]byte(text))
+	signature, err := key.Sign(rand.Reader, digest[:], crypto.SHA256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.chains.chain = clickhouse.Certificate{Site: site, Chain: [][]byte{der, der}}
+	p.chains.fakeStore = newFakeStore()
+	p.chains.hashes[p.hash] = clickhouse.SignedHash{
+		Site: site, SignedAt: time.Now().UnixMilli(), Algorithm: algorithm, Signature: signature, Certificate: sha256.Sum256(der),
+	}
+	return p
+}
+
+// commands asks the page for its steps: it runs under Node.js, with nothing of a browser but what it touches when it starts.
+func (p *provable) commands(t *testing.T, h *harness) []string {
+	t.Helper()
+	node, err := exec.LookPath("node")
+	if err != nil {
+		t.Fatal("install Node.js: this runs the page's script, and the embedded engine comes by npm anyway")
+	}
+	r := h.do("GET", "/api/v1/hash/"+hex.EncodeToString(p.hash[:]), nil)
+	page, err := static.ReadFile("static/page.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := fmt.Sprintf(`const stub = {addEventListener() {}}, document = {getElementById: () => stub}, window = stub, location = {origin: %q};
+%s
+console.log(JSON.stringify(steps(%q, %s, true).map((s) => s[1])));`, h.url, page, provenFile, r.body)
+	out, err := exec.CommandContext(t.Context(), node, "-e", script).Output()
+	if err != nil {
+		t.Fatalf("node: %v", err)
+	}
+	var commands []string
+	if err := json.Unmarshal(out, &commands); err != nil || len(commands) != 6 {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return commands
+}
+
+func TestProofCommands(t *testing.T) {
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ecKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rsaSite, ecSite := newProvable(t, rsaKey, "RSA-PKCS1-SHA256", false), newProvable(t, ecKey, "ECDSA-SHA256", true)
+	for name, p := range map[string]*provable{"RSA": rsaSite, "ECDSA, capital letters": ecSite} {
+		t.Run(name, func(t *testing.T) {
+			h := start(t, func(c *Config) { c.Store = &p.chains })
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, provenFile), []byte(provenContent), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			root := filepath.Join(dir, "roots.pem")
+			writePEM(t, root, "CERTIFICATE", p.root)
+			run := func(command string) string {
+				t.Helper()
+				cmd := exec.CommandContext(t.Context(), "sh", "-c", command)
+				cmd.Dir, cmd.Env = dir, append(os.Environ(), "SSL_CERT_FILE="+root)
+				out, _ := cmd.CombinedOutput()
+				return string(out)
+			}
+			c := p.commands(t, h)
+			run(c[0])
+			run(c[1])
+			// The site itself has both kinds of certificate, and would rather show the other.
+			address := serveBoth(t, ecSite.tls, rsaSite.tls)
+			fromSite := run(strings.Replace(c[2], site+":443", address, 1))
+			verdicts := [2]string{run(c[3]), run(c[4])}
+			good, other := verdicts[0], verdicts[1]
+			if p == ecSite {
+				good, other = other, good
+			}
+			if !strings.Contains(good, "Verified OK") || strings.Contains(other, "Verified OK") {
+				t.Errorf("with the site's certificate: %q\n%s", verdicts, fromSite)
+			}
+			if err := os.Remove(filepath.Join(dir, "key.pem")); err != nil {
+				t.Error(err)
+			}
+			if out := run(c[5]); !strings.Contains(out, "site.pem: OK") {
+				t.Errorf("with the certificate from here: %s", out)
+			}
+			if out := run(c[3]) + run(c[4]); strings.Count(out, "Verified OK") != 1 {
+				t.Errorf("with the certificate from here: %s", out)
+			}
+		})
+	}
+}
+
+// serveBoth shakes hands with certificates, as a web server does.
+func serveBoth(t *testing.T, certificates ...tls.Certificate) (address string) {
+	t.Helper()
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: certificates})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+			_ = c.(*tls.Conn).Handshake()
+			_, _ = c.Read(make([]byte, 1)) // until the client goes
+			_ = c.Close()
+		}
+	}()
+	t.Cleanup(func() { l.Close(); <-done })
+	return l.Addr().String()
+}
+
+func TestCertificateCall(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newProvable(t, key, "ECDSA-SHA256", false)
+	sum := sha256.Sum256(p.root)
+	fingerprint := hex.EncodeToString(sum[:])
+	h := start(t, func(c *Config) { c.Store = &p.chains })
+	r := h.do("GET", "/api/v1/certificate/"+strings.ToUpper(fingerprint), nil)
+	if r.status != 200 || r.header.Get("Content-Type") != "application/pem-certificate-chain" || strings.Count(r.body, "BEGIN CERTIFICATE") != 2 {
+		t.Errorf("%d %v %s", r.status, r.header, r.body)
+	}
+	h.problem(h.do("GET", "/api/v1/certificate/"+hashText(1), nil), 404, "unknown-certificate")
+	for _, text := range []string{"x", fingerprint[1:], fingerprint + "0", "%00", strings.Repeat("z", 64)} {
+		h.problem(h.do("GET", "/api/v1/certificate/"+text, nil), 400, "invalid-parameter")
+	}
+	p.chains.with(func(s *fakeStore) { s.away = true })
+	h.problem(h.do("GET", "/api/v1/certificate/"+fingerprint, nil), 503, "store-unavailable")
+	without := start(t, nil) // a store that keeps none
+	without.problem(without.do("GET", "/api/v1/certificate/"+fingerprint, nil), 404, "unknown-certificate")
+}
