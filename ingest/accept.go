@@ -161,7 +161,7 @@ func (in *intake) keyedID(ctx context.Context, x incoming, body []byte) (id uuid
 }
 
 // known reports whether an upload was accepted before, and when, in Unix milliseconds. A store that doesn't answer doesn't stop
-// uploads: a second seal for the same UUID gives the same rows (I5).
+// uploads: a second seal for the same UUID gives the same rows (I5), as long as verify remembers its decision (docs/design.md, "Records").
 func (in *intake) known(ctx context.Context, id uuid.UUID) (acceptedAt int64, ok bool) {
 	if up, ok := in.recorder.get(id); ok {
 		return up.AcceptedAt, true

@@ -125,8 +125,11 @@ func (p *partition) judge(ctx context.Context, u *upload, entry *certs.Entry) (*
 // judgeAgain asks for newer certificates, because signatures failed, and judges by them if there are any.
 func (p *partition) judgeAgain(ctx context.Context, u *upload, entry *certs.Entry, found *judgement) (*judgement, error) {
 	newer, err := p.stage.cfg.Certs.Refetch(ctx, u.seal.Site, entry)
-	if err != nil || newer == nil || sameChains(newer.Chains, entry.Chains) {
-		return found, ctx.Err() // the site served entry's certificates a while ago: they stand
+	if err != nil {
+		return nil, err // it says nothing about the site
+	}
+	if newer == nil || sameChains(newer.Chains, entry.Chains) {
+		return found, nil // the site served entry's certificates a while ago: they stand
 	}
 	return p.judge(ctx, u, newer)
 }

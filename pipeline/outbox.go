@@ -19,7 +19,7 @@ import (
 // Sizes in encoded bytes. A claim is its hash, its signature and six bytes; a part with maxPart of those fits into a record beside its
 // header, and so does one outcome, at 1000 failures of at most 600 bytes.
 const (
-	maxPart   = 800 << 10
+	maxPart   = 800 << 10 // never to be changed: a replay across the change would cut other parts, and count them beside the old ones
 	maxRecord = 850 << 10
 )
 

@@ -281,7 +281,7 @@ func (p *partition) send(ctx context.Context, topic string, partition int, value
 // pause logs why the log has to be asked again and waits a little.
 func (p *partition) pause(ctx context.Context, why error) error {
 	if ctx.Err() == nil {
-		p.logger.Warn("the log did not take what it was given; trying again", "error", why)
+		p.logger.Warn("something that an upload waits for failed; trying again", "error", why)
 	}
 	select {
 	case <-time.After(p.stage.cfg.Retry):

@@ -130,7 +130,7 @@ func bind(f *pflag.FlagSet) {
 	f.String("cert-dir", "", "`folder` of PEM files named after the site (SITE.pem), asked before the network; they are trusted as they are")
 
 	f.Int("workers", 0, "goroutines that verify signatures; 0: one a processor")
-	sized("verify-memory", 256<<20, "bytes of open uploads that the verifier holds; the rest is read again from the log")
+	sized("verify-memory", 320<<20, "bytes of open uploads that the verifier holds; the rest is read again from the log")
 	sized("memory-limit", 640<<20, "soft limit of the Go heap, in bytes; 0: none")
 
 	f.StringSlice("kafka", nil, "`host:port` of brokers; default: an embedded broker in the data dir")

@@ -28,6 +28,10 @@ import (
 // out: it says nothing about the site.
 var ErrClosed = errors.New("the certificate cache is closed")
 
+// ErrBusy is wrapped by errors that come because too many other sites are being
+// asked. They say nothing about the site: ask again.
+var ErrBusy = errors.New("too many sites are being asked for their certificates")
+
 const usualEntries = 4096
 
 // CacheConfig sizes a [Cache]. The zero value has the defaults of the design.
@@ -147,7 +151,7 @@ func (c *Cache) Close() {
 
 // Get gives what is cached for site, or fetches it. The error is the source's
 // *[Unavailable], which may be a cached one; or wraps ctx's error or
-// [ErrClosed], which say nothing about the site.
+// [ErrClosed] or [ErrBusy], which say nothing about the site.
 func (c *Cache) Get(ctx context.Context, site string) (*Entry, error) {
 	if a, ok := c.answers.GetIfPresent(site); ok {
 		return a.entry, a.err
@@ -163,7 +167,7 @@ func (c *Cache) Get(ctx context.Context, site string) (*Entry, error) {
 // the site may have new keys. It gives an entry with other keys where the cache
 // has or can fetch one, at most once in CacheConfig.Refetch for each site, and
 // seen itself where there is none, where it isn't time, or where the site gives
-// no answer now. The error wraps ctx's error or [ErrClosed], but for a nil
+// no answer now. The error wraps ctx's error, [ErrClosed] or [ErrBusy], but for a nil
 // seen, with which Refetch is Get.
 func (c *Cache) Refetch(ctx context.Context, site string, seen *Entry) (*Entry, error) {
 	if seen == nil {
@@ -180,7 +184,7 @@ func (c *Cache) Refetch(ctx context.Context, site string, seen *Entry) (*Entry, 
 		return nil, err
 	}
 	switch {
-	case errors.Is(a.err, ErrClosed):
+	case errors.Is(a.err, ErrClosed), errors.Is(a.err, ErrBusy):
 		return nil, a.err
 	case a.entry == nil || a.entry.same(seen):
 		return seen, nil
@@ -307,6 +311,9 @@ func (c *Cache) ask(site string) *answer {
 	}
 	if c.ctx.Err() != nil {
 		return &answer{err: fmt.Errorf("getting the certificate of %s: %w", site, ErrClosed)}
+	}
+	if errors.Is(err, ErrBusy) {
+		return &answer{err: err}
 	}
 	if _, ok := errors.AsType[*Unavailable](err); !ok {
 		err = &Unavailable{Site: site, Reason: site + ": its certificate can't be used; tell the operator of this service", Err: err}

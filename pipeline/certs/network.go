@@ -166,12 +166,7 @@ func (n *network) wait(ctx context.Context, site string) error {
 	case <-ctx.Done():
 		return fmt.Errorf("waiting to ask %s for its certificate: %w", site, ctx.Err())
 	case <-timer.C:
-		return &Unavailable{
-			Site:      site,
-			Reason:    site + ": too many other sites are being asked for their certificates at present; send it again in a minute",
-			Temporary: true,
-			Err:       fmt.Errorf("all of %d concurrent fetches were taken for %s", n.MaxConcurrent, n.Timeout),
-		}
+		return fmt.Errorf("asking %s for its certificate: %w: all of %d were taken for %s", site, ErrBusy, n.MaxConcurrent, n.Timeout)
 	}
 }
 

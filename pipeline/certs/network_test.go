@@ -285,8 +285,8 @@ func TestNetworkSaysThatItIsBusy(t *testing.T) {
 	go func() { _, err := source(t.Context(), siteName); first <- err }()
 	<-asked
 	_, err := source(t.Context(), "other.example")
-	if u := unavailable(t, err, "other.example", "too many other sites"); !u.Temporary {
-		t.Error("the error isn't temporary")
+	if _, ok := errors.AsType[*Unavailable](err); ok || !errors.Is(err, ErrBusy) {
+		t.Errorf("error %v, want ErrBusy and nothing about the site", err)
 	}
 	close(release)
 	unavailable(t, <-first, siteName, "are refused")

@@ -36,6 +36,7 @@ SETTINGS index_granularity = 256;
 
 -- batch_results: what became of a batch, one row a shard and part, and one with shard -1 for the outcome of verifying.
 -- The counts stand beside the arrays so that progress can be read without them. Partitioned by day so that expiry
+-- (an hour after polls end, lest clocks that differ show a finished upload as waiting)
 -- drops whole parts instead of rewriting them; a key that was accepted around midnight may stand in two.
 CREATE TABLE IF NOT EXISTS batch_results{{onCluster}}
 (
@@ -66,7 +67,7 @@ CREATE TABLE IF NOT EXISTS batch_results{{onCluster}}
 ENGINE = {{engine "ReplacingMergeTree" "version"}}
 PARTITION BY toDate(accepted_at)
 ORDER BY (upload, batch, shard, part)
-TTL toDateTime(accepted_at) + toIntervalSecond({{retentionSeconds}})
+TTL toDateTime(accepted_at) + toIntervalSecond({{retentionSeconds}} + 3600)
 SETTINGS index_granularity = 256, ttl_only_drop_parts = 1;
 
 -- certificates: every chain that decided an upload, and when it was seen.

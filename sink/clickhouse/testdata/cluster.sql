@@ -63,7 +63,7 @@ CREATE TABLE IF NOT EXISTS batch_results ON CLUSTER 'sign\'ers'
 ENGINE = ReplicatedReplacingMergeTree(version)
 PARTITION BY toDate(accepted_at)
 ORDER BY (upload, batch, shard, part)
-TTL toDateTime(accepted_at) + toIntervalSecond(172800)
+TTL toDateTime(accepted_at) + toIntervalSecond(172800 + 3600)
 SETTINGS index_granularity = 256, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS certificates ON CLUSTER 'sign\'ers'
