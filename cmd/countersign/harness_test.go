@@ -266,3 +266,11 @@ func parallel(n int, fn func(int)) {
 	}
 	wg.Wait()
 }
+
+// output runs the program to its end.
+func output(args ...string) (string, error) {
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append(os.Environ(), runAsProgram+"=1")
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}

@@ -38,7 +38,7 @@ func run(args []string) int {
 		SilenceErrors: true,
 		Version:       version(),
 	}
-	root.AddCommand(serveCommand(), queryCommand(), benchCommand())
+	root.AddCommand(serveCommand(), uploadCommand(), queryCommand(), benchCommand())
 	root.SetArgs(args)
 	if err := root.ExecuteContext(ctx); err != nil {
 		if !errors.Is(err, context.Canceled) {
