@@ -95,14 +95,14 @@ func (b *batches) claim(ctx context.Context, p pair, signer byte) error {
 	shard := record.Shard(p.hash, len(b.shards))
 	c := b.shards[shard]
 	if c == nil {
-		c = b.newClaims(0)
+		c = b.newClaims(0, len(p.signature))
 		b.shards[shard] = c
 	}
 	if len(c.Hashes)+len(c.Signatures)+len(p.signature) > maxPart {
 		if err := b.send(ctx, shard); err != nil {
 			return err
 		}
-		c = b.newClaims(c.Part + 1)
+		c = b.newClaims(c.Part+1, len(p.signature))
 		b.shards[shard] = c
 	}
 	n := len(c.Hashes) / record.HashSize
@@ -118,10 +118,15 @@ func (b *batches) claim(ctx context.Context, p pair, signer byte) error {
 	return nil
 }
 
-func (b *batches) newClaims(part uint32) *recordpb.Claims {
+// newClaims makes room for a shard's fair share of a batch of signatures of so many bytes: growing would copy all of it twice.
+func (b *batches) newClaims(part uint32, signature int) *recordpb.Claims {
 	s := b.upload.seal
+	n := min(int(s.Count), record.BatchSize) / len(b.shards)
+	n += n/8 + 4
 	return &recordpb.Claims{
 		Upload: b.upload.id[:], Batch: b.batch, Part: part, Site: s.Site, AcceptedMs: s.AcceptedMs, Signers: b.signers,
+		Hashes: make([]byte, 0, n*record.HashSize), Indexes: make([]byte, 0, 2*n), Signatures: make([]byte, 0, n*signature),
+		SignatureLengths: make([]byte, 0, 2*n), Signer: make([]byte, 0, n),
 	}
 }
 
