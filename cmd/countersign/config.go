@@ -141,7 +141,7 @@ func bind(f *pflag.FlagSet) {
 	f.String("kafka-password", "", "SASL password; better given as "+envPrefix+"KAFKA_PASSWORD")
 	f.String("kafka-prefix", "", "`prefix` of the names of topics and groups, for several services on one cluster")
 	f.Int("kafka-replication", 0, "replicas of topics that are created; 0: 1 embedded, else 3")
-	f.Duration("kafka-retention", 7*24*time.Hour, "how long records are kept in topics that are created; must be longer than any outage to survive")
+	f.Duration("kafka-retention", 0, "how long records are kept in topics that are created; must be longer than any outage to survive; 0: 24h embedded, else 168h")
 	f.Int("upload-partitions", 4, "partitions of topic uploads where it is created; bounds how many verifiers can share the work")
 	f.Int("shards", 4, "partitions of topic verified where it is created; bounds how many sinks can share the work; can't be changed later")
 
@@ -235,10 +235,11 @@ func (c *config) check() []error {
 	for name, n := range map[string]int64{
 		"max-pairs": int64(c.MaxPairs), "max-body": int64(c.MaxBody), "max-uploads": int64(c.MaxUploads), "max-backlog": c.MaxBacklog,
 		"stall-timeout": int64(c.StallTimeout), "upload-timeout": int64(c.UploadTimeout), "upload-partitions": int64(c.UploadPartitions),
-		"shards": int64(c.Shards), "kafka-retention": int64(c.KafkaRetention), "engine-memory": int64(c.EngineMemory),
+		"shards": int64(c.Shards), "engine-memory": int64(c.EngineMemory),
 	} {
 		wrong(n <= 0, "--%s must be more than 0", name)
 	}
+	wrong(c.KafkaRetention < 0, "--kafka-retention can't be negative")
 	wrong(c.KafkaReplication < 0, "--kafka-replication can't be negative")
 	wrong(c.Shards > 4096, "--shards %d: at most 4096", c.Shards)
 	wrong(int64(c.MaxPairs) > 1<<31, "--max-pairs %d: at most %d", c.MaxPairs, 1<<31)

@@ -282,12 +282,15 @@ func (s *service) kafkaConfig() (kafkaio.Config, error) {
 }
 
 func (s *service) makeTopics(ctx context.Context) error {
-	replication := s.cfg.KafkaReplication
-	if replication == 0 {
-		replication = 1
-		if len(s.cfg.Kafka) > 0 {
-			replication = 3
-		}
+	replication, retention := 1, 24*time.Hour
+	if len(s.cfg.Kafka) > 0 {
+		replication, retention = 3, 7*24*time.Hour
+	}
+	if s.cfg.KafkaReplication > 0 {
+		replication = s.cfg.KafkaReplication
+	}
+	if s.cfg.KafkaRetention > 0 {
+		retention = s.cfg.KafkaRetention
 	}
 	inSync := min(replication, 2) // a record that was acknowledged survives the loss of a broker (I1)
 	for _, t := range []struct {
@@ -296,10 +299,10 @@ func (s *service) makeTopics(ctx context.Context) error {
 		retention  time.Duration
 		found      *int
 	}{
-		{record.TopicUploads, s.cfg.UploadPartitions, s.cfg.KafkaRetention, &s.uploads},
-		{record.TopicVerified, s.cfg.Shards, s.cfg.KafkaRetention, &s.shards},
+		{record.TopicUploads, s.cfg.UploadPartitions, retention, &s.uploads},
+		{record.TopicVerified, s.cfg.Shards, retention, &s.shards},
 		{record.TopicEvents, 1, eventsKept, new(int)},
-		{record.TopicDeadLetter, 1, s.cfg.KafkaRetention, new(int)},
+		{record.TopicDeadLetter, 1, retention, new(int)},
 	} {
 		n, err := s.kafka.EnsureTopic(ctx, kafkaio.TopicSpec{Name: t.name, Partitions: t.partitions, Replication: replication, MinInSync: inSync, Retention: t.retention})
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -121,6 +122,13 @@ func TestViewsAreExactWhileReplaysAreUnmerged(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+	want := Certificate{"files.example.org", [][]byte{leaf, []byte("root")}, accepted + 1}
+	if got, found, err := db.Certificate(t.Context(), fingerprint); err != nil || !found || !reflect.DeepEqual(got, want) {
+		t.Errorf("certificate %+v, %v, %v; want %+v", got, found, err, want)
+	}
+	if _, found, err := db.Certificate(t.Context(), hash); err != nil || found {
+		t.Errorf("a certificate that nobody served: %v, %v", found, err)
 	}
 	fp := hex.EncodeToString(fingerprint[:])
 	at := "2026-09-21 14:13:20.123"
