@@ -5,6 +5,8 @@ package bench
 import (
 	"context"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strconv"
@@ -31,7 +33,7 @@ type Machine struct {
 func describeMachine(ctx context.Context, look time.Duration) Machine {
 	m := Machine{
 		CPU: procField("/proc/cpuinfo", "model name"), Cores: runtime.NumCPU(), System: runtime.GOOS + "/" + runtime.GOARCH,
-		Go: runtime.Version(), OpenSSL: opensslVersion(ctx), Verifier: signature.Features(), Commit: commit(), Busy: busyShare(ctx, look),
+		Go: runtime.Version(), OpenSSL: opensslVersion(ctx), Verifier: signature.Features(), Commit: commit(ctx), Busy: busyShare(ctx, look),
 	}
 	if kernel, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
 		m.System += " " + strings.TrimSpace(string(kernel))
@@ -57,22 +59,32 @@ func procField(path, name string) string {
 	return ""
 }
 
-// commit is what the program was built from; "+" says that the tree had changes.
-func commit() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return ""
-	}
+// commit is what the program was built from; "+" says that the tree had changes. A program that was built without that knowledge
+// (-buildvcs=false) is taken for one of the repository that it lies in.
+func commit(ctx context.Context) string {
 	var revision, changed string
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			revision = s.Value
-		case s.Key == "vcs.modified" && s.Value == "true":
-			changed = "+"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			switch {
+			case s.Key == "vcs.revision":
+				revision = s.Value
+			case s.Key == "vcs.modified" && s.Value == "true":
+				changed = "+"
+			}
 		}
 	}
-	return revision + changed
+	if revision != "" {
+		return revision + changed
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return ""
+	}
+	out, err := exec.CommandContext(ctx, "git", "-C", filepath.Dir(program), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*").Output()
+	if err != nil {
+		return "" // installed somewhere, or no git
+	}
+	return strings.TrimSpace(string(out)) + ", checked out"
 }
 
 // cpuTimes are the machine's, summed over its cores, in ticks.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -99,6 +100,9 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 		return nil, err
 	}
 	defer unlock()
+	if err := os.RemoveAll(filepath.Join(c.Cache, "work")); err != nil { // of a session that was killed
+		return nil, fmt.Errorf("remove what an earlier session left: %w", err)
+	}
 	s, err := newSession(ctx, c)
 	if err != nil {
 		return nil, err
@@ -185,10 +189,7 @@ func (s *session) experiments(ctx context.Context) error {
 	for _, e := range experiments() {
 		wanted := e.ordinary && !(e.private && s.URL != "")
 		if len(s.Run) > 0 {
-			wanted = false
-			for _, name := range s.Run {
-				wanted = wanted || name == e.name
-			}
+			wanted = slices.Contains(s.Run, e.name)
 		}
 		if !wanted {
 			continue
