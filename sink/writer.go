@@ -5,6 +5,10 @@ import (
 	"sync"
 )
 
+// hashesPerInsert bounds one insert of hashes: ClickHouse sorts and writes an insert on one core, so a large flush goes out as several at
+// once. Smaller ones would only make more parts to merge.
+const hashesPerInsert = 32_768
+
 // write stores flush after flush, in their order and one at a time, until ctx ends.
 func (st *stage) write(ctx context.Context) {
 	defer close(st.events)
@@ -36,7 +40,10 @@ func (st *stage) store(ctx context.Context, f *flush) bool {
 		}
 	}
 	afterHashes := min(f.hashes.Len(), 1)
-	insert(0, f.hashes.Len(), "inserting hashes", func() error { return st.Store.InsertHashes(ctx, &f.hashes) })
+	for from := 0; from < f.hashes.Len(); from += hashesPerInsert {
+		part := f.hashes.Slice(from, min(from+hashesPerInsert, f.hashes.Len()))
+		insert(0, part.Len(), "inserting hashes", func() error { return st.Store.InsertHashes(ctx, part) })
+	}
 	insert(0, len(f.uploads), "inserting uploads", func() error { return st.Store.InsertUploads(ctx, f.uploads) })
 	insert(0, len(f.certificates), "inserting certificates", func() error { return st.Store.InsertCertificates(ctx, f.certificates) })
 	insert(afterHashes, len(f.results), "inserting batch results", func() error { return st.Store.InsertResults(ctx, f.results) })

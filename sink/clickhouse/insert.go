@@ -38,6 +38,14 @@ type HashRows struct {
 // Len is the number of rows.
 func (r *HashRows) Len() int { return len(r.Upload) }
 
+// Slice returns rows from..to, which share r's memory.
+func (r *HashRows) Slice(from, to int) *HashRows {
+	return &HashRows{
+		Hash: r.Hash[from*HashSize : to*HashSize], Upload: r.Upload[from:to], Position: r.Position[from:to], Site: r.Site[from:to],
+		SignedAt: r.SignedAt[from:to], Algorithm: r.Algorithm[from:to], Signature: r.Signature[from:to], Certificate: r.Certificate[from:to],
+	}
+}
+
 func (r *HashRows) check() error {
 	n := r.Len()
 	for _, c := range []struct {
