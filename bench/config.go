@@ -58,9 +58,10 @@ type Config struct {
 	// Limit ends a session that takes longer.
 	Limit time.Duration
 
-	// Out receives the table and what is going on. Command is noted in the report.
+	// Out receives the table and what is going on. Command and Notes are put into the report.
 	Out     io.Writer
 	Command []string
+	Notes   []string
 }
 
 // Default is the session of `make bench`.

@@ -166,6 +166,9 @@ func newSession(ctx context.Context, c Config) (*session, error) {
 	if s.report.Machine.OpenSSL == "" {
 		s.report.note("Figures beside OpenSSL's are missing: %v.", errNoOpenSSL)
 	}
+	for _, n := range c.Notes {
+		s.report.note("%s", n)
+	}
 	if c.Quick {
 		s.report.note("This was a quick session: it shows that all works, and its figures mean nothing.")
 	}

@@ -129,12 +129,15 @@ func TestMixedLoadInBothLoops(t *testing.T) {
 }
 
 func TestTwoProgramsInTurns(t *testing.T) {
-	r, _, err := quickSession(t, func(c *Config) {
+	r, out, err := quickSession(t, func(c *Config) {
 		c.Binary, c.Against = os.Args[0], os.Args[0]
-		c.Rounds = 1
+		c.Notes = []string{"base is the first, 100 %"}
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !strings.Contains(out, "base is the first, 100 %") {
+		t.Errorf("the note is missing in:\n%s", out)
 	}
 	for _, id := range []string{"compare.rsa2048.time.base", "compare.rsa2048.time.ratio", "compare.p256.single.ratio"} {
 		if f := r.Find(id); f == nil || f.N != 1 {

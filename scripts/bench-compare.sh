@@ -32,6 +32,7 @@ mkdir -p "$dir"
 exec 9>"$dir/lock"
 flock -n 9 || die "another comparison is running; wait for its end"
 cleanup() {
+	rm -f "$dir"/*.test
 	for side in base head; do
 		git -C "$root" worktree remove --force "$dir/$side" 2>/dev/null || true
 	done
@@ -42,7 +43,7 @@ cleanup
 build() { # SIDE COMMIT
 	say "building $1, $(git -C "$root" log -1 --format='%h %s' "$2")"
 	git -C "$root" worktree add --quiet --force --detach "$dir/$1" "$2"
-	(cd "$dir/$1" && "$go" build -o "$dir/countersign-$1" ./cmd/countersign) || die "$1 does not build"
+	(cd "$dir/$1" && "$go" build -buildvcs=false -o "$dir/countersign-$1" ./cmd/countersign) || die "$1 does not build"
 }
 build base "$base"
 build head "$head"
@@ -77,4 +78,5 @@ fi
 
 COUNTERSIGN_ENGINE_LIB=${COUNTERSIGN_ENGINE_LIB:-$("$root/scripts/fetch-engine.sh")}
 export COUNTERSIGN_ENGINE_LIB
-"$dir/countersign-head" bench --binary "$dir/countersign-head" --against "$dir/countersign-base" --cache "$root/.cache/bench" "$@"
+"$dir/countersign-head" bench --binary "$dir/countersign-head" --against "$dir/countersign-base" --cache "$root/.cache/bench" \
+	--note "base is $(git -C "$root" log -1 --format='%h, %s' "$base")" --note "head is $(git -C "$root" log -1 --format='%h, %s' "$head")" "$@"

@@ -53,6 +53,7 @@ func benchCommand() *cobra.Command {
 	f.DurationVar(&cfg.Slice, "slice", cfg.Slice, "how long each verifier alone runs in a round")
 	f.IntVar(&cfg.Preload, "preload", cfg.Preload, "of large: hashes stored beforehand")
 	f.IntVar(&cfg.PreloadSignature, "preload-signature", cfg.PreloadSignature, "of large: bytes of each one's signature")
+	f.StringArrayVar(&cfg.Notes, "note", nil, "`sentence` for the report; any number of times")
 	f.StringVar(&cfg.Cache, "cache", cfg.Cache, "`folder` of keys, pairs and results")
 	f.Var(&limit, "data-limit", "bytes that one site's signed pairs may take")
 	f.DurationVar(&cfg.Limit, "limit", cfg.Limit, "longest time of a session")
