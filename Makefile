@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 GO ?= go
 
-.PHONY: help build engine demo test lint generate bench bench-compare clean
+.PHONY: help build engine demo test lint generate bench bench-large bench-compare clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ generate: ## the protobuf code; needs protoc
 
 bench: build ## measure, beside OpenSSL and Go on the same cores
 	bin/countersign bench
+
+bench-large: build ## the same with 100 million hashes stored; takes hours and some 50 GB
+	bin/countersign bench --run large --limit 3h
 
 bench-compare: build ## make bench-compare BASE=commit: what changed since
 	scripts/bench-compare.sh $(BASE)
