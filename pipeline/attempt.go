@@ -119,13 +119,18 @@ func (s *Stage) check(ctx context.Context, a *attempt, p *piece) {
 	}
 }
 
+// judge finds a piece's verdicts, on a worker.
+func (s *Stage) judge(scratch *scratch, p *piece, keys []certs.Key) {
+	p.verdicts = scratch.judge(p.chunk, keys)
+	s.metrics.verified.Add(float64(len(p.verdicts)))
+}
+
 // verify hands a piece to the workers.
 func (s *Stage) verify(ctx context.Context, a *attempt, p *piece, keys []certs.Key) {
 	a.pending.Add(1)
 	err := s.submit(ctx, func(scratch *scratch) {
 		defer a.pending.Done()
-		p.verdicts = scratch.judge(p.chunk, keys)
-		s.metrics.verified.Add(float64(len(p.verdicts)))
+		s.judge(scratch, p, keys)
 	})
 	if err != nil {
 		a.pending.Done()

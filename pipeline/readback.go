@@ -76,8 +76,7 @@ func (p *partition) verifyInto(ctx context.Context, window chan<- judged, chunk 
 	}
 	return p.stage.submit(ctx, func(scratch *scratch) {
 		defer close(j.done)
-		j.piece.verdicts = scratch.judge(chunk, keys)
-		p.stage.metrics.verified.Add(float64(len(j.piece.verdicts)))
+		p.stage.judge(scratch, j.piece, keys)
 	})
 }
 

@@ -2,13 +2,15 @@ package jsonstream
 
 // Columns: what a run of pairs looks like to the sink, and who owns its memory.
 
+import "countersign/pipeline/record"
+
 // BatchPairs is the number of consecutive pairs in a batch: the design's constant. No Columns
 // crosses a multiple of it.
-const BatchPairs = 1000
+const BatchPairs = record.BatchSize
 
 // MaxSignature is the length in bytes of the longest signature that can be valid: that of an
 // 8192-bit RSA key. A longer one is kept as undecodable.
-const MaxSignature = 1024
+const MaxSignature = record.MaxSignature
 
 // maxColumns is the size in bytes at which a run ends before its batch does. One more pair takes
 // some 1.3 KB, so the 900 KiB of a Kafka record (design, "Records") hold any run and its framing.

@@ -18,10 +18,12 @@ import (
 	chproto "github.com/ClickHouse/ch-go/proto"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/column"
 	"github.com/google/uuid"
+
+	"countersign/pipeline/record"
 )
 
 // HashSize is the length of a hash or fingerprint in bytes.
-const HashSize = 32
+const HashSize = record.HashSize
 
 // HashRows are rows of signed_hashes, as columns of equal length.
 type HashRows struct {

@@ -4,10 +4,12 @@ import (
 	"unsafe"
 
 	"github.com/google/uuid"
+
+	"countersign/pipeline/record"
 )
 
 // HashSize is the length of a SHA-256 in bytes.
-const HashSize = 32
+const HashSize = record.HashSize
 
 const rowBytes = int(unsafe.Sizeof(row{}))
 
