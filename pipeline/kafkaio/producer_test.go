@@ -200,7 +200,13 @@ func TestBrokerStoppedAndBack(t *testing.T) {
 	topic := newTopic(t, c, 2)
 	p := newProducer(t, c, ProducerConfig{Timeout: 700 * time.Millisecond})
 	send(t, p, topic, 0, "before")
+	idle := p.senders[topicPartition{p.c.onBroker(topic), 0}].conn // its sender rests until the next record
 	e.Close()
+	for deadline := time.Now().Add(10 * time.Second); !idle.hungUp(); time.Sleep(time.Millisecond) { // kfake closes sockets a little later
+		if time.Now().After(deadline) {
+			t.Fatal("the stopped broker keeps its connections")
+		}
+	}
 	for partition, state := range []string{"an idle connection", "no connection"} {
 		a, err := p.Send(ctx, topic, partition, []byte("lost"))
 		if err != nil {
