@@ -56,6 +56,7 @@ type incoming struct {
 	key      string // Idempotency-Key; empty: none
 	source   source
 	maxPairs int
+	single   bool // the result is taken from the events
 	// named is called once the upload's UUID is known and before it can have results; nil: not.
 	named func(id uuid.UUID, pairs int)
 }
@@ -84,6 +85,7 @@ func (in *intake) take(ctx context.Context, x incoming) (accepted, error) {
 		place = keyed(x.site, x.key, nil)
 	}
 	a := newAttempt(in.cfg.Log, &in.buffers, record.Shard(place, in.cfg.UploadPartitions), attemptID, x.site, in.cfg.WindowBytes)
+	a.single = x.single
 	limits := jsonstream.Limits{MaxPairs: x.maxPairs, MaxElement: in.cfg.MaxElement}
 	pairs, err := x.source.decode(limits, sum, func(c *jsonstream.Columns) error { return a.add(ctx, c) })
 	if err == nil {

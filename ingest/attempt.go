@@ -26,7 +26,8 @@ type attempt struct {
 	partition int
 	id        uuid.UUID
 	site      string
-	window    int // bytes
+	window    int  // bytes
+	single    bool // its caller takes the result from the events
 
 	held     *jsonstream.Columns // the first chunk, not yet sent
 	inFlight []sent              // oldest first
@@ -133,6 +134,7 @@ func (a *attempt) ready(ctx context.Context, pairs int) error {
 func (a *attempt) seal(ctx context.Context, upload uuid.UUID, pairs int, accepted time.Time) error {
 	s := &recordpb.Seal{
 		Attempt: a.id[:], Upload: upload[:], Site: a.site, Count: uint64(pairs), FirstOffset: a.first, AcceptedMs: accepted.UnixMilli(),
+		Single: a.single,
 	}
 	m := &recordpb.Upload{Kind: &recordpb.Upload_Seal{Seal: s}}
 	if a.held != nil {

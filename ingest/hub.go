@@ -1,7 +1,7 @@
 package ingest
 
 // The event hub wakes synchronous calls. It is fed with every record of topic events, keeps nothing of uploads that nobody waits
-// for, and counts for the others until every batch is complete. Events may repeat, be missing, and come in any order: they
+// for but the hashes that may not be stored yet, and counts for the others until every batch is complete. Events may repeat, be missing, and come in any order: they
 // are keyed as the rows they tell of, and whoever waits asks the store now and then as well.
 
 import (
@@ -14,6 +14,7 @@ import (
 )
 
 type hub struct {
+	fresh   *fresh
 	mu      sync.Mutex
 	watches map[uuid.UUID][]*watch // guarded by mu
 }
@@ -51,7 +52,7 @@ type rowKey struct {
 }
 
 func newHub() *hub {
-	return &hub{watches: make(map[uuid.UUID][]*watch)}
+	return &hub{fresh: newFresh(maxFresh), watches: make(map[uuid.UUID][]*watch)}
 }
 
 // watch registers interest in an upload of so many pairs, at most MaxSyncPairs. It must come before the seal is written; forget
@@ -95,16 +96,11 @@ func (h *hub) remove(w *watch) {
 
 // feed takes one record of topic events. One that can't be decoded is left out: whoever waits for it asks the store.
 func (h *hub) feed(value []byte) error {
-	h.mu.Lock()
-	idle := len(h.watches) == 0
-	h.mu.Unlock()
-	if idle {
-		return nil
-	}
 	m, err := record.DecodeEvents(value)
 	if err != nil {
 		return err
 	}
+	h.fresh.add(m.GetEvents()) // before anybody is told that the hash is there
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, e := range m.GetEvents() {

@@ -90,9 +90,12 @@ func serveHash(x *exchange) *Problem {
 	}
 	ctx, cancel := context.WithTimeout(x.srv.base, x.srv.cfg.StoreTimeout)
 	defer cancel()
-	found, ok, err := x.srv.cfg.Store.Hash(ctx, hash)
-	if err != nil {
-		return problemStore(err)
+	found, ok := x.srv.hub.fresh.get(hash)
+	if !ok {
+		var err error
+		if found, ok, err = x.srv.cfg.Store.Hash(ctx, hash); err != nil {
+			return problemStore(err)
+		}
 	}
 	if !ok {
 		return problemUnknownHash(hex.EncodeToString(hash[:]))

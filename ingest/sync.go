@@ -1,7 +1,7 @@
 package ingest
 
 // The calls that wait: one file by GET, up to 10,000 pairs by POST. They take the same way through the log as any upload;
-// the answer leaves when the result is stored and the log is flushed, which happen at the same time.
+// the answer leaves when the result is stored, for one file when it is decided, and the log is flushed, which happen at the same time.
 
 import (
 	"bytes"
@@ -163,7 +163,7 @@ func serveSingle(x *exchange) *Problem {
 	defer pending.close()
 	ctx, cancel := context.WithTimeout(s.base, s.cfg.SyncTimeout)
 	defer cancel()
-	up, err := s.intake.take(ctx, pending.watching(incoming{site: x.site, key: x.key, source: pair, maxPairs: 1}))
+	up, err := s.intake.take(ctx, pending.watching(incoming{site: x.site, key: x.key, source: pair, maxPairs: 1, single: true}))
 	if err != nil {
 		return problemOf(err, true)
 	}

@@ -5,6 +5,7 @@ package ingest
 import (
 	"bytes"
 	"fmt"
+	"reflect"
 	"sync"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
+	"countersign/sink/clickhouse"
 )
 
 func parseID(t *testing.T, text string) uuid.UUID {
@@ -208,9 +210,37 @@ func TestHubCountsEachRowOnce(t *testing.T) {
 	if err := h.feed([]byte("\xffgarbage")); err == nil {
 		t.Error("garbage was decoded")
 	}
-	h.forget(other)
-	if err := h.feed([]byte("\xffgarbage")); err != nil || len(h.watches) != 0 {
-		t.Error("nobody waits, yet events are decoded")
+	if h.forget(other); len(h.watches) != 0 {
+		t.Error("the hub keeps a watch that was forgotten")
+	}
+}
+
+// The last so many single signings can be asked for, each once however often it is told of.
+func TestFreshHashes(t *testing.T) {
+	h := newHub()
+	h.fresh = newFresh(3)
+	tell := func(n byte) {
+		hash, id := [32]byte{n}, uuid.UUID{n}
+		if err := h.feed(record.Encode(&recordpb.Events{Events: []*recordpb.Event{{Upload: id[:], Batch: 1, Added: 1, Signed: &recordpb.Signed{
+			Hash: hash[:], Site: site, AcceptedMs: int64(n), Algorithm: "RSA-2048", Signature: []byte{n}, Certificate: hash[:],
+		}}}})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, n := range []byte{1, 2, 2, 3, 2, 4, 5} {
+		tell(n)
+	}
+	for n := range byte(7) {
+		got, ok := h.fresh.get([32]byte{n})
+		if ok != (n >= 3 && n <= 5) {
+			t.Errorf("hash %d is there: %v", n, ok)
+		}
+		if want := (clickhouse.SignedHash{Upload: uuid.UUID{n}, Site: site, SignedAt: int64(n), Algorithm: "RSA-2048", Signature: []byte{n}, Certificate: [32]byte{n}}); ok && !reflect.DeepEqual(got, want) {
+			t.Errorf("hash %d: %+v", n, got)
+		}
+	}
+	if len(h.fresh.signed) != 3 {
+		t.Errorf("%d hashes are kept", len(h.fresh.signed))
 	}
 }
 

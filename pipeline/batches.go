@@ -36,7 +36,8 @@ func (b *batches) add(ctx context.Context, p *piece) error {
 			return err
 		}
 		b.batch = batch
-		b.outcome = &recordpb.Outcome{Upload: b.upload.id[:], Batch: batch, AcceptedMs: b.upload.seal.AcceptedMs}
+		s := b.upload.seal
+		b.outcome = &recordpb.Outcome{Upload: b.upload.id[:], Batch: batch, AcceptedMs: s.AcceptedMs, Single: s.Single}
 	}
 	c, at := p.chunk, 0
 	why := make(map[uint32]*recordpb.Unparsed, len(c.Unparsed))
@@ -124,7 +125,7 @@ func (b *batches) newClaims(part uint32, signature int) *recordpb.Claims {
 	n := min(int(s.Count), record.BatchSize) / len(b.shards)
 	n += n/8 + 4
 	return &recordpb.Claims{
-		Upload: b.upload.id[:], Batch: b.batch, Part: part, Site: s.Site, AcceptedMs: s.AcceptedMs, Signers: b.signers,
+		Upload: b.upload.id[:], Batch: b.batch, Part: part, Site: s.Site, AcceptedMs: s.AcceptedMs, Signers: b.signers, Single: s.Single,
 		Hashes: make([]byte, 0, n*record.HashSize), Indexes: make([]byte, 0, 2*n), Signatures: make([]byte, 0, n*signature),
 		SignatureLengths: make([]byte, 0, 2*n), Signer: make([]byte, 0, n),
 	}

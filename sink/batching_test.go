@@ -131,7 +131,7 @@ func TestEventsHoldUpNothing(t *testing.T) {
 		registry := prometheus.NewRegistry()
 		c.Registerer = registry
 		r := start(t, c)
-		const records = 3 * eventFlushes
+		const records = 100
 		for i := range records {
 			w.produce(0, block(part(1, uint32(i+1), 0, 0, hashOf(0, 1, i))))
 			synctest.Wait() // a flush each
@@ -148,6 +148,18 @@ func TestEventsHoldUpNothing(t *testing.T) {
 			t.Errorf("%g events were dropped, want %d", got, records)
 		}
 	})
+}
+
+// Beyond a number events aren't kept.
+func TestEventsAreBounded(t *testing.T) {
+	q := newEventQueue()
+	some := make([]*recordpb.Event, maxEvents/2)
+	if !q.put(some, nil) || !q.put(nil, some) || q.put(some[:1], nil) {
+		t.Error("the queue doesn't hold what it should, and no more")
+	}
+	if decided, stored := q.take(); len(decided) != len(some) || len(stored) != len(some) || !q.put(some, some) {
+		t.Error("taking doesn't empty the queue")
+	}
 }
 
 // Events are cut into records that brokers take.

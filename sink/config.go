@@ -28,6 +28,9 @@ type Config struct {
 	// value is Send's to keep. Called from several goroutines.
 	Send func(ctx context.Context, topic string, partition int, value []byte) error
 
+	// FlushLog returns when everything that the log acknowledged before the call survives a power cut. Default: it does as it is.
+	FlushLog func(ctx context.Context) error
+
 	// Shards is the number of partitions of topic verified.
 	Shards int
 
@@ -38,6 +41,9 @@ type Config struct {
 	// Defaults 64 MiB and 200,000.
 	MaxFlushBytes int64
 	MaxFlushRows  int
+	// Linger is how long the rows of single signings may wait for more before they are stored: their callers have the answer by then.
+	// Other rows don't wait, and take along what does. Default 250 ms.
+	Linger time.Duration
 	// RecentRows is how many stored rows all shards together keep at hand, so that hashes sent again soon need no lookup.
 	// 68 bytes each, and up to four times that. Default 262,144; negative for none.
 	RecentRows int
@@ -108,8 +114,14 @@ func (c Config) withDefaults() (Config, error) {
 	if c.MaxFlushRows == 0 {
 		c.MaxFlushRows = 200_000
 	}
+	if c.Linger == 0 {
+		c.Linger = 250 * time.Millisecond
+	}
 	if c.RecentRows == 0 {
 		c.RecentRows = 1 << 18
+	}
+	if c.FlushLog == nil {
+		c.FlushLog = func(context.Context) error { return nil }
 	}
 	if c.Backoff == nil {
 		c.Backoff = func(n int) time.Duration { return min(50*time.Millisecond<<min(n, 7), 5*time.Second) }

@@ -19,7 +19,7 @@ import (
 )
 
 // The fakes check the stage's promises whenever they are called: rows never contradict rows, results come after their hashes,
-// events after their results, commits after all rows below them, and no commit after the assignment ended.
+// events after their results or what decides them, commits after all rows below them, and no commit after the assignment ended.
 
 // fault is how a call to the store goes wrong.
 type fault int
@@ -63,7 +63,9 @@ type world struct {
 	log          [][]kafkaio.Message // by partition
 	committed    []int64             // by partition
 	changed      chan struct{}       // closed and replaced when log or committed changed
+	durable      []int64             // log flushed up to, by partition
 	events       []*recordpb.Event
+	told         map[[32]byte]bool // hashes that events brought
 	letters      []*recordpb.DeadLetter
 	calls        []string // every call that did something, in order
 	broken       []string
@@ -77,7 +79,8 @@ type world struct {
 func newWorld(shards int) *world {
 	return &world{
 		hashes: map[[32]byte]hashRow{}, results: map[resultKey]clickhouse.ResultRow{}, uploads: map[uuid.UUID]clickhouse.Upload{},
-		log: make([][]kafkaio.Message, shards), committed: make([]int64, shards), changed: make(chan struct{}),
+		log: make([][]kafkaio.Message, shards), committed: make([]int64, shards), durable: make([]int64, shards),
+		told: map[[32]byte]bool{}, changed: make(chan struct{}),
 	}
 }
 
@@ -130,7 +133,7 @@ func (w *world) drained() bool {
 // config is the stage's environment in w, with all waits cut short. It consumes the given partitions.
 func (w *world) config(partitions ...int) Config {
 	return Config{
-		Store: w, Send: w.send, Shards: len(w.log),
+		Store: w, Send: w.send, FlushLog: w.flushLog, Shards: len(w.log), Linger: time.Millisecond,
 		Consume:      func(ctx context.Context, handle handler) error { return w.consume(ctx, handle, partitions) },
 		Backoff:      func(int) time.Duration { return 50 * time.Microsecond },
 		DrainTimeout: 5 * time.Second,
@@ -372,11 +375,67 @@ func (w *world) send(ctx context.Context, topic string, partition int, value []b
 	w.calls = append(w.calls, fmt.Sprintf("events %d", len(events.GetEvents())))
 	for _, e := range events.GetEvents() {
 		if _, ok := w.results[resultKey{uuid.UUID(e.Upload), e.Batch, e.Shard, e.Part}]; !ok {
-			w.breaks("event for a result that isn't stored: %v", e)
+			w.checkDecided(e)
+		}
+		if s := e.GetSigned(); s != nil {
+			w.told[[32]byte(s.Hash)] = true
 		}
 		w.events = append(w.events, e)
 	}
 	return nil
+}
+
+// flushLog is Config.FlushLog.
+func (w *world) flushLog(ctx context.Context) error {
+	return w.call(ctx, "flush", 0, func() {
+		for p, log := range w.log {
+			w.durable[p] = int64(len(log))
+		}
+	})
+}
+
+// checkDecided checks an event that comes before its row: it is a single signing's, the durable log decides it so, and whoever asks for
+// the hash that it speaks of finds it.
+func (w *world) checkDecided(e *recordpb.Event) {
+	owners, results := model(w)
+	want, ok := results[resultKey{uuid.UUID(e.Upload), e.Batch, e.Shard, e.Part}]
+	if told := eventOf(&want); !ok || e.Added != told.Added || e.Duplicates != told.Duplicates || e.BadSignatures != told.BadSignatures || e.Claims != told.Claims {
+		w.breaks("the log doesn't decide as an event before its row says: %v", e)
+		return
+	}
+	if !w.durablySingle(e) {
+		w.breaks("event before its row, of no single signing in the durable log: %v", e)
+	}
+	switch s := e.GetSigned(); {
+	case e.Added == 1:
+		hash := [32]byte(want.Added.Hashes)
+		if s == nil || [32]byte(s.Hash) != hash || owners[hash] != (clickhouse.Owner{Upload: want.Upload, Position: s.Position}) || s.Site == "" || len(s.Signature) == 0 {
+			w.breaks("event before its row without the row: %v", e)
+		}
+	case e.Duplicates == 1:
+		if hash := [32]byte(want.Duplicates.Hashes); !w.told[hash] && w.hashes[hash] == (hashRow{}) {
+			w.breaks("duplicate of a hash that can't be seen: %v", e)
+		}
+	}
+}
+
+func (w *world) durablySingle(e *recordpb.Event) bool {
+	for p, log := range w.log {
+		for _, m := range log[:w.durable[p]] {
+			v, _ := record.DecodeVerified(m.Value)
+			for _, c := range v.GetBlock().GetClaims() {
+				if c.Single && string(c.Upload) == string(e.Upload) {
+					return true
+				}
+			}
+			for _, o := range v.GetOutcomes().GetOutcomes() {
+				if o.Single && string(o.Upload) == string(e.Upload) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 func cloneResult(r clickhouse.ResultRow) clickhouse.ResultRow {

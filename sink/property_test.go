@@ -71,7 +71,7 @@ func modelResult(c *recordpb.Claims, owners map[[32]byte]clickhouse.Owner) click
 func drawLog(t *rapid.T, w *world) {
 	shards := len(w.log)
 	kinds := rapid.IntRange(1, 30).Draw(t, "distinct hashes")
-	batches := map[byte]uint32{}
+	batches, singles := map[byte]uint32{}, byte(100)
 	for range rapid.IntRange(1, 25).Draw(t, "records") {
 		shard := rapid.IntRange(0, shards-1).Draw(t, "shard")
 		claims := func() *recordpb.Claims {
@@ -83,7 +83,7 @@ func drawLog(t *rapid.T, w *world) {
 			}
 			return part(upload, batches[upload], 0, rapid.IntRange(0, 5).Draw(t, "first index"), hashes...)
 		}
-		switch rapid.SampledFrom([]string{"block", "block", "block", "outcome", "junk", "repeat"}).Draw(t, "kind") {
+		switch rapid.SampledFrom([]string{"block", "block", "block", "single", "single", "outcome", "junk", "repeat"}).Draw(t, "kind") {
 		case "block":
 			var b []*recordpb.Claims
 			for range rapid.IntRange(1, 3).Draw(t, "parts") {
@@ -96,6 +96,17 @@ func drawLog(t *rapid.T, w *world) {
 			id := uploadID(upload)
 			w.produce(shard, outcomes(&recordpb.Outcomes{Outcomes: []*recordpb.Outcome{outcome(upload, batches[upload], 3)},
 				Uploads: []*recordpb.Accepted{{Upload: id[:], Site: "site.example", Count: 5}}}))
+		case "single":
+			var b []*recordpb.Claims
+			for range rapid.IntRange(1, 3).Draw(t, "singles") {
+				singles++
+				b = append(b, singleClaim(singles, hashOf(shard, shards, rapid.IntRange(1, kinds).Draw(t, "hash"))))
+			}
+			if rapid.Bool().Draw(t, "beside others") {
+				b = append(b, claims())
+			}
+			w.produce(shard, block(b...))
+			w.produce(rapid.IntRange(0, shards-1).Draw(t, "shard of the outcome"), outcomes(singleOutcome(singles)))
 		case "junk":
 			w.produce(shard, []byte{0xff})
 		case "repeat":
@@ -179,6 +190,7 @@ func TestAnyCourseGivesTheRowsOfTheLog(t *testing.T) {
 			c.DrainTimeout = time.Nanosecond // dies rather than ends
 			c.MaxPendingBytes = int64(rapid.SampledFrom([]int{1, 500, 100_000}).Draw(t, "pending bytes"))
 			c.MaxFlushRows = rapid.SampledFrom([]int{1, 4, 1000}).Draw(t, "rows a flush")
+			c.Linger = time.Duration(rapid.SampledFrom([]int{1, 2_000_000}).Draw(t, "linger"))
 			c.RecentRows = rapid.SampledFrom([]int{-1, 3, 1000}).Draw(t, "recent rows")
 			return c
 		}

@@ -4,12 +4,17 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
+	"countersign/pipeline/record/recordpb"
 	"countersign/sink/clickhouse"
 )
 
 // queue is where shards leave rows and the writer finds them: flushes in the order they were begun, the last of them open. So
 // whatever arrives while an insert is in flight is one insert later, and a shard's rows stay in the order of its log.
+//
+// A flush is due at once, unless it holds nothing but rows of single signings: those linger, so that thousands of signings a second make
+// a few inserts and not hundreds, each of which costs ClickHouse some 10 ms of processor time however small it is.
 //
 // It also keeps account of the memory that is on its way: records from when they were fetched, and rows, until they are stored.
 //
@@ -18,6 +23,8 @@ import (
 type queue struct {
 	maxPending, maxFlush int64 // bytes
 	maxRows              int
+	linger               time.Duration
+	clock                func() time.Time
 	gauge                func(float64) // told the pending bytes at each change
 
 	wake chan struct{} // cap 1: the writer may look again; never closed
@@ -35,8 +42,11 @@ type flush struct {
 	results      []clickhouse.ResultRow
 	uploads      []clickhouse.Upload
 	certificates []clickhouse.Certificate
+	events       []*recordpb.Event // that leave once all is stored
 	marks        []mark
 	bytes        int64
+	begun        time.Time
+	urgent       bool // somebody waits for rows of it
 }
 
 // mark says how far a shard's log is done once the flush is stored.
@@ -53,8 +63,9 @@ const (
 	spareRows      = 1 << 16                             // columns larger than this aren't kept
 )
 
-func newQueue(maxPending, maxFlush int64, maxRows int, gauge func(float64)) *queue {
-	return &queue{maxPending: maxPending, maxFlush: min(maxFlush, maxPending), maxRows: maxRows, gauge: gauge,
+func newQueue(c Config, gauge func(float64)) *queue {
+	return &queue{maxPending: c.MaxPendingBytes, maxFlush: min(c.MaxFlushBytes, c.MaxPendingBytes), maxRows: c.MaxFlushRows,
+		linger: c.Linger, clock: c.Clock, gauge: gauge,
 		wake: make(chan struct{}, 1), freed: make(chan struct{})}
 }
 
@@ -105,6 +116,8 @@ func (q *queue) add(s *shard, next, size int64, r *rows) {
 	f.results = append(f.results, r.results...)
 	f.uploads = append(f.uploads, r.uploads...)
 	f.certificates = append(f.certificates, r.certificates...)
+	f.events = append(f.events, r.events...)
+	f.urgent = f.urgent || !r.patient
 	f.mark(s, next, added)
 	grown := int64(added)*hashRowBytes + int64(len(r.results))*resultRowBytes
 	f.bytes += size + grown
@@ -122,6 +135,7 @@ func (q *queue) open() *flush {
 	if q.spare = nil; f == nil {
 		f = new(flush)
 	}
+	f.begun = q.clock()
 	q.waiting = append(q.waiting, f)
 	return f
 }
@@ -144,23 +158,40 @@ func (q *queue) ready() {
 	}
 }
 
-// take waits for the oldest flush; nil when ctx ends first.
+// take waits until the oldest flush is due; nil when ctx ends first.
 func (q *queue) take(ctx context.Context) *flush {
 	for {
-		q.mu.Lock()
-		if len(q.waiting) > 0 {
-			f := q.waiting[0]
-			q.waiting = slices.Delete(q.waiting, 0, 1)
-			q.mu.Unlock()
+		f, wait := q.due()
+		if f != nil {
 			return f
 		}
-		q.mu.Unlock()
+		var later <-chan time.Time
+		if wait > 0 {
+			later = time.After(wait)
+		}
 		select {
 		case <-q.wake:
+		case <-later:
 		case <-ctx.Done():
 			return nil
 		}
 	}
+}
+
+// due takes the oldest flush, or says how long it lingers yet; 0 where there is none.
+func (q *queue) due() (f *flush, wait time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.waiting) == 0 {
+		return nil, 0
+	}
+	f = q.waiting[0]
+	wait = q.linger - q.clock().Sub(f.begun)
+	if wait > 0 && !f.urgent && len(q.waiting) == 1 && q.pending < q.maxPending {
+		return nil, wait
+	}
+	q.waiting = slices.Delete(q.waiting, 0, 1)
+	return f, 0
 }
 
 // done frees a flush that was taken and is stored.
@@ -184,13 +215,14 @@ func (f *flush) reset() {
 	clear(f.results)
 	clear(f.uploads)
 	clear(f.certificates)
+	clear(f.events)
 	clear(f.marks)
 	*f = flush{
 		hashes: clickhouse.HashRows{
 			Hash: h.Hash[:0], Upload: h.Upload[:0], Position: h.Position[:0], Site: h.Site[:0], SignedAt: h.SignedAt[:0],
 			Algorithm: h.Algorithm[:0], Signature: h.Signature[:0], Certificate: h.Certificate[:0],
 		},
-		results: f.results[:0], uploads: f.uploads[:0], certificates: f.certificates[:0], marks: f.marks[:0],
+		results: f.results[:0], uploads: f.uploads[:0], certificates: f.certificates[:0], events: f.events[:0], marks: f.marks[:0],
 	}
 }
 
@@ -200,4 +232,6 @@ type rows struct {
 	results      []clickhouse.ResultRow
 	uploads      []clickhouse.Upload
 	certificates []clickhouse.Certificate
+	events       []*recordpb.Event // that leave once the rows are stored
+	patient      bool              // nobody waits for the rows to be stored
 }

@@ -50,6 +50,22 @@ func part(upload byte, batch, part uint32, from int, hashes ...[32]byte) *record
 	return c
 }
 
+// singleClaim is the claim of a single signing.
+func singleClaim(upload byte, hash [32]byte) *recordpb.Claims {
+	c := part(upload, 1, 0, 0, hash)
+	c.Single = true
+	return c
+}
+
+// singleOutcome is what verifying a single signing found, and the upload.
+func singleOutcome(upload byte) *recordpb.Outcomes {
+	id := uploadID(upload)
+	return &recordpb.Outcomes{
+		Outcomes: []*recordpb.Outcome{{Upload: id[:], Batch: 1, AcceptedMs: 1000 * int64(upload), Claims: 1, Single: true}},
+		Uploads:  []*recordpb.Accepted{{Upload: id[:], Site: "site.example", Count: 1}},
+	}
+}
+
 func block(claims ...*recordpb.Claims) []byte {
 	return record.Encode(&recordpb.Verified{Kind: &recordpb.Verified_Block{Block: &recordpb.Block{Claims: claims}}})
 }

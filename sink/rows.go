@@ -20,6 +20,14 @@ type resolved struct {
 	verdicts []dedupe.Verdict
 }
 
+// signerOf is the index of the signer of claim i.
+func signerOf(c *recordpb.Claims, i int) int {
+	if len(c.GetSigner()) == 0 {
+		return 0
+	}
+	return int(c.Signer[i])
+}
+
 // appendHashes appends the rows of the claims that were added.
 func appendHashes(h *clickhouse.HashRows, c *recordpb.Claims, verdicts []dedupe.Verdict) {
 	var fingerprints [4][32]byte // most often there is one
@@ -31,10 +39,7 @@ func appendHashes(h *clickhouse.HashRows, c *recordpb.Claims, verdicts []dedupe.
 	for i, v := range verdicts {
 		to := from + record.Uint16(c.GetSignatureLengths(), i)
 		if v == dedupe.Added {
-			signer := 0
-			if len(c.Signer) > 0 {
-				signer = int(c.Signer[i])
-			}
+			signer := signerOf(c, i)
 			h.Hash = append(h.Hash, c.Hashes[i*record.HashSize:(i+1)*record.HashSize]...)
 			h.Upload = append(h.Upload, upload)
 			h.Position = append(h.Position, record.Position(c.Batch, record.Uint16(c.Indexes, i)))
@@ -103,6 +108,17 @@ func split(all clickhouse.Entries, verdicts []dedupe.Verdict, duplicates int) (a
 	return added, dup
 }
 
+// addEvents adds the events of the results, which tell of an added hash where the rows may linger.
+func (r *rows) addEvents() {
+	for i := range r.results {
+		e := eventOf(&r.results[i])
+		if r.patient && i < len(r.claims) { // claims' results come first
+			e.Signed = signedOf(r.claims[i])
+		}
+		r.events = append(r.events, e)
+	}
+}
+
 // addOutcomes adds the rows of what verifying found; o may be nil.
 func (r *rows) addOutcomes(o *recordpb.Outcomes) {
 	for _, x := range o.GetOutcomes() {
@@ -125,17 +141,4 @@ func (r *rows) addOutcomes(o *recordpb.Outcomes) {
 			Site: x.GetSite(), Chain: x.GetChain().GetCertificates(), SeenAt: x.GetSeenMs(),
 		})
 	}
-}
-
-// eventOf tells of a stored result. It outlives the row, which is reused.
-func eventOf(r *clickhouse.ResultRow) *recordpb.Event {
-	e := &recordpb.Event{
-		Upload: append([]byte(nil), r.Upload[:]...), Batch: r.Batch, Shard: r.Shard, Part: r.Part, Claims: r.Claims,
-		Added: uint32(r.Added.Len()), Duplicates: uint32(r.Duplicates.Len()), BadSignatures: uint32(r.BadSignatures.Len()),
-		Errors: uint32(len(r.Errors)),
-	}
-	if len(r.Errors) > 0 {
-		e.Reason = r.Errors[0].Reason
-	}
-	return e
 }

@@ -12,6 +12,7 @@ import (
 
 	"countersign/pipeline/kafkaio"
 	"countersign/pipeline/record"
+	"countersign/pipeline/record/recordpb"
 	"countersign/sink/dedupe"
 )
 
@@ -29,7 +30,8 @@ type shard struct {
 	run       []item
 	ask       []byte
 	positions []uint32
-	bytes     int // of table, as the gauge counts them
+	decided   []*recordpb.Event // of the run
+	bytes     int               // of table, as the gauge counts them
 
 	held      atomic.Int64  // bytes fetched and not yet queued
 	confirmed atomic.Int64  // rows stored that the table wasn't told of

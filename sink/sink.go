@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"countersign/pipeline/record"
-	"countersign/pipeline/record/recordpb"
 	"countersign/sink/clickhouse"
 )
 
@@ -24,9 +23,10 @@ type stage struct {
 	Config
 	metrics *metrics
 	queue   *queue
-	lookups chan *lookup           // unbuffered; never closed
-	events  chan []*recordpb.Event // cap eventFlushes; the writer closes it
-	loading chan struct{}          // cap loadFlights; a token for each shard that reads its filter
+	lookups chan *lookup // unbuffered; never closed
+	events  *eventQueue
+	written chan struct{} // the writer closes it when it ends
+	loading chan struct{} // cap loadFlights; a token for each shard that reads its filter
 }
 
 // Run runs the stage until ctx ends, which gives nil, or Consume fails. Then the shards have DrainTimeout to store and commit what
@@ -43,9 +43,10 @@ func Run(ctx context.Context, c Config) error {
 	}
 	st := &stage{
 		Config: c, metrics: m,
-		queue:   newQueue(c.MaxPendingBytes, c.MaxFlushBytes, c.MaxFlushRows, m.pendingBytes.Set),
+		queue:   newQueue(c, m.pendingBytes.Set),
 		lookups: make(chan *lookup),
-		events:  make(chan []*recordpb.Event, eventFlushes),
+		events:  newEventQueue(),
+		written: make(chan struct{}),
 		loading: make(chan struct{}, loadFlights),
 	}
 	// The workers outlive ctx until the shards have drained.

@@ -26,6 +26,21 @@ type item struct {
 	outcomes *recordpb.Outcomes
 }
 
+// single reports whether the record is of single signings alone, and brings no certificates: a signature can be proved only with those.
+func (it *item) single() bool {
+	for _, c := range it.block.GetClaims() {
+		if !c.GetSingle() {
+			return false
+		}
+	}
+	for _, o := range it.outcomes.GetOutcomes() {
+		if !o.GetSingle() {
+			return false
+		}
+	}
+	return len(it.outcomes.GetCertificates()) == 0
+}
+
 // resolveAll resolves run after run until ctx ends.
 func (s *shard) resolveAll(ctx context.Context) error {
 	for {
@@ -88,6 +103,9 @@ func (s *shard) finish(ctx context.Context) error {
 	for i := range s.run {
 		found += s.hand(&s.run[i], stored)
 	}
+	s.announce(s.decided, nil)
+	clear(s.decided)
+	s.decided = s.decided[:0]
 	s.metrics.lookedUp(len(s.ask)/dedupe.HashSize, found)
 	clear(s.run) // the records are the queue's now
 	s.queue.ready()
@@ -97,14 +115,20 @@ func (s *shard) finish(ctx context.Context) error {
 
 // hand resolves one record's claims, queues all of its rows, and returns how many of the claims were to stored hashes.
 func (s *shard) hand(it *item, stored ownersOf) (found int) {
-	var out rows
+	out := rows{patient: it.single()}
 	for _, c := range it.block.GetClaims() {
 		verdicts, n := s.resolve(c, stored)
 		found += n
 		out.claims = append(out.claims, resolved{c, verdicts})
 		out.results = append(out.results, claimsResult(c, s.id, verdicts))
+		out.patient = out.patient && !s.table.Overlapped() // "duplicate" must not be said of a hash that can't be seen
 	}
 	out.addOutcomes(it.outcomes)
+	out.addEvents()
+	if out.patient {
+		s.decided = append(s.decided, out.events...)
+		out.events = nil
+	}
 	s.unstored.Add(1)
 	s.held.Add(-it.size)
 	s.queue.add(s, it.next, it.size, &out)

@@ -9,9 +9,9 @@ import (
 // once. Smaller ones would only make more parts to merge.
 const hashesPerInsert = 32_768
 
-// write stores flush after flush, in their order and one at a time, until ctx ends.
+// write stores flush after flush when they are due, in their order and one at a time, until ctx ends.
 func (st *stage) write(ctx context.Context) {
-	defer close(st.events)
+	defer close(st.written)
 	for {
 		f := st.queue.take(ctx)
 		if f == nil {
@@ -22,7 +22,7 @@ func (st *stage) write(ctx context.Context) {
 			return
 		}
 		st.metrics.flushed(f, st.Clock().Sub(start))
-		st.announce(f.results)
+		st.announce(nil, f.events)
 		for _, m := range f.marks {
 			m.shard.stored(m)
 		}

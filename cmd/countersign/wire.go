@@ -322,7 +322,7 @@ func (s *service) startSink(context.Context) error {
 		return nil
 	}
 	c := sink.Config{
-		Store: s.db, Shards: s.shards, Logger: s.log.With("part", roleSink), Registerer: s.metrics,
+		Store: s.db, Shards: s.shards, FlushLog: s.producer.Flush, Logger: s.log.With("part", roleSink), Registerer: s.metrics,
 		Consume: func(ctx context.Context, handle func(context.Context, sink.Partition) error) error {
 			return s.kafka.Consume(ctx, kafkaio.GroupConfig{
 				Group: record.GroupSink, Topic: record.TopicVerified,

@@ -64,7 +64,7 @@ func DecodeEvents(b []byte) (*recordpb.Events, error) {
 	if err := proto.Unmarshal(b, m); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	return m, invalid("events", each("event", m.GetEvents(), func(e *recordpb.Event) error { return checkID("upload", e.GetUpload()) }))
+	return m, invalid("events", each("event", m.GetEvents(), checkEvent))
 }
 
 func invalid(topic string, err error) error {
@@ -111,6 +111,9 @@ func checkChunk(c *recordpb.Chunk) error {
 }
 
 func checkSeal(s *recordpb.Seal) error {
+	if s.GetSingle() && s.GetCount() != 1 {
+		return fmt.Errorf("a single signing of %d pairs", s.GetCount())
+	}
 	if s.GetCount() > 0 && s.GetCount() > 1<<32-BatchSize {
 		return fmt.Errorf("count %d is too large", s.GetCount())
 	}
@@ -138,6 +141,9 @@ func checkClaims(c *recordpb.Claims) error {
 		checkPairs(n, c.GetHashes(), c.GetUpper(), c.GetSignatures(), c.GetSignatureLengths()), checkIndexes(n, c.GetIndexes()))
 	if err != nil {
 		return err
+	}
+	if c.GetSingle() && n != 1 {
+		return fmt.Errorf("a single signing of %d claims", n)
 	}
 	if len(c.GetSigners()) == 0 || len(c.GetSigner()) != 0 && len(c.GetSigner()) != n {
 		return fmt.Errorf("%d signers, %d references to them, %d claims", len(c.GetSigners()), len(c.GetSigner()), n)
@@ -170,6 +176,13 @@ func checkOutcome(o *recordpb.Outcome) error {
 		}
 		return nil
 	})
+}
+
+func checkEvent(e *recordpb.Event) error {
+	if s := e.GetSigned(); s != nil && (len(s.GetHash()) != HashSize || len(s.GetCertificate()) != HashSize) {
+		return fmt.Errorf("a signed hash of %d bytes, its certificate's of %d", len(s.GetHash()), len(s.GetCertificate()))
+	}
+	return checkID("upload", e.GetUpload())
 }
 
 func checkPairs(n int, hashes, upper, signatures, lengths []byte) error {

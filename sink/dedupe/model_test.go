@@ -134,6 +134,9 @@ func (p *process) read(n, units int) {
 				u.rows = append(u.rows, row{c.hashes[i], c.claim(i)})
 			}
 			r.append(v != Duplicate)
+			if _, ok := p.store.owners[c.hashes[i]]; v == Duplicate && !ok && !p.table.Overlapped() {
+				p.store.conflict = fmt.Errorf("hash %x has an owner that isn't stored, and the table doesn't say so", c.hashes[i][:2])
+			}
 		}
 		u.results[c.key] = r
 	}

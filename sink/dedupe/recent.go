@@ -37,22 +37,25 @@ func (r *recent) find(m mixed, hash []byte) (Owner, bool) {
 	return r.rows[place].owner, true
 }
 
-// put adds a row unless the hash is there, and returns the owner that is there then.
-func (r *recent) put(m mixed, hash []byte, owner Owner) (was Owner, added bool) {
+// put adds a row unless the hash is there, and returns the owner that is there then, and its place.
+func (r *recent) put(m mixed, hash []byte, owner Owner) (was Owner, place int, added bool) {
 	if r.count == len(r.rows) {
 		r.resize(max(minRing, 2*len(r.rows)))
 	}
 	tag := uint32(m.a)
 	slot, place := r.search(tag, hash)
 	if place >= 0 {
-		return r.rows[place].owner, false
+		return r.rows[place].owner, place, false
 	}
 	place = (r.head + r.count) & (len(r.rows) - 1)
 	r.rows[place] = row{hash: [HashSize]byte(hash), owner: owner}
 	r.slots[slot] = uint64(tag)<<32 | uint64(place+1)
 	r.count++
-	return owner, true
+	return owner, place, true
 }
+
+// age is how many rows are older than the one at place.
+func (r *recent) age(place int) int { return (place - r.head) & (len(r.rows) - 1) }
 
 // search returns the slot of hash and its place in the ring, or the empty slot where it belongs and -1.
 func (r *recent) search(tag uint32, hash []byte) (slot, place int) {
@@ -123,7 +126,7 @@ func (r *recent) resize(n int) {
 		if s == 0 {
 			continue
 		}
-		age := (int(uint32(s)) - 1 - r.head) & (len(r.rows) - 1)
+		age := r.age(int(uint32(s)) - 1)
 		rows[age] = r.rows[(r.head+age)&(len(r.rows)-1)]
 		i := int(s>>32) & mask
 		for slots[i] != 0 {

@@ -21,7 +21,7 @@ func TestRecentIsAMapInOrder(t *testing.T) {
 				for range rapid.IntRange(1, 1500).Draw(t, "n") {
 					serial++
 					h := [HashSize]byte{byte(serial), byte(serial >> 8), byte(serial >> 16), 1}
-					if _, added := r.put(m.mix(h[:]), h[:], Owner{Position: serial}); !added {
+					if _, _, added := r.put(m.mix(h[:]), h[:], Owner{Position: serial}); !added {
 						t.Fatalf("a new hash was there")
 					}
 					want[h], order = Owner{Position: serial}, append(order, h)
@@ -30,12 +30,15 @@ func TestRecentIsAMapInOrder(t *testing.T) {
 			"put": func(t *rapid.T) {
 				h := hash.Draw(t, "hash")
 				serial++
-				was, added := r.put(m.mix(h[:]), h[:], Owner{Position: serial})
+				was, place, added := r.put(m.mix(h[:]), h[:], Owner{Position: serial})
 				if w, ok := want[h]; ok == added || ok && w != was {
 					t.Fatalf("put says %v, %v; want %v, %v", was, added, w, !ok)
 				}
 				if added {
 					want[h], order = Owner{Position: serial}, append(order, h)
+				}
+				if age := r.age(place); order[age] != h {
+					t.Fatalf("the row is said to be number %d", age)
 				}
 			},
 			"drop": func(t *rapid.T) {
@@ -77,7 +80,7 @@ func TestEqualTags(t *testing.T) {
 	m := mixed{a: 42}
 	for i := range 100 {
 		h := [HashSize]byte{byte(i)}
-		if _, added := r.put(m, h[:], Owner{Position: uint32(i)}); !added {
+		if _, _, added := r.put(m, h[:], Owner{Position: uint32(i)}); !added {
 			t.Fatalf("row %d was there", i)
 		}
 	}

@@ -51,6 +51,7 @@ type Table struct {
 	keep        int // confirmed rows that stay
 	unconfirmed int // of recent, the newest
 	open        int // claims probed and not yet resolved
+	overlapped  bool
 
 	touched uint64 // means nothing, but the compiler can't know
 }
@@ -87,6 +88,7 @@ func (t *Table) Probe(hashes, ask []byte) []byte {
 // of what Probe asked for found it; it may be nil when nothing was found. Nothing is retained.
 func (t *Table) Resolve(hashes []byte, upload uuid.UUID, positions []uint32, stored func(hash []byte) (Owner, bool), verdicts []Verdict) []Verdict {
 	i := 0
+	t.overlapped = false
 	t.eachMixed(hashes, func(hash []byte, m mixed) {
 		verdicts = append(verdicts, t.resolve(hash, m, Owner{upload, positions[i]}, stored))
 		i++
@@ -103,8 +105,9 @@ func (t *Table) resolve(hash []byte, m mixed, claim Owner, stored func([]byte) (
 			return judge(owner, claim)
 		}
 	}
-	owner, added := t.recent.put(m, hash, claim)
+	owner, place, added := t.recent.put(m, hash, claim)
 	if !added {
+		t.overlapped = t.overlapped || t.recent.age(place) >= t.recent.count-t.unconfirmed
 		return judge(owner, claim)
 	}
 	t.filter.add(m)
@@ -135,6 +138,9 @@ func (t *Table) forget() {
 		t.recent.shrink(t.keep)
 	}
 }
+
+// Overlapped reports whether the last Resolve met a claim whose hash is owned by a row that isn't confirmed to be stored.
+func (t *Table) Overlapped() bool { return t.overlapped }
 
 // Unconfirmed is how many added rows wait for a Confirm.
 func (t *Table) Unconfirmed() int { return t.unconfirmed }

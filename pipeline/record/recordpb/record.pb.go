@@ -318,6 +318,7 @@ type Seal struct {
 	Count         uint64                 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`                                // pairs
 	FirstOffset   int64                  `protobuf:"varint,5,opt,name=first_offset,json=firstOffset,proto3" json:"first_offset,omitempty"` // log offset of the attempt's first chunk; -1 without chunks; not read in a chunk's own seal
 	AcceptedMs    int64                  `protobuf:"varint,6,opt,name=accepted_ms,json=acceptedMs,proto3" json:"accepted_ms,omitempty"`    // Unix milliseconds
+	Single        bool                   `protobuf:"varint,7,opt,name=single,proto3" json:"single,omitempty"`                              // one pair, whose caller takes the result from the events and not from the store
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -392,6 +393,13 @@ func (x *Seal) GetAcceptedMs() int64 {
 		return x.AcceptedMs
 	}
 	return 0
+}
+
+func (x *Seal) GetSingle() bool {
+	if x != nil {
+		return x.Single
+	}
+	return false
 }
 
 // Abort says that an attempt will never be sealed.
@@ -747,7 +755,8 @@ type Claims struct {
 	Signatures       []byte                 `protobuf:"bytes,9,opt,name=signatures,proto3" json:"signatures,omitempty"`
 	SignatureLengths []byte                 `protobuf:"bytes,10,opt,name=signature_lengths,json=signatureLengths,proto3" json:"signature_lengths,omitempty"` // 2 bytes a claim
 	Signers          []*Signer              `protobuf:"bytes,11,rep,name=signers,proto3" json:"signers,omitempty"`
-	Signer           []byte                 `protobuf:"bytes,12,opt,name=signer,proto3" json:"signer,omitempty"` // 1 byte a claim: index into signers; empty when all are signers[0]
+	Signer           []byte                 `protobuf:"bytes,12,opt,name=signer,proto3" json:"signer,omitempty"`  // 1 byte a claim: index into signers; empty when all are signers[0]
+	Single           bool                   `protobuf:"varint,13,opt,name=single,proto3" json:"single,omitempty"` // as in Seal
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -864,6 +873,13 @@ func (x *Claims) GetSigner() []byte {
 		return x.Signer
 	}
 	return nil
+}
+
+func (x *Claims) GetSingle() bool {
+	if x != nil {
+		return x.Single
+	}
+	return false
 }
 
 // Signer is a leaf certificate that claims were verified with.
@@ -991,6 +1007,7 @@ type Outcome struct {
 	BadIndexes    []byte                 `protobuf:"bytes,6,opt,name=bad_indexes,json=badIndexes,proto3" json:"bad_indexes,omitempty"` // 2 bytes each, ascending
 	BadUpper      []byte                 `protobuf:"bytes,7,opt,name=bad_upper,json=badUpper,proto3" json:"bad_upper,omitempty"`       // bitmap
 	Failures      []*Failure             `protobuf:"bytes,8,rep,name=failures,proto3" json:"failures,omitempty"`
+	Single        bool                   `protobuf:"varint,9,opt,name=single,proto3" json:"single,omitempty"` // as in Seal
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1079,6 +1096,13 @@ func (x *Outcome) GetFailures() []*Failure {
 		return x.Failures
 	}
 	return nil
+}
+
+func (x *Outcome) GetSingle() bool {
+	if x != nil {
+		return x.Single
+	}
+	return false
 }
 
 // Failure is one pair that could not be judged.
@@ -1317,7 +1341,7 @@ func (x *Events) GetEvents() []*Event {
 	return nil
 }
 
-// Event says that one row of batch results is stored.
+// Event says that one row of batch results is stored, or that a single signing is decided.
 type Event struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Upload        []byte                 `protobuf:"bytes,1,opt,name=upload,proto3" json:"upload,omitempty"`
@@ -1330,6 +1354,7 @@ type Event struct {
 	BadSignatures uint32                 `protobuf:"varint,8,opt,name=bad_signatures,json=badSignatures,proto3" json:"bad_signatures,omitempty"`
 	Errors        uint32                 `protobuf:"varint,9,opt,name=errors,proto3" json:"errors,omitempty"`
 	Reason        string                 `protobuf:"bytes,10,opt,name=reason,proto3" json:"reason,omitempty"` // of the first error
+	Signed        *Signed                `protobuf:"bytes,11,opt,name=signed,proto3" json:"signed,omitempty"` // the hash that a single signing added, which may not be stored yet
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1434,6 +1459,106 @@ func (x *Event) GetReason() string {
 	return ""
 }
 
+func (x *Event) GetSigned() *Signed {
+	if x != nil {
+		return x.Signed
+	}
+	return nil
+}
+
+// Signed is who signed a hash: the row that will be stored, for the event's upload.
+type Signed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hash          []byte                 `protobuf:"bytes,1,opt,name=hash,proto3" json:"hash,omitempty"` // 32 bytes
+	Position      uint32                 `protobuf:"varint,2,opt,name=position,proto3" json:"position,omitempty"`
+	Site          string                 `protobuf:"bytes,3,opt,name=site,proto3" json:"site,omitempty"`
+	AcceptedMs    int64                  `protobuf:"varint,4,opt,name=accepted_ms,json=acceptedMs,proto3" json:"accepted_ms,omitempty"`
+	Algorithm     string                 `protobuf:"bytes,5,opt,name=algorithm,proto3" json:"algorithm,omitempty"`
+	Signature     []byte                 `protobuf:"bytes,6,opt,name=signature,proto3" json:"signature,omitempty"`
+	Certificate   []byte                 `protobuf:"bytes,7,opt,name=certificate,proto3" json:"certificate,omitempty"` // SHA-256 of the leaf's DER
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Signed) Reset() {
+	*x = Signed{}
+	mi := &file_pipeline_record_recordpb_record_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Signed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Signed) ProtoMessage() {}
+
+func (x *Signed) ProtoReflect() protoreflect.Message {
+	mi := &file_pipeline_record_recordpb_record_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Signed.ProtoReflect.Descriptor instead.
+func (*Signed) Descriptor() ([]byte, []int) {
+	return file_pipeline_record_recordpb_record_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Signed) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+func (x *Signed) GetPosition() uint32 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *Signed) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+func (x *Signed) GetAcceptedMs() int64 {
+	if x != nil {
+		return x.AcceptedMs
+	}
+	return 0
+}
+
+func (x *Signed) GetAlgorithm() string {
+	if x != nil {
+		return x.Algorithm
+	}
+	return ""
+}
+
+func (x *Signed) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+func (x *Signed) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
 // DeadLetter is one record of topic `deadletter`.
 type DeadLetter struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1447,7 +1572,7 @@ type DeadLetter struct {
 
 func (x *DeadLetter) Reset() {
 	*x = DeadLetter{}
-	mi := &file_pipeline_record_recordpb_record_proto_msgTypes[19]
+	mi := &file_pipeline_record_recordpb_record_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1459,7 +1584,7 @@ func (x *DeadLetter) String() string {
 func (*DeadLetter) ProtoMessage() {}
 
 func (x *DeadLetter) ProtoReflect() protoreflect.Message {
-	mi := &file_pipeline_record_recordpb_record_proto_msgTypes[19]
+	mi := &file_pipeline_record_recordpb_record_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1472,7 +1597,7 @@ func (x *DeadLetter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetter.ProtoReflect.Descriptor instead.
 func (*DeadLetter) Descriptor() ([]byte, []int) {
-	return file_pipeline_record_recordpb_record_proto_rawDescGZIP(), []int{19}
+	return file_pipeline_record_recordpb_record_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DeadLetter) GetTopic() string {
@@ -1529,7 +1654,7 @@ const file_pipeline_record_recordpb_record_proto_rawDesc = "" +
 	"\bUnparsed\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xa6\x01\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xbe\x01\n" +
 	"\x04Seal\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\fR\aattempt\x12\x16\n" +
 	"\x06upload\x18\x02 \x01(\fR\x06upload\x12\x12\n" +
@@ -1537,7 +1662,8 @@ const file_pipeline_record_recordpb_record_proto_rawDesc = "" +
 	"\x05count\x18\x04 \x01(\x04R\x05count\x12!\n" +
 	"\ffirst_offset\x18\x05 \x01(\x03R\vfirstOffset\x12\x1f\n" +
 	"\vaccepted_ms\x18\x06 \x01(\x03R\n" +
-	"acceptedMs\"9\n" +
+	"acceptedMs\x12\x16\n" +
+	"\x06single\x18\a \x01(\bR\x06single\"9\n" +
 	"\x05Abort\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\fR\aattempt\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x80\x01\n" +
@@ -1555,7 +1681,7 @@ const file_pipeline_record_recordpb_record_proto_rawDesc = "" +
 	"\boutcomes\x18\x02 \x01(\v2\x1f.countersign.record.v1.OutcomesH\x00R\boutcomesB\x06\n" +
 	"\x04kind\">\n" +
 	"\x05Block\x125\n" +
-	"\x06claims\x18\x01 \x03(\v2\x1d.countersign.record.v1.ClaimsR\x06claims\"\xe5\x02\n" +
+	"\x06claims\x18\x01 \x03(\v2\x1d.countersign.record.v1.ClaimsR\x06claims\"\xfd\x02\n" +
 	"\x06Claims\x12\x16\n" +
 	"\x06upload\x18\x01 \x01(\fR\x06upload\x12\x14\n" +
 	"\x05batch\x18\x02 \x01(\rR\x05batch\x12\x12\n" +
@@ -1572,14 +1698,15 @@ const file_pipeline_record_recordpb_record_proto_rawDesc = "" +
 	"\x11signature_lengths\x18\n" +
 	" \x01(\fR\x10signatureLengths\x127\n" +
 	"\asigners\x18\v \x03(\v2\x1d.countersign.record.v1.SignerR\asigners\x12\x16\n" +
-	"\x06signer\x18\f \x01(\fR\x06signer\"H\n" +
+	"\x06signer\x18\f \x01(\fR\x06signer\x12\x16\n" +
+	"\x06single\x18\r \x01(\bR\x06single\"H\n" +
 	"\x06Signer\x12 \n" +
 	"\vfingerprint\x18\x01 \x01(\fR\vfingerprint\x12\x1c\n" +
 	"\talgorithm\x18\x02 \x01(\tR\talgorithm\"\xc2\x01\n" +
 	"\bOutcomes\x12:\n" +
 	"\boutcomes\x18\x01 \x03(\v2\x1e.countersign.record.v1.OutcomeR\boutcomes\x129\n" +
 	"\auploads\x18\x02 \x03(\v2\x1f.countersign.record.v1.AcceptedR\auploads\x12?\n" +
-	"\fcertificates\x18\x03 \x03(\v2\x1b.countersign.record.v1.SeenR\fcertificates\"\x89\x02\n" +
+	"\fcertificates\x18\x03 \x03(\v2\x1b.countersign.record.v1.SeenR\fcertificates\"\xa1\x02\n" +
 	"\aOutcome\x12\x16\n" +
 	"\x06upload\x18\x01 \x01(\fR\x06upload\x12\x14\n" +
 	"\x05batch\x18\x02 \x01(\rR\x05batch\x12\x1f\n" +
@@ -1591,7 +1718,8 @@ const file_pipeline_record_recordpb_record_proto_rawDesc = "" +
 	"\vbad_indexes\x18\x06 \x01(\fR\n" +
 	"badIndexes\x12\x1b\n" +
 	"\tbad_upper\x18\a \x01(\fR\bbadUpper\x12:\n" +
-	"\bfailures\x18\b \x03(\v2\x1e.countersign.record.v1.FailureR\bfailures\"K\n" +
+	"\bfailures\x18\b \x03(\v2\x1e.countersign.record.v1.FailureR\bfailures\x12\x16\n" +
+	"\x06single\x18\t \x01(\bR\x06single\"K\n" +
 	"\aFailure\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12\x16\n" +
@@ -1607,7 +1735,7 @@ const file_pipeline_record_recordpb_record_proto_rawDesc = "" +
 	"\x05chain\x18\x02 \x01(\v2\x1c.countersign.record.v1.ChainR\x05chain\x12\x17\n" +
 	"\aseen_ms\x18\x03 \x01(\x03R\x06seenMs\">\n" +
 	"\x06Events\x124\n" +
-	"\x06events\x18\x01 \x03(\v2\x1c.countersign.record.v1.EventR\x06events\"\x84\x02\n" +
+	"\x06events\x18\x01 \x03(\v2\x1c.countersign.record.v1.EventR\x06events\"\xbb\x02\n" +
 	"\x05Event\x12\x16\n" +
 	"\x06upload\x18\x01 \x01(\fR\x06upload\x12\x14\n" +
 	"\x05batch\x18\x02 \x01(\rR\x05batch\x12\x14\n" +
@@ -1621,7 +1749,17 @@ const file_pipeline_record_recordpb_record_proto_rawDesc = "" +
 	"\x0ebad_signatures\x18\b \x01(\rR\rbadSignatures\x12\x16\n" +
 	"\x06errors\x18\t \x01(\rR\x06errors\x12\x16\n" +
 	"\x06reason\x18\n" +
-	" \x01(\tR\x06reason\"p\n" +
+	" \x01(\tR\x06reason\x125\n" +
+	"\x06signed\x18\v \x01(\v2\x1d.countersign.record.v1.SignedR\x06signed\"\xcb\x01\n" +
+	"\x06Signed\x12\x12\n" +
+	"\x04hash\x18\x01 \x01(\fR\x04hash\x12\x1a\n" +
+	"\bposition\x18\x02 \x01(\rR\bposition\x12\x12\n" +
+	"\x04site\x18\x03 \x01(\tR\x04site\x12\x1f\n" +
+	"\vaccepted_ms\x18\x04 \x01(\x03R\n" +
+	"acceptedMs\x12\x1c\n" +
+	"\talgorithm\x18\x05 \x01(\tR\talgorithm\x12\x1c\n" +
+	"\tsignature\x18\x06 \x01(\fR\tsignature\x12 \n" +
+	"\vcertificate\x18\a \x01(\fR\vcertificate\"p\n" +
 	"\n" +
 	"DeadLetter\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1c\n" +
@@ -1641,7 +1779,7 @@ func file_pipeline_record_recordpb_record_proto_rawDescGZIP() []byte {
 	return file_pipeline_record_recordpb_record_proto_rawDescData
 }
 
-var file_pipeline_record_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_pipeline_record_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_pipeline_record_recordpb_record_proto_goTypes = []any{
 	(*Upload)(nil),     // 0: countersign.record.v1.Upload
 	(*Chunk)(nil),      // 1: countersign.record.v1.Chunk
@@ -1662,7 +1800,8 @@ var file_pipeline_record_recordpb_record_proto_goTypes = []any{
 	(*Seen)(nil),       // 16: countersign.record.v1.Seen
 	(*Events)(nil),     // 17: countersign.record.v1.Events
 	(*Event)(nil),      // 18: countersign.record.v1.Event
-	(*DeadLetter)(nil), // 19: countersign.record.v1.DeadLetter
+	(*Signed)(nil),     // 19: countersign.record.v1.Signed
+	(*DeadLetter)(nil), // 20: countersign.record.v1.DeadLetter
 }
 var file_pipeline_record_recordpb_record_proto_depIdxs = []int32{
 	1,  // 0: countersign.record.v1.Upload.chunk:type_name -> countersign.record.v1.Chunk
@@ -1683,11 +1822,12 @@ var file_pipeline_record_recordpb_record_proto_depIdxs = []int32{
 	14, // 15: countersign.record.v1.Outcome.failures:type_name -> countersign.record.v1.Failure
 	7,  // 16: countersign.record.v1.Seen.chain:type_name -> countersign.record.v1.Chain
 	18, // 17: countersign.record.v1.Events.events:type_name -> countersign.record.v1.Event
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	19, // 18: countersign.record.v1.Event.signed:type_name -> countersign.record.v1.Signed
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_pipeline_record_recordpb_record_proto_init() }
@@ -1711,7 +1851,7 @@ func file_pipeline_record_recordpb_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pipeline_record_recordpb_record_proto_rawDesc), len(file_pipeline_record_recordpb_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
