@@ -60,7 +60,7 @@ func (s *session) sustain(ctx context.Context, prepare func(context.Context) err
 // calibrate estimates how many pairs the load will take, from a few uploads, which warm the service up as well.
 func (s *session) calibrate(ctx context.Context, p *pool) (int, error) {
 	const headroom = 1.5
-	l, err := load{workers: s.Concurrency, count: p.left() / s.Pairs}.run(ctx, s.server, func() (*body, error) { return p.fresh(s.Pairs) })
+	l, err := load{workers: s.Concurrency, count: 2 * s.Concurrency}.run(ctx, s.server, func() (*body, error) { return p.fresh(s.Pairs) })
 	if err != nil {
 		return 0, err
 	}

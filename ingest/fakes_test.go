@@ -288,6 +288,7 @@ type fakeStore struct {
 	stuck   chan struct{} // inserts wait until it is closed
 	sinks   bool          // the sink writes rows of uploads, too
 	inserts int
+	asked   int // for an upload or its progress
 }
 
 func newFakeStore() *fakeStore {
@@ -336,6 +337,7 @@ func (s *fakeStore) unavailable() error {
 func (s *fakeStore) Upload(_ context.Context, id uuid.UUID) (clickhouse.Upload, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.asked++
 	up, ok := s.uploads[id]
 	return up, ok, s.unavailable()
 }
@@ -343,6 +345,7 @@ func (s *fakeStore) Upload(_ context.Context, id uuid.UUID) (clickhouse.Upload, 
 func (s *fakeStore) Progress(_ context.Context, id uuid.UUID) ([]clickhouse.BatchProgress, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.asked++
 	var progress []clickhouse.BatchProgress
 	for i, r := range s.results[id] {
 		progress = append(progress, clickhouse.BatchProgress{

@@ -1,7 +1,7 @@
 package ingest
 
-// The event hub wakes synchronous calls. It is fed with every record of topic events, keeps nothing of uploads that nobody waits
-// for but the hashes that may not be stored yet, and counts for the others until every batch is complete. Events may repeat, be missing, and come in any order: they
+// The event hub wakes synchronous calls. It is fed with every record of topic events, which every process sees, and counts for those
+// who wait until every batch is complete. Of other uploads it keeps the hashes that may not be stored yet, and that something happened. Events may repeat, be missing, and come in any order: they
 // are keyed as the rows they tell of, and whoever waits asks the store now and then as well.
 
 import (
@@ -11,10 +11,16 @@ import (
 
 	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
+	"countersign/sink/clickhouse"
 )
 
+// maxFresh is how many single signings are kept, some 500 bytes each: what 10,000 a second leave behind until they are stored, six times.
+const maxFresh = 1 << 14
+
 type hub struct {
-	fresh   *fresh
+	fresh  *lately[[32]byte, clickhouse.SignedHash] // single signings, whose rows may not be stored yet
+	polled *lately[uuid.UUID, *polled]
+
 	mu      sync.Mutex
 	watches map[uuid.UUID][]*watch // guarded by mu
 }
@@ -52,7 +58,18 @@ type rowKey struct {
 }
 
 func newHub() *hub {
-	return &hub{fresh: newFresh(maxFresh), watches: make(map[uuid.UUID][]*watch)}
+	return &hub{
+		fresh: newLately[[32]byte, clickhouse.SignedHash](maxFresh), polled: newLately[uuid.UUID, *polled](maxPolled),
+		watches: make(map[uuid.UUID][]*watch),
+	}
+}
+
+// signedHash is the row that will be stored. It stays right: a hash has one owner for ever (I4).
+func signedHash(upload uuid.UUID, s *recordpb.Signed) clickhouse.SignedHash {
+	return clickhouse.SignedHash{
+		Upload: upload, Position: s.GetPosition(), Site: s.GetSite(), SignedAt: s.GetAcceptedMs(),
+		Algorithm: s.GetAlgorithm(), Signature: s.GetSignature(), Certificate: [32]byte(s.GetCertificate()),
+	}
 }
 
 // watch registers interest in an upload of so many pairs, at most MaxSyncPairs. It must come before the seal is written; forget
@@ -100,7 +117,13 @@ func (h *hub) feed(value []byte) error {
 	if err != nil {
 		return err
 	}
-	h.fresh.add(m.GetEvents()) // before anybody is told that the hash is there
+	for _, e := range m.GetEvents() { // before anybody is told that the result is there
+		id := uuid.UUID(e.GetUpload())
+		if s := e.GetSigned(); s != nil {
+			h.fresh.put([32]byte(s.GetHash()), signedHash(id, s))
+		}
+		h.happened(id)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, e := range m.GetEvents() {

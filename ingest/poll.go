@@ -17,34 +17,48 @@ import (
 )
 
 // find looks up the upload that a poll is about.
-func (s *Server) find(ctx context.Context, text string) (clickhouse.Upload, *Problem) {
+func (s *Server) find(ctx context.Context, text string) (*polled, *Problem) {
 	id, err := uuid.Parse(text)
 	if err != nil || len(text) != 36 { // Parse takes other spellings too, which we never gave out
-		return clickhouse.Upload{}, problemUnknownUpload(text)
+		return nil, problemUnknownUpload(text)
 	}
-	up, ok := s.recorder.get(id)
+	p, ok := s.hub.polled.get(id)
 	if !ok {
-		if up, ok, err = s.cfg.Store.Upload(ctx, id); err != nil {
-			return clickhouse.Upload{}, problemStore(err)
+		up, accepted := s.recorder.get(id)
+		if !accepted {
+			if up, accepted, err = s.cfg.Store.Upload(ctx, id); err != nil {
+				return nil, problemStore(err)
+			}
 		}
+		if !accepted {
+			return nil, problemUnknownUpload(text)
+		}
+		p = &polled{upload: up}
+		s.hub.polled.put(id, p)
 	}
-	if !ok || expired(up.AcceptedAt, &s.cfg) {
-		return clickhouse.Upload{}, problemUnknownUpload(text)
+	if expired(p.upload.AcceptedAt, &s.cfg) {
+		return nil, problemUnknownUpload(text)
 	}
-	return up, nil
+	return p, nil
 }
 
 // progress returns an upload and how far it is.
 func (s *Server) progress(ctx context.Context, text string) (clickhouse.Upload, status, *Problem) {
-	up, problem := s.find(ctx, text)
+	p, problem := s.find(ctx, text)
 	if problem != nil {
-		return up, status{}, problem
+		return clickhouse.Upload{}, status{}, problem
 	}
-	progress, err := s.cfg.Store.Progress(ctx, up.ID)
+	now, events := time.Now(), p.events.Load()
+	if current, ok := p.current(now); ok {
+		return p.upload, current, nil
+	}
+	progress, err := s.cfg.Store.Progress(ctx, p.upload.ID)
 	if err != nil {
-		return up, status{}, problemStore(err)
+		return p.upload, status{}, problemStore(err)
 	}
-	return up, statusOf(progress, record.Batches(up.Count)), nil
+	found := statusOf(progress, record.Batches(p.upload.Count))
+	p.learn(found, now, events)
+	return p.upload, found, nil
 }
 
 // serveStatus is GET /api/v1/resultasync/:uuid.

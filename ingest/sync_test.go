@@ -218,7 +218,7 @@ func TestHubCountsEachRowOnce(t *testing.T) {
 // The last so many single signings can be asked for, each once however often it is told of.
 func TestFreshHashes(t *testing.T) {
 	h := newHub()
-	h.fresh = newFresh(3)
+	h.fresh = newLately[[32]byte, clickhouse.SignedHash](3)
 	tell := func(n byte) {
 		hash, id := [32]byte{n}, uuid.UUID{n}
 		if err := h.feed(record.Encode(&recordpb.Events{Events: []*recordpb.Event{{Upload: id[:], Batch: 1, Added: 1, Signed: &recordpb.Signed{
@@ -239,8 +239,8 @@ func TestFreshHashes(t *testing.T) {
 			t.Errorf("hash %d: %+v", n, got)
 		}
 	}
-	if len(h.fresh.signed) != 3 {
-		t.Errorf("%d hashes are kept", len(h.fresh.signed))
+	if len(h.fresh.values) != 3 {
+		t.Errorf("%d hashes are kept", len(h.fresh.values))
 	}
 }
 
