@@ -121,7 +121,8 @@ func startCluster(cfg EmbeddedConfig, log *slog.Logger) (cluster *kfake.Cluster,
 		kfake.ClusterID("countersign-embedded"),
 		kfake.DataDir(cfg.Dir),
 		kfake.ListenFn(func(network, _ string) (net.Listener, error) {
-			return net.Listen(network, cmp.Or(cfg.address, "127.0.0.1:0"))
+			l, err := net.Listen(network, cmp.Or(cfg.address, "127.0.0.1:0"))
+			return framedListener{l}, err
 		}),
 		kfake.WithLogger(brokerLog{log}),
 		kfake.BrokerConfigs(map[string]string{
