@@ -8,10 +8,14 @@
 package clickhouse
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -76,16 +80,37 @@ func (db *DB) InsertHashes(ctx context.Context, rows *HashRows) error {
 		return nil
 	}
 	const query = "INSERT INTO signed_hashes (hash, upload, position, site, signed_at, algorithm, signature, certificate)"
+	order, hashes := rows.order(), split(rows.Hash)
 	return db.insert(ctx, "insert hashes", query, rows.Len(), func(b *block, from, to int) {
-		b.append(split(rows.Hash[from*HashSize : to*HashSize]))
-		b.append(rows.Upload[from:to])
-		b.append(rows.Position[from:to])
-		b.appendRepeating(rows.Site[from:to])
-		b.append(rows.SignedAt[from:to])
-		b.appendRepeating(rows.Algorithm[from:to])
-		b.append(texts(rows.Signature[from:to]))
-		b.append(views(rows.Certificate[from:to]))
+		at := order[from:to]
+		b.append(pick(hashes, at))
+		b.append(pick(rows.Upload, at))
+		b.append(pick(rows.Position, at))
+		b.appendRepeating(pick(rows.Site, at))
+		b.append(pick(rows.SignedAt, at))
+		b.appendRepeating(pick(rows.Algorithm, at))
+		b.append(texts(pick(rows.Signature, at)))
+		b.append(views(pick(rows.Certificate, at)))
 	})
+}
+
+// order is the order of the rows by their hash, the table's key. Sorting here moves indexes; left to ClickHouse it moves whole rows.
+func (r *HashRows) order() []uint32 {
+	type entry struct {
+		start uint64 // of the hash: decides nearly always
+		at    uint32
+	}
+	entries := make([]entry, r.Len())
+	for i := range entries {
+		entries[i] = entry{binary.BigEndian.Uint64(r.Hash[i*HashSize:]), uint32(i)}
+	}
+	slices.SortFunc(entries, func(a, b entry) int {
+		if a.start != b.start {
+			return cmp.Compare(a.start, b.start)
+		}
+		return bytes.Compare(r.Hash[a.at*HashSize:(a.at+1)*HashSize], r.Hash[b.at*HashSize:(b.at+1)*HashSize])
+	})
+	return project(entries, func(e *entry) uint32 { return e.at })
 }
 
 // Upload is a row of uploads.
@@ -215,17 +240,23 @@ func (b *block) append(values any) {
 	}
 }
 
-// appendRepeating appends strings to a LowCardinality column. Boxing runs of one value once spares an allocation a row.
+// appendRepeating appends strings to a LowCardinality column. Boxing a value once spares an allocation a row.
 func (b *block) appendRepeating(values []string) {
 	c := b.column()
 	if c == nil {
 		return
 	}
+	boxes := make(map[string]any)
 	var boxed any
 	last := ""
 	for i, v := range values {
 		if i == 0 || v != last {
-			boxed, last = v, v
+			var known bool
+			if boxed, known = boxes[v]; !known {
+				boxed = v
+				boxes[v] = boxed
+			}
+			last = v
 		}
 		if err := c.AppendRow(boxed); err != nil {
 			b.failed(c, err)
@@ -260,6 +291,15 @@ func split(hashes []byte) [][]byte {
 	out := make([][]byte, len(hashes)/HashSize)
 	for i := range out {
 		out[i] = hashes[i*HashSize : (i+1)*HashSize : (i+1)*HashSize]
+	}
+	return out
+}
+
+// pick returns the values at some indexes.
+func pick[T any](values []T, at []uint32) []T {
+	out := make([]T, len(at))
+	for i, j := range at {
+		out[i] = values[j]
 	}
 	return out
 }

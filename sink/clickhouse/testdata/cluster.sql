@@ -105,3 +105,7 @@ SELECT lower(hex(fingerprint)) AS certificate, site, min(c.first_seen) AS first_
        any(c.chain) AS chain
 FROM certificates AS c
 GROUP BY fingerprint, site;
+
+ALTER TABLE signed_hashes ON CLUSTER 'sign\'ers' MODIFY SETTING min_bytes_for_wide_part = 67108864;
+
+ALTER TABLE batch_results ON CLUSTER 'sign\'ers' MODIFY SETTING min_bytes_for_wide_part = 67108864;
