@@ -16,6 +16,7 @@ import (
 
 	"countersign/ingest/jsonstream"
 	"countersign/pipeline/record"
+	"countersign/sink/clickhouse"
 )
 
 // source is where the pairs of an upload come from.
@@ -58,7 +59,7 @@ type incoming struct {
 	maxPairs int
 	single   bool // the result is taken from the events
 	// named is called once the upload's UUID is known and before it can have results; nil: not.
-	named func(id uuid.UUID, pairs int)
+	named func(accepted)
 }
 
 // accepted is an upload whose seal is in the log, not necessarily flushed.
@@ -68,6 +69,11 @@ type accepted struct {
 	pairs    int
 	at       time.Time
 	repeated bool // an earlier request with the same key and body was accepted already
+}
+
+// row is the upload's row in table uploads.
+func (up accepted) row() clickhouse.Upload {
+	return clickhouse.Upload{ID: up.id, Site: up.site, Count: uint64(up.pairs), AcceptedAt: up.at.UnixMilli()}
 }
 
 // take reads a body into the log and seals it. ctx bounds the reading; writing the seal has its own time-out and, once begun, is
@@ -114,7 +120,7 @@ func (in *intake) seal(ctx context.Context, x incoming, a *attempt, pairs int, b
 		return accepted{}, fmt.Errorf("make an upload's UUID: %w", err)
 	}
 	if x.named != nil {
-		x.named(up.id, pairs)
+		x.named(up)
 	}
 	if up.repeated {
 		in.abort(ctx, a, errRepeated)

@@ -105,17 +105,12 @@ func (w *waiter) late(ctx context.Context, id uuid.UUID) *Problem {
 // statusOf sums up the batches from the first one to the last before one that isn't done: doneBatch is a prefix (contract).
 // progress holds the batches with any result, by number; total is how many the upload has.
 func statusOf(progress []clickhouse.BatchProgress, total int) status {
-	var s status
+	s := status{waiting: total}
 	for _, b := range progress {
 		if !b.Done || int(b.Batch) != s.done+1 || s.done == total {
 			break
 		}
-		s.done++
-		s.added += b.Added
-		s.duplicates += b.Duplicates
-		s.badSignatures += b.BadSignatures
-		s.errs += b.Errors
+		s.add(b.Added, b.Duplicates, b.BadSignatures, b.Errors)
 	}
-	s.waiting = total - s.done
 	return s
 }

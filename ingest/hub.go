@@ -1,8 +1,7 @@
 package ingest
 
-// The event hub wakes synchronous calls. It is fed with every record of topic events, which every process sees, and counts for those
-// who wait until every batch is complete. Of other uploads it keeps the hashes that may not be stored yet, and that something happened. Events may repeat, be missing, and come in any order: they
-// are keyed as the rows they tell of, and whoever waits asks the store now and then as well.
+// The event hub wakes synchronous calls. It is fed with every record of topic events, which every process sees, and counts for those who
+// wait, and for those who may poll, until every batch is complete. Events may be missing: whoever waits asks the store now and then as well.
 
 import (
 	"sync"
@@ -35,26 +34,8 @@ type outcome struct {
 type watch struct {
 	id       uuid.UUID
 	complete chan struct{} // closed by the hub once result is final
-
-	// Guarded by the hub's mu until complete is closed, constant afterwards.
-	result  outcome
-	open    int // batches not complete yet
-	batches []batchState
-	rows    map[rowKey]struct{} // rows counted, so that a repeated event counts once
-	rowsMax int                 // a row holds at least one pair, so there can't be more
-}
-
-type batchState struct {
-	judged  bool // the verify outcome was seen
-	done    bool
-	claims  uint64
-	settled uint64 // added and duplicates
-}
-
-type rowKey struct {
-	batch uint32
-	shard int32
-	part  uint32
+	result   outcome       // valid once complete is closed
+	tally    *tally        // guarded by the hub's mu
 }
 
 func newHub() *hub {
@@ -75,11 +56,8 @@ func signedHash(upload uuid.UUID, s *recordpb.Signed) clickhouse.SignedHash {
 // watch registers interest in an upload of so many pairs, at most MaxSyncPairs. It must come before the seal is written; forget
 // must follow.
 func (h *hub) watch(id uuid.UUID, pairs int) *watch {
-	n := record.Batches(uint64(pairs))
-	w := &watch{
-		id: id, complete: make(chan struct{}), open: n, batches: make([]batchState, n), rows: make(map[rowKey]struct{}), rowsMax: pairs + n,
-	}
-	if n == 0 {
+	w := &watch{id: id, complete: make(chan struct{}), tally: newTally(pairs)}
+	if pairs == 0 {
 		close(w.complete)
 		return w
 	}
@@ -122,47 +100,20 @@ func (h *hub) feed(value []byte) error {
 		if s := e.GetSigned(); s != nil {
 			h.fresh.put([32]byte(s.GetHash()), signedHash(id, s))
 		}
-		h.happened(id)
+		if p, ok := h.polled.get(id); ok {
+			p.tell(e)
+		}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, e := range m.GetEvents() {
 		for _, w := range h.watches[uuid.UUID(e.GetUpload())] {
-			if w.count(e) {
+			if w.tally.count(e) {
+				w.result = w.tally.outcome()
 				close(w.complete)
 				h.remove(w)
 			}
 		}
 	}
 	return nil
-}
-
-// count adds an event and reports whether it was the last that was missing.
-func (w *watch) count(e *recordpb.Event) bool {
-	if e.GetBatch() < 1 || int(e.GetBatch()) > len(w.batches) || len(w.rows) >= w.rowsMax {
-		return false
-	}
-	key := rowKey{e.GetBatch(), e.GetShard(), e.GetPart()}
-	if _, ok := w.rows[key]; ok {
-		return false
-	}
-	w.rows[key] = struct{}{}
-	b := &w.batches[e.GetBatch()-1]
-	if e.GetShard() == record.OutcomeShard {
-		b.judged, b.claims = true, uint64(e.GetClaims())
-		w.result.badSignatures += uint64(e.GetBadSignatures())
-		w.result.errs += uint64(e.GetErrors())
-		if w.result.reason == "" {
-			w.result.reason = e.GetReason()
-		}
-	} else {
-		b.settled += uint64(e.GetAdded()) + uint64(e.GetDuplicates())
-		w.result.added += uint64(e.GetAdded())
-		w.result.duplicates += uint64(e.GetDuplicates())
-	}
-	if !b.done && b.judged && b.settled == b.claims {
-		b.done = true
-		w.open--
-	}
-	return w.open == 0
 }

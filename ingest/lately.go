@@ -34,6 +34,13 @@ func (l *lately[K, V]) makeRoom(k K) {
 	l.oldest = (l.oldest + 1) % len(l.ring)
 }
 
+// drop forgets k.
+func (l *lately[K, V]) drop(k K) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.values, k)
+}
+
 func (l *lately[K, V]) get(k K) (v V, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -48,15 +48,16 @@ func (s *Server) progress(ctx context.Context, text string) (clickhouse.Upload, 
 	if problem != nil {
 		return clickhouse.Upload{}, status{}, problem
 	}
-	now, events := time.Now(), p.events.Load()
-	if current, ok := p.current(now); ok {
-		return p.upload, current, nil
+	now := time.Now()
+	found, ok, events := p.current(now)
+	if ok {
+		return p.upload, found, nil
 	}
 	progress, err := s.cfg.Store.Progress(ctx, p.upload.ID)
 	if err != nil {
 		return p.upload, status{}, problemStore(err)
 	}
-	found := statusOf(progress, record.Batches(p.upload.Count))
+	found = statusOf(progress, record.Batches(p.upload.Count))
 	p.learn(found, now, events)
 	return p.upload, found, nil
 }

@@ -27,6 +27,16 @@ type status struct {
 	added, badSignatures, duplicates, errs uint64
 }
 
+// add counts one more batch as done.
+func (s *status) add(added, duplicates, badSignatures, errs uint64) {
+	s.waiting--
+	s.done++
+	s.added += added
+	s.duplicates += duplicates
+	s.badSignatures += badSignatures
+	s.errs += errs
+}
+
 // appendStatus appends the reply to a poll (async_api.md, "Polling - Summary").
 func appendStatus(dst []byte, s status) []byte {
 	dst = strconv.AppendInt(append(dst, `{"waitingBatch":`...), int64(s.waiting), 10)

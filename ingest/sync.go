@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"hash"
 
-	"github.com/google/uuid"
-
 	"countersign/ingest/jsonstream"
 	"countersign/pipeline/record"
 	"countersign/sink/clickhouse"
@@ -44,7 +42,7 @@ type pendingSync struct {
 
 // watching returns in with a watch set up before the seal is written.
 func (p *pendingSync) watching(in incoming) incoming {
-	in.named = func(id uuid.UUID, pairs int) { p.watch = p.srv.hub.watch(id, pairs) }
+	in.named = func(up accepted) { p.watch = p.srv.hub.watch(up.id, up.pairs) }
 	return in
 }
 
@@ -70,7 +68,7 @@ func (p *pendingSync) finish(up accepted, read func(context.Context, outcome) er
 	}
 	if err != nil {
 		// The caller is told to poll: the upload must be known.
-		s.recorder.add(clickhouse.Upload{ID: up.id, Site: up.site, Count: uint64(up.pairs), AcceptedAt: up.at.UnixMilli()})
+		s.recorder.add(up.row())
 		return problemOf(err, true)
 	}
 	return nil

@@ -8,8 +8,9 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/google/uuid"
+
 	"countersign/pipeline/record"
-	"countersign/sink/clickhouse"
 )
 
 // Admission, cheap checks first, slots last.
@@ -125,12 +126,21 @@ func (x *exchange) receive(in incoming, sync bool) (accepted, *Problem) {
 // serveUpload is POST /api/v1/asyncsign/:url and /api/v1/signasync/:url.
 func serveUpload(x *exchange) *Problem {
 	s := x.srv
-	up, problem := x.receive(incoming{maxPairs: s.cfg.MaxPairs}, false)
-	if problem != nil {
-		return problem
+	var followed uuid.UUID
+	up, problem := x.receive(incoming{maxPairs: s.cfg.MaxPairs, named: func(up accepted) {
+		if !up.repeated {
+			followed = up.id
+			s.hub.follow(up)
+		}
+	}}, false)
+	if problem == nil {
+		if err := s.intake.flush(s.base, up); err != nil {
+			problem = problemOf(err, false)
+		}
 	}
-	if err := s.intake.flush(s.base, up); err != nil {
-		return problemOf(err, false)
+	if problem != nil {
+		s.hub.polled.drop(followed) // only the store knows whether it was accepted all the same
+		return problem
 	}
 	if x.outcome = "repeated"; !up.repeated {
 		x.outcome = "accepted"
@@ -143,7 +153,7 @@ func serveUpload(x *exchange) *Problem {
 
 // record has an upload's row written, and waits a moment for it.
 func (s *Server) record(up accepted) {
-	stored := s.recorder.add(clickhouse.Upload{ID: up.id, Site: up.site, Count: uint64(up.pairs), AcceptedAt: up.at.UnixMilli()})
+	stored := s.recorder.add(up.row())
 	ctx, cancel := context.WithTimeout(s.base, s.cfg.RecordWait)
 	defer cancel()
 	select {
