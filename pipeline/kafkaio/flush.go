@@ -28,10 +28,14 @@ import (
 // maxSyncs bounds the threads that a round takes.
 const maxSyncs = 32
 
+// cachedSegments is how many full segments of a partition stay in the page cache.
+const cachedSegments = 3
+
 // flusher runs rounds, one at a time.
 type flusher struct {
 	dir   string
 	fsync func(*os.File) error
+	drop  func(path string) error // takes a file out of the page cache
 
 	mu     sync.Mutex
 	next   *round         // the round that new callers join; guarded by mu
@@ -54,6 +58,7 @@ type round struct {
 type partitionLog struct {
 	active *os.File // the newest segment
 	synced state    // what of it is on disk
+	cached int64    // segments that begin below it were taken out of the page cache
 }
 
 // state tells whether a file was written to. The time is for a write that failed half way, was cut off and written again.
@@ -63,7 +68,7 @@ type state struct {
 }
 
 func newFlusher(dir string) *flusher {
-	return &flusher{dir: dir, fsync: (*os.File).Sync, logs: map[string]*partitionLog{}}
+	return &flusher{dir: dir, fsync: (*os.File).Sync, drop: dropCached, logs: map[string]*partitionLog{}}
 }
 
 // Flush waits for a round that begins after the call.
@@ -215,6 +220,7 @@ func (f *flusher) roll(l *partitionLog, dir string, segments []segment) error {
 			return err
 		}
 	}
+	f.forget(l, segments)
 	newest, err := os.Open(segments[last].path)
 	if err != nil {
 		return err
@@ -224,6 +230,17 @@ func (f *flusher) roll(l *partitionLog, dir string, segments []segment) error {
 	}
 	l.active, l.synced = newest, state{}
 	return nil
+}
+
+// forget takes segments that have been read, if all is well, out of the page cache: a day of log would push out what the database reads, and
+// memory that is used again costs less than memory that is new. A reader that is further behind reads the disk. It's no matter if it fails.
+func (f *flusher) forget(l *partitionLog, segments []segment) {
+	for _, s := range segments[:max(0, len(segments)-1-cachedSegments)] {
+		if s.base >= l.cached {
+			_ = f.drop(s.path)
+			l.cached = s.base + 1
+		}
+	}
 }
 
 // syncAll syncs the active segments, at most maxSyncs at once.

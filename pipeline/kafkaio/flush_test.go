@@ -97,6 +97,45 @@ func TestFlushSyncsWhatGrew(t *testing.T) {
 	}
 }
 
+// Full segments leave the page cache once, synced, and not while somebody may be reading them.
+func TestOldSegmentsLeaveThePageCache(t *testing.T) {
+	dir := t.TempDir()
+	e := startEmbedded(t, dir)
+	syncs := watchSyncs(e)
+	dropped := map[string]int{}
+	e.flusher.drop = func(path string) error {
+		if dropped[path]++; syncs.synced(path) == 0 {
+			t.Errorf("%s isn't synced", path)
+		}
+		return dropCached(path)
+	}
+	c := connect(t, Config{Brokers: e.Brokers(), Flush: e.Flush})
+	topic := newTopic(t, c, 1)
+	p := newProducer(t, c, ProducerConfig{})
+	large := string(bytes.Repeat([]byte{1}, MaxValueBytes))
+	for range 10 {
+		for range 7 {
+			send(t, p, topic, 0, large)
+		}
+		if err := p.Flush(within(t, 30*time.Second)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	segments, err := segmentsIn(filepath.Join(dir, partitionsDir, topic+"-0"))
+	if err != nil || len(segments) < cachedSegments+3 {
+		t.Fatalf("%d segments, %v", len(segments), err)
+	}
+	for i, s := range segments {
+		want := 0
+		if i < len(segments)-1-cachedSegments {
+			want = 1
+		}
+		if dropped[s.path] != want {
+			t.Errorf("segment %d of %d was dropped %d times, want %d", i, len(segments), dropped[s.path], want)
+		}
+	}
+}
+
 // Callers that wait at the same time share rounds, and none returns before its record is synced.
 func TestFlushIsShared(t *testing.T) {
 	dir := t.TempDir()
