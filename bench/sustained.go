@@ -54,6 +54,7 @@ func (s *session) sustain(ctx context.Context, prepare func(context.Context) err
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	s.settle(ctx) // merges must not slow down what ours is compared with
 	return p, c, result, c.round(ctx, s, true)
 }
 
