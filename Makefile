@@ -29,7 +29,7 @@ generate: ## the protobuf code; needs protoc
 bench: build ## measure, beside OpenSSL and Go on the same cores
 	bin/countersign bench
 
-bench-large: build ## the same with 100 million hashes stored; takes some ten minutes and 50 GB
+bench-large: build ## the same with 100 million hashes stored; takes some five minutes and 50 GB
 	bin/countersign bench --run large --limit 3h
 
 bench-compare: build ## make bench-compare BASE=commit: what changed since

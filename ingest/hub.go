@@ -13,7 +13,7 @@ import (
 	"countersign/sink/clickhouse"
 )
 
-// maxFresh is how many single signings are kept, some 500 bytes each: what 10,000 a second leave behind until they are stored, six times.
+// maxFresh is how many single signings are kept, some 500 bytes each: as many as four sinks may leave unstored (sink, maxDecided).
 const maxFresh = 1 << 14
 
 type hub struct {

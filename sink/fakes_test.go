@@ -66,6 +66,7 @@ type world struct {
 	durable      []int64             // log flushed up to, by partition
 	events       []*recordpb.Event
 	told         map[[32]byte]bool // hashes that events brought
+	last         *verdict          // the last that was asked for
 	letters      []*recordpb.DeadLetter
 	calls        []string // every call that did something, in order
 	broken       []string
@@ -397,19 +398,19 @@ func (w *world) flushLog(ctx context.Context) error {
 // checkDecided checks an event that comes before its row: it is a single signing's, the durable log decides it so, and whoever asks for
 // the hash that it speaks of finds it.
 func (w *world) checkDecided(e *recordpb.Event) {
-	owners, results := model(w)
-	want, ok := results[resultKey{uuid.UUID(e.Upload), e.Batch, e.Shard, e.Part}]
+	v := w.verdict()
+	want, ok := v.results[resultKey{uuid.UUID(e.Upload), e.Batch, e.Shard, e.Part}]
 	if told := eventOf(&want); !ok || e.Added != told.Added || e.Duplicates != told.Duplicates || e.BadSignatures != told.BadSignatures || e.Claims != told.Claims {
 		w.breaks("the log doesn't decide as an event before its row says: %v", e)
 		return
 	}
-	if !w.durablySingle(e) {
+	if !v.singles[string(e.Upload)] {
 		w.breaks("event before its row, of no single signing in the durable log: %v", e)
 	}
 	switch s := e.GetSigned(); {
 	case e.Added == 1:
 		hash := [32]byte(want.Added.Hashes)
-		if s == nil || [32]byte(s.Hash) != hash || owners[hash] != (clickhouse.Owner{Upload: want.Upload, Position: s.Position}) || s.Site == "" || len(s.Signature) == 0 {
+		if s == nil || [32]byte(s.Hash) != hash || v.owners[hash] != (clickhouse.Owner{Upload: want.Upload, Position: s.Position}) || s.Site == "" || len(s.Signature) == 0 {
 			w.breaks("event before its row without the row: %v", e)
 		}
 	case e.Duplicates == 1:
@@ -419,23 +420,38 @@ func (w *world) checkDecided(e *recordpb.Event) {
 	}
 }
 
-func (w *world) durablySingle(e *recordpb.Event) bool {
+// verdict is what a log decides.
+type verdict struct {
+	of      string // the log: how long, and how much of it is durable
+	owners  map[[32]byte]clickhouse.Owner
+	results map[resultKey]clickhouse.ResultRow
+	singles map[string]bool // uploads that are single signings, in the durable part
+}
+
+// verdict returns what the log decides as it is now.
+func (w *world) verdict() *verdict {
+	of := fmt.Sprint(w.durable)
+	for _, log := range w.log {
+		of += fmt.Sprint(" ", len(log))
+	}
+	if w.last != nil && w.last.of == of {
+		return w.last
+	}
+	v := &verdict{of: of, singles: map[string]bool{}}
+	v.owners, v.results = model(w)
 	for p, log := range w.log {
 		for _, m := range log[:w.durable[p]] {
-			v, _ := record.DecodeVerified(m.Value)
-			for _, c := range v.GetBlock().GetClaims() {
-				if c.Single && string(c.Upload) == string(e.Upload) {
-					return true
-				}
+			r, _ := record.DecodeVerified(m.Value)
+			for _, c := range r.GetBlock().GetClaims() {
+				v.singles[string(c.Upload)] = v.singles[string(c.Upload)] || c.Single
 			}
-			for _, o := range v.GetOutcomes().GetOutcomes() {
-				if o.Single && string(o.Upload) == string(e.Upload) {
-					return true
-				}
+			for _, o := range r.GetOutcomes().GetOutcomes() {
+				v.singles[string(o.Upload)] = v.singles[string(o.Upload)] || o.Single
 			}
 		}
 	}
-	return false
+	w.last = v
+	return v
 }
 
 func cloneResult(r clickhouse.ResultRow) clickhouse.ResultRow {

@@ -33,6 +33,7 @@ type queue struct {
 	waiting []*flush      // all below by mu
 	spare   *flush        // an empty one, for its columns
 	pending int64         // bytes
+	decided int           // hashes of single signings that were told of and aren't stored
 	freed   chan struct{} // closed and replaced when pending falls below maxPending
 }
 
@@ -45,6 +46,7 @@ type flush struct {
 	events       []*recordpb.Event // that leave once all is stored
 	marks        []mark
 	bytes        int64
+	decided      int // hashes that were told of already
 	begun        time.Time
 	urgent       bool // somebody waits for rows of it
 }
@@ -56,6 +58,10 @@ type mark struct {
 	rows  int   // of hashes
 	count int   // records
 }
+
+// maxDecided is how many single signings may be told of before they are stored: ingest keeps four times as many in memory, of all sinks. Past
+// it, with a slow ClickHouse, they are told of when they are stored.
+const maxDecided = 1 << 12
 
 const (
 	hashRowBytes   = 32 + 16 + 4 + 16 + 8 + 16 + 24 + 32 // of the columns; the signature itself is the record's
@@ -117,11 +123,23 @@ func (q *queue) add(s *shard, next, size int64, r *rows) {
 	f.uploads = append(f.uploads, r.uploads...)
 	f.certificates = append(f.certificates, r.certificates...)
 	f.events = append(f.events, r.events...)
-	f.urgent = f.urgent || !r.patient
+	if r.patient {
+		f.decided += added
+		q.decided += added
+	} else {
+		f.urgent = true
+	}
 	f.mark(s, next, added)
 	grown := int64(added)*hashRowBytes + int64(len(r.results))*resultRowBytes
 	f.bytes += size + grown
 	q.account(grown)
+}
+
+// mayDecide reports whether n more hashes may be told of before they are stored.
+func (q *queue) mayDecide(n int) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.decided+n <= maxDecided
 }
 
 // open returns the flush that takes the next rows.
@@ -196,11 +214,12 @@ func (q *queue) due() (f *flush, wait time.Duration) {
 
 // done frees a flush that was taken and is stored.
 func (q *queue) done(f *flush) {
-	bytes := f.bytes
+	bytes, decided := f.bytes, f.decided
 	f.reset()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.account(-bytes)
+	q.decided -= decided
 	if q.spare == nil && cap(f.hashes.Upload) <= spareRows {
 		q.spare = f
 	}

@@ -108,3 +108,32 @@ func TestUnflushedLogTellsNothing(t *testing.T) {
 		compare(t, w)
 	})
 }
+
+// While the store is stuck, a bounded number is told of.
+func TestUnstoredSigningsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(1)
+		g := w.hold("hashes")
+		r := start(t, w.config(0))
+		const records, each = 5, maxDecided / 4
+		for i := range records {
+			var claims []*recordpb.Claims
+			for j := range each {
+				c := singleClaim(1, hashOf(0, 1, i*each+j))
+				c.Upload = []byte{byte(i), byte(j), byte(j >> 8), 15: 0}
+				claims = append(claims, c)
+			}
+			w.produce(0, block(claims...))
+			synctest.Wait()
+		}
+		if len(w.events) != maxDecided {
+			t.Errorf("%d signings are told of, want %d", len(w.events), maxDecided)
+		}
+		close(g.open)
+		r.drain(w)
+		r.end(w)
+		if len(w.events) != records*each {
+			t.Errorf("%d signings are told of in the end, want %d", len(w.events), records*each)
+		}
+	})
+}

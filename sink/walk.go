@@ -115,7 +115,7 @@ func (s *shard) finish(ctx context.Context) error {
 
 // hand resolves one record's claims, queues all of its rows, and returns how many of the claims were to stored hashes.
 func (s *shard) hand(it *item, stored ownersOf) (found int) {
-	out := rows{patient: it.single()}
+	out := rows{patient: it.single() && s.queue.mayDecide(len(it.block.GetClaims()))}
 	for _, c := range it.block.GetClaims() {
 		verdicts, n := s.resolve(c, stored)
 		found += n
