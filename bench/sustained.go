@@ -46,6 +46,7 @@ func (s *session) sustain(ctx context.Context, prepare func(context.Context) err
 	if err := s.ensure(ctx, p, need); err != nil {
 		return nil, nil, nil, err
 	}
+	s.settle(ctx) // merges must not slow down what ours is compared with
 	if err := c.round(ctx, s, true); err != nil {
 		return nil, nil, nil, err
 	}
@@ -54,7 +55,7 @@ func (s *session) sustain(ctx context.Context, prepare func(context.Context) err
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	s.settle(ctx) // merges must not slow down what ours is compared with
+	s.settle(ctx)
 	return p, c, result, c.round(ctx, s, true)
 }
 

@@ -34,7 +34,7 @@ func (l *lately[K, V]) makeRoom(k K) {
 	l.oldest = (l.oldest + 1) % len(l.ring)
 }
 
-// drop forgets k.
+// drop forgets k. Its place in the ring stays: put again, it may leave early.
 func (l *lately[K, V]) drop(k K) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
