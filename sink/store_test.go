@@ -177,8 +177,8 @@ func (p *trusting) Commit(next int64) {
 	p.w.change()
 }
 
-// BenchmarkLoneSigning is one signing on an idle stage: its claim on one shard and its outcome on another, until both are committed.
-func BenchmarkLoneSigning(b *testing.B) {
+// BenchmarkLonePair is an upload of one pair on an idle stage: its claim on one shard and its outcome on another, until both are committed.
+func BenchmarkLonePair(b *testing.B) {
 	db := realStore(b)
 	w := newWorld(2)
 	c := w.config(0, 1)
