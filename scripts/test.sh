@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every test: all packages on the embedded log, the README's commands, signatures a second time without the fast paths, and what uses the log a second time on
+# Every test: all packages on the embedded log, the README's commands, what verifies a second time without the fast paths, and what uses the log a second time on
 # Apache Kafka, where Java and Maven are there. REQUIRE_KAFKA=1 makes their absence an error.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -15,8 +15,9 @@ go test -timeout 20m ./...
 say "the README's commands, as written"
 scripts/readme.sh
 
-say "signatures without the fast paths"
-COUNTERSIGN_CPU=generic go test -timeout 10m -count=1 ./pipeline/signature/...
+say "without the fast paths"
+COUNTERSIGN_CPU=generic go test -timeout 10m -count=1 ./pipeline ./pipeline/signature/...
+COUNTERSIGN_CPU=generic go test -timeout 10m -count=1 -run 'MixedPairs|SingleSign' ./cmd/countersign
 
 if ! command -v java >/dev/null || ! command -v mvn >/dev/null; then
 	echo "APACHE KAFKA IS LEFT OUT: its tests need java 17 and mvn (Debian: apt-get install openjdk-17-jre-headless maven)" >&2
