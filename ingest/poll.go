@@ -24,13 +24,13 @@ func (s *Server) find(ctx context.Context, text string) (*polled, *Problem) {
 	}
 	p, ok := s.hub.polled.get(id)
 	if !ok {
-		up, accepted := s.recorder.get(id)
-		if !accepted {
-			if up, accepted, err = s.cfg.Store.Upload(ctx, id); err != nil {
+		up, known := s.recorder.get(id)
+		if !known {
+			if up, known, err = s.cfg.Store.Upload(ctx, id); err != nil {
 				return nil, problemStore(err)
 			}
 		}
-		if !accepted {
+		if !known {
 			return nil, problemUnknownUpload(text)
 		}
 		p = &polled{upload: up}

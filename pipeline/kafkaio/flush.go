@@ -58,7 +58,7 @@ type round struct {
 type partitionLog struct {
 	active *os.File // the newest segment
 	synced state    // what of it is on disk
-	cached int64    // segments that begin below it were taken out of the page cache
+	forgot int64    // segments that begin below it were taken out of the page cache
 }
 
 // state tells whether a file was written to. The time is for a write that failed half way, was cut off and written again.
@@ -236,9 +236,9 @@ func (f *flusher) roll(l *partitionLog, dir string, segments []segment) error {
 // memory that is used again costs less than memory that is new. A reader that is further behind reads the disk. It's no matter if it fails.
 func (f *flusher) forget(l *partitionLog, segments []segment) {
 	for _, s := range segments[:max(0, len(segments)-1-cachedSegments)] {
-		if s.base >= l.cached {
+		if s.base >= l.forgot {
 			_ = f.drop(s.path)
-			l.cached = s.base + 1
+			l.forgot = s.base + 1
 		}
 	}
 }

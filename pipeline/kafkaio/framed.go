@@ -7,7 +7,7 @@ import (
 	"net"
 )
 
-// What speaks to the embedded broker must speak Kafka: kafka requests begin with their length, and kfake makes room for whatever that says.
+// What speaks to the embedded broker must speak Kafka, whose requests begin with their length, and kfake makes room for whatever that says.
 // The first four letters of an HTTP request are 1.2 GB, and any program or web page on this machine can send some. So lengths are looked at
 // on the way in, and a connection with an impossible one ends.
 

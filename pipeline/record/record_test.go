@@ -92,12 +92,67 @@ func TestDecodeUploadRefusesWhatDoesNotHoldTogether(t *testing.T) {
 		"attempt short":            {func(c *recordpb.Chunk) { c.Attempt = c.Attempt[:15] }, false},
 		"site not canonical":       {func(c *recordpb.Chunk) { c.Site = "Example.com" }, false},
 		"seal counts differently":  {func(c *recordpb.Chunk) { c.Seal = seal(9) }, false},
+		"a single signing of ten":  {func(c *recordpb.Chunk) { c.Seal = seal(10); c.Seal.Single = true }, false},
 		"seal in the second chunk": {func(c *recordpb.Chunk) { c.Seal = seal(10); c.First = 10 }, false},
 	} {
 		m := chunk(10)
 		c.mutate(m)
 		_, err := DecodeUpload(Encode(&recordpb.Upload{Kind: &recordpb.Upload_Chunk{Chunk: m}}))
 		if (err == nil) != c.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// claims returns well-formed claims of n pairs without signatures.
+func claims(n int) *recordpb.Claims {
+	c := &recordpb.Claims{
+		Upload: make([]byte, IDSize), Batch: 1, Site: "example.com", Hashes: make([]byte, n*HashSize),
+		SignatureLengths: make([]byte, 2*n), Signers: []*recordpb.Signer{{Fingerprint: make([]byte, HashSize)}},
+	}
+	for i := range n {
+		c.Indexes = AppendUint16(c.Indexes, i+7)
+	}
+	return c
+}
+
+func encodeClaims(c *recordpb.Claims) []byte {
+	return Encode(&recordpb.Verified{Kind: &recordpb.Verified_Block{Block: &recordpb.Block{Claims: []*recordpb.Claims{c}}}})
+}
+
+// event returns a well-formed event of a single signing.
+func event() *recordpb.Event {
+	return &recordpb.Event{Upload: make([]byte, IDSize), Batch: 1, Added: 1,
+		Signed: &recordpb.Signed{Hash: make([]byte, HashSize), Site: "example.com", Certificate: make([]byte, HashSize)}}
+}
+
+func encodeEvent(e *recordpb.Event) []byte {
+	return Encode(&recordpb.Events{Events: []*recordpb.Event{e}})
+}
+
+// A single signing is one claim, and what an event brings of it has the sizes that ingest takes it by.
+func TestDecodeRefusesSinglesThatAreNone(t *testing.T) {
+	for n, ok := range []bool{false, true, false} {
+		c := claims(n)
+		c.Single = true
+		if _, err := DecodeVerified(encodeClaims(c)); (err == nil) != ok {
+			t.Errorf("a single signing of %d claims: %v", n, err)
+		}
+	}
+	for name, c := range map[string]struct {
+		mutate func(*recordpb.Event)
+		ok     bool
+	}{
+		"as made":              {func(*recordpb.Event) {}, true},
+		"without a row":        {func(e *recordpb.Event) { e.Signed = nil }, true},
+		"hash short":           {func(e *recordpb.Event) { e.Signed.Hash = e.Signed.Hash[:31] }, false},
+		"no hash":              {func(e *recordpb.Event) { e.Signed.Hash = nil }, false},
+		"fingerprint too long": {func(e *recordpb.Event) { e.Signed.Certificate = make([]byte, 33) }, false},
+		"upload short":         {func(e *recordpb.Event) { e.Upload = e.Upload[:15] }, false},
+	} {
+		e := event()
+		c.mutate(e)
+		if _, err := DecodeEvents(encodeEvent(e)); (err == nil) != c.ok {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -110,10 +165,8 @@ func FuzzDecode(f *testing.F) {
 		Chains:    []*recordpb.Chain{{Certificates: [][]byte{{1}}}},
 		Decisions: []*recordpb.Decision{{Upload: make([]byte, IDSize), Chains: []uint32{0}}},
 	}}}))
-	f.Add(Encode(&recordpb.Verified{Kind: &recordpb.Verified_Block{Block: &recordpb.Block{Claims: []*recordpb.Claims{{
-		Upload: make([]byte, IDSize), Batch: 1, Site: "example.com", Hashes: make([]byte, HashSize), Indexes: []byte{7, 0},
-		SignatureLengths: []byte{0, 0}, Signers: []*recordpb.Signer{{Fingerprint: make([]byte, HashSize)}},
-	}}}}}))
+	f.Add(encodeClaims(claims(1)))
+	f.Add(encodeEvent(event()))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if m, err := DecodeUpload(b); err == nil {
 			if c := m.GetChunk(); c != nil {
@@ -125,7 +178,13 @@ func FuzzDecode(f *testing.F) {
 				walk(c.GetHashes(), c.GetUpper(), c.GetSignatures(), c.GetSignatureLengths())
 			}
 		}
-		_, _ = DecodeEvents(b)
+		if m, err := DecodeEvents(b); err == nil {
+			for _, e := range m.GetEvents() {
+				if s := e.GetSigned(); s != nil {
+					_, _ = [HashSize]byte(s.GetHash()), [HashSize]byte(s.GetCertificate())
+				}
+			}
+		}
 	})
 }
 
