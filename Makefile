@@ -8,8 +8,8 @@ GO ?= go
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: engine ## bin/countersign, with the engine that it finds by itself
-	$(GO) build -o bin/countersign ./cmd/countersign
+build: engine ## bin/countersign and bin/countersign-bench, with the engine that they find by themselves
+	$(GO) build -o bin/ ./cmd/...
 
 engine: ## fetch the embedded ClickHouse into .cache
 	@scripts/fetch-engine.sh >/dev/null
@@ -27,10 +27,10 @@ generate: ## the protobuf code; needs protoc
 	scripts/generate.sh
 
 bench: build ## measure, beside OpenSSL and Go on the same cores
-	bin/countersign bench
+	bin/countersign-bench
 
 bench-large: build ## the same with 100 million hashes stored; takes some five minutes and 50 GB
-	bin/countersign bench --run large --limit 3h
+	bin/countersign-bench --run large --limit 3h
 
 bench-compare: build ## make bench-compare BASE=commit: what changed since
 	scripts/bench-compare.sh $(BASE)

@@ -12,7 +12,7 @@ import (
 	"fmt"
 	"strings"
 
-	"countersign/bench/fastrsa"
+	"countersign/testsite/fastrsa"
 )
 
 // algorithm is one kind of key.

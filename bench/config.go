@@ -24,7 +24,7 @@ type Config struct {
 	// URL is a running service to measure instead of a private one, http://host:port; it must have been started with --cert-dir set
 	// to the folder certs of Cache. Admin is its admin address, host:port; without it, its memory isn't measured.
 	URL, Admin string
-	// Binary is the countersign program whose private service is measured. Empty: the running program.
+	// Binary is the countersign program whose private service is measured. Empty: countersign beside the running program.
 	Binary string
 	// Against is another such program: both are measured, in turns, and nothing else is.
 	Against string

@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"countersign/sink/clickhouse"
+	"countersign/sink/store"
 )
 
 // large is the experiment.
@@ -62,7 +62,7 @@ const (
 
 // preload stores hashes behind the service's back, and restarts it, since it learns what is stored when it starts.
 func (s *session) preload(ctx context.Context) error {
-	err := s.withStore(ctx, func(db *clickhouse.DB) error {
+	err := s.withStore(ctx, func(db *store.DB) error {
 		for from := 0; from < s.Preload; from += preloadStep {
 			query := fmt.Sprintf(`INSERT INTO signed_hashes (hash, upload, position, site, signed_at, algorithm, signature, certificate)
 				SELECT SHA256(concat('stored before ', toString(number))), toUUID('00000000-0000-0000-0000-000000000001'), toUInt32(number),
@@ -100,12 +100,12 @@ func (s *session) preload(ctx context.Context) error {
 }
 
 // withStore gives f the private service's database.
-func (s *session) withStore(ctx context.Context, f func(*clickhouse.DB) error) error {
+func (s *session) withStore(ctx context.Context, f func(*store.DB) error) error {
 	url, err := s.server.storeURL()
 	if err != nil {
 		return err
 	}
-	db, err := clickhouse.Open(ctx, clickhouse.Config{URL: url})
+	db, err := store.Open(ctx, store.Config{URL: url})
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"countersign/bench/testsite"
+	"countersign/testsite"
 )
 
 // serveFake has the stand-in serve in this process, for a pool's site.

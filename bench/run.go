@@ -16,7 +16,7 @@ import (
 	"syscall"
 	"time"
 
-	"countersign/bench/testsite"
+	"countersign/testsite"
 )
 
 // experiment measures some figures.
@@ -276,10 +276,11 @@ func (s *session) fresh(ctx context.Context, flags ...string) error {
 // start runs a program's service.
 func (s *session) start(ctx context.Context, binary string, flags ...string) (*server, error) {
 	if binary == "" {
-		var err error
-		if binary, err = os.Executable(); err != nil {
-			return nil, fmt.Errorf("find this program, to start a private service: %w; give --binary", err)
+		self, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("find the program beside this one, to start a private service: %w; give --binary", err)
 		}
+		binary = filepath.Join(filepath.Dir(self), "countersign")
 	}
 	return startPrivate(ctx, privateConfig{
 		binary: binary, certs: s.certs(), parent: filepath.Join(s.Cache, "work"), logFile: s.logs,

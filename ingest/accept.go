@@ -16,7 +16,7 @@ import (
 
 	"countersign/ingest/jsonstream"
 	"countersign/pipeline/record"
-	"countersign/sink/clickhouse"
+	"countersign/sink/store"
 )
 
 // source is where the pairs of an upload come from.
@@ -72,8 +72,8 @@ type accepted struct {
 }
 
 // row is the upload's row in table uploads.
-func (up accepted) row() clickhouse.Upload {
-	return clickhouse.Upload{ID: up.id, Site: up.site, Count: uint64(up.pairs), AcceptedAt: up.at.UnixMilli()}
+func (up accepted) row() store.Upload {
+	return store.Upload{ID: up.id, Site: up.site, Count: uint64(up.pairs), AcceptedAt: up.at.UnixMilli()}
 }
 
 // take reads a body into the log and seals it. ctx bounds the reading; writing the seal has its own time-out and, once begun, is

@@ -10,7 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"countersign/pipeline/record"
-	"countersign/sink/clickhouse"
+	"countersign/sink/store"
 )
 
 // maxAskers is how many synchronous calls may ask the store at a time because their events are late: were all of them to, they would
@@ -75,8 +75,8 @@ func (w *waiter) ask(ctx context.Context, id uuid.UUID, pairs int) (outcome, boo
 
 // details reads the lists of all batches of a finished upload, trying until ctx ends: the event said that they are stored, so
 // the store has them or is away.
-func (w *waiter) details(ctx context.Context, id uuid.UUID, pairs int) ([]clickhouse.BatchResult, error) {
-	results := make([]clickhouse.BatchResult, 0, record.Batches(uint64(pairs)))
+func (w *waiter) details(ctx context.Context, id uuid.UUID, pairs int) ([]store.BatchResult, error) {
+	results := make([]store.BatchResult, 0, record.Batches(uint64(pairs)))
 	for len(results) < cap(results) {
 		r, ok, err := w.cfg.Store.Batch(ctx, id, uint32(len(results)+1))
 		if err == nil && ok && r.Done {
@@ -104,7 +104,7 @@ func (w *waiter) late(ctx context.Context, id uuid.UUID) *Problem {
 
 // statusOf sums up the batches from the first one to the last before one that isn't done: doneBatch is a prefix (contract).
 // progress holds the batches with any result, by number; total is how many the upload has.
-func statusOf(progress []clickhouse.BatchProgress, total int) status {
+func statusOf(progress []store.BatchProgress, total int) status {
 	s := status{waiting: total}
 	for _, b := range progress {
 		if !b.Done || int(b.Batch) != s.done+1 || s.done == total {

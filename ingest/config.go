@@ -14,7 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"countersign/sink/clickhouse"
+	"countersign/sink/store"
 )
 
 // Config is the manual of a [Server]. Zero values mean the default that each field states; fields without one are required.
@@ -29,7 +29,7 @@ type Config struct {
 	Log Log
 	// UploadPartitions is the number of partitions of topic uploads.
 	UploadPartitions int
-	// Store answers polls. *clickhouse.DB is one.
+	// Store answers polls. *store.DB is one.
 	Store Store
 	// Chains gives out certificates. Default: Store, if it is one.
 	Chains Chains
@@ -121,13 +121,13 @@ type Ack interface {
 	Wait(ctx context.Context) (offset int64, err error)
 }
 
-// Store is where results are read. Errors that wrap clickhouse.ErrUnavailable say that asking again later may help.
+// Store is where results are read. Errors that wrap store.ErrUnavailable say that asking again later may help.
 type Store interface {
-	Upload(ctx context.Context, id uuid.UUID) (clickhouse.Upload, bool, error)
-	Progress(ctx context.Context, id uuid.UUID) ([]clickhouse.BatchProgress, error)
-	Batch(ctx context.Context, id uuid.UUID, batch uint32) (clickhouse.BatchResult, bool, error)
-	Hash(ctx context.Context, hash [32]byte) (clickhouse.SignedHash, bool, error)
-	InsertUploads(ctx context.Context, rows []clickhouse.Upload) error
+	Upload(ctx context.Context, id uuid.UUID) (store.Upload, bool, error)
+	Progress(ctx context.Context, id uuid.UUID) ([]store.BatchProgress, error)
+	Batch(ctx context.Context, id uuid.UUID, batch uint32) (store.BatchResult, bool, error)
+	Hash(ctx context.Context, hash [32]byte) (store.SignedHash, bool, error)
+	InsertUploads(ctx context.Context, rows []store.Upload) error
 }
 
 // withDefaults returns c filled in, or every problem it has.

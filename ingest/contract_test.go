@@ -12,7 +12,7 @@ import (
 	"testing/iotest"
 	"time"
 
-	"countersign/sink/clickhouse"
+	"countersign/sink/store"
 )
 
 const site = "dummybank.rowit.co.uk"
@@ -239,7 +239,7 @@ func TestDoneBatchIsAPrefix(t *testing.T) {
 }
 
 func TestProgressThatSkipsABatch(t *testing.T) {
-	s := statusOf([]clickhouse.BatchProgress{{Batch: 2, Done: true, Added: 1000}}, 2)
+	s := statusOf([]store.BatchProgress{{Batch: 2, Done: true, Added: 1000}}, 2)
 	if s.done != 0 || s.waiting != 2 || s.added != 0 {
 		t.Errorf("%+v", s)
 	}

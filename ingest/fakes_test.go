@@ -14,7 +14,7 @@ import (
 
 	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
-	"countersign/sink/clickhouse"
+	"countersign/sink/store"
 )
 
 var (
@@ -192,7 +192,7 @@ func (l *fakeLog) judge(s *recordpb.Seal, chunks map[int]*recordpb.Chunk) {
 	}
 	slices.Sort(firsts)
 	var events []*recordpb.Event
-	results := make([]clickhouse.BatchResult, record.Batches(s.GetCount()))
+	results := make([]store.BatchResult, record.Batches(s.GetCount()))
 	for _, first := range firsts {
 		r := &results[first/record.BatchSize]
 		r.Done = true
@@ -230,7 +230,7 @@ func (l *fakeLog) judge(s *recordpb.Seal, chunks map[int]*recordpb.Chunk) {
 	go deliver(l.lag)
 }
 
-func (l *fakeLog) judgeChunk(c *recordpb.Chunk, s *recordpb.Seal, r *clickhouse.BatchResult) {
+func (l *fakeLog) judgeChunk(c *recordpb.Chunk, s *recordpb.Seal, r *store.BatchResult) {
 	unparsed := make(map[int]*recordpb.Unparsed)
 	for _, u := range c.GetUnparsed() {
 		unparsed[int(u.GetIndex())] = u
@@ -245,9 +245,9 @@ func (l *fakeLog) judgeChunk(c *recordpb.Chunk, s *recordpb.Seal, r *clickhouse.
 		position := c.GetFirst() + uint32(i)
 		switch {
 		case unparsed[i] != nil:
-			r.Errors = append(r.Errors, clickhouse.Failure{Text: unparsed[i].GetText(), Reason: unparsed[i].GetReason()})
+			r.Errors = append(r.Errors, store.Failure{Text: unparsed[i].GetText(), Reason: unparsed[i].GetReason()})
 		case s.GetSite() == "nocert.example":
-			r.Errors = append(r.Errors, clickhouse.Failure{Text: text, Reason: "no certificate: connection refused"})
+			r.Errors = append(r.Errors, store.Failure{Text: text, Reason: "no certificate: connection refused"})
 		case n == 0 || signature[0] != 'g':
 			r.BadSignatures = append(r.BadSignatures, text)
 		case l.store.claim(hash, s, position, signature):
@@ -281,9 +281,9 @@ func (l *fakeLog) count() (chunks, seals, aborts int) {
 // fakeStore is ClickHouse.
 type fakeStore struct {
 	mu      sync.Mutex
-	uploads map[uuid.UUID]clickhouse.Upload
-	results map[uuid.UUID][]clickhouse.BatchResult
-	hashes  map[[32]byte]clickhouse.SignedHash
+	uploads map[uuid.UUID]store.Upload
+	results map[uuid.UUID][]store.BatchResult
+	hashes  map[[32]byte]store.SignedHash
 	away    bool
 	stuck   chan struct{} // inserts wait until it is closed
 	sinks   bool          // the sink writes rows of uploads, too
@@ -293,8 +293,8 @@ type fakeStore struct {
 
 func newFakeStore() *fakeStore {
 	return &fakeStore{
-		uploads: make(map[uuid.UUID]clickhouse.Upload), results: make(map[uuid.UUID][]clickhouse.BatchResult),
-		hashes: make(map[[32]byte]clickhouse.SignedHash),
+		uploads: make(map[uuid.UUID]store.Upload), results: make(map[uuid.UUID][]store.BatchResult),
+		hashes: make(map[[32]byte]store.SignedHash),
 	}
 }
 
@@ -311,30 +311,30 @@ func (s *fakeStore) claim(hash [32]byte, seal *recordpb.Seal, position uint32, s
 	if owner, ok := s.hashes[hash]; ok {
 		return owner.Upload == id && owner.Position == position
 	}
-	s.hashes[hash] = clickhouse.SignedHash{
+	s.hashes[hash] = store.SignedHash{
 		Upload: id, Position: position, Site: seal.GetSite(), SignedAt: seal.GetAcceptedMs(), Algorithm: "fake", Signature: slices.Clone(signature),
 	}
 	return true
 }
 
-func (s *fakeStore) put(seal *recordpb.Seal, results []clickhouse.BatchResult) {
+func (s *fakeStore) put(seal *recordpb.Seal, results []store.BatchResult) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	id := uuid.UUID(seal.GetUpload())
 	s.results[id] = results
 	if s.sinks {
-		s.uploads[id] = clickhouse.Upload{ID: id, Site: seal.GetSite(), Count: seal.GetCount(), AcceptedAt: seal.GetAcceptedMs()}
+		s.uploads[id] = store.Upload{ID: id, Site: seal.GetSite(), Count: seal.GetCount(), AcceptedAt: seal.GetAcceptedMs()}
 	}
 }
 
 func (s *fakeStore) unavailable() error {
 	if s.away {
-		return clickhouse.ErrUnavailable
+		return store.ErrUnavailable
 	}
 	return nil
 }
 
-func (s *fakeStore) Upload(_ context.Context, id uuid.UUID) (clickhouse.Upload, bool, error) {
+func (s *fakeStore) Upload(_ context.Context, id uuid.UUID) (store.Upload, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked++
@@ -342,13 +342,13 @@ func (s *fakeStore) Upload(_ context.Context, id uuid.UUID) (clickhouse.Upload, 
 	return up, ok, s.unavailable()
 }
 
-func (s *fakeStore) Progress(_ context.Context, id uuid.UUID) ([]clickhouse.BatchProgress, error) {
+func (s *fakeStore) Progress(_ context.Context, id uuid.UUID) ([]store.BatchProgress, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked++
-	var progress []clickhouse.BatchProgress
+	var progress []store.BatchProgress
 	for i, r := range s.results[id] {
-		progress = append(progress, clickhouse.BatchProgress{
+		progress = append(progress, store.BatchProgress{
 			Batch: uint32(i + 1), Done: r.Done, Added: uint64(len(r.Added)), Duplicates: uint64(len(r.Duplicates)),
 			BadSignatures: uint64(len(r.BadSignatures)), Errors: uint64(len(r.Errors)),
 		})
@@ -356,24 +356,24 @@ func (s *fakeStore) Progress(_ context.Context, id uuid.UUID) ([]clickhouse.Batc
 	return progress, s.unavailable()
 }
 
-func (s *fakeStore) Batch(_ context.Context, id uuid.UUID, batch uint32) (clickhouse.BatchResult, bool, error) {
+func (s *fakeStore) Batch(_ context.Context, id uuid.UUID, batch uint32) (store.BatchResult, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	results := s.results[id]
 	if int(batch) > len(results) {
-		return clickhouse.BatchResult{}, false, s.unavailable()
+		return store.BatchResult{}, false, s.unavailable()
 	}
 	return results[batch-1], true, s.unavailable()
 }
 
-func (s *fakeStore) Hash(_ context.Context, hash [32]byte) (clickhouse.SignedHash, bool, error) {
+func (s *fakeStore) Hash(_ context.Context, hash [32]byte) (store.SignedHash, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h, ok := s.hashes[hash]
 	return h, ok, s.unavailable()
 }
 
-func (s *fakeStore) InsertUploads(ctx context.Context, rows []clickhouse.Upload) error {
+func (s *fakeStore) InsertUploads(ctx context.Context, rows []store.Upload) error {
 	s.mu.Lock()
 	stuck := s.stuck
 	s.inserts++
@@ -388,7 +388,7 @@ func (s *fakeStore) InsertUploads(ctx context.Context, rows []clickhouse.Upload)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.away {
-		return clickhouse.ErrUnavailable
+		return store.ErrUnavailable
 	}
 	for _, row := range rows {
 		if first, ok := s.uploads[row.ID]; !ok || row.AcceptedAt < first.AcceptedAt { // as table uploads does

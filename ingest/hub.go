@@ -10,14 +10,14 @@ import (
 
 	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
-	"countersign/sink/clickhouse"
+	"countersign/sink/store"
 )
 
 // maxFresh is how many single signings are kept, some 500 bytes each: as many as four sinks may leave unstored (sink, maxDecided).
 const maxFresh = 1 << 14
 
 type hub struct {
-	fresh  *lately[[32]byte, clickhouse.SignedHash] // single signings, whose rows may not be stored yet
+	fresh  *lately[[32]byte, store.SignedHash] // single signings, whose rows may not be stored yet
 	polled *lately[uuid.UUID, *polled]
 
 	mu      sync.Mutex
@@ -40,14 +40,14 @@ type watch struct {
 
 func newHub() *hub {
 	return &hub{
-		fresh: newLately[[32]byte, clickhouse.SignedHash](maxFresh), polled: newLately[uuid.UUID, *polled](maxPolled),
+		fresh: newLately[[32]byte, store.SignedHash](maxFresh), polled: newLately[uuid.UUID, *polled](maxPolled),
 		watches: make(map[uuid.UUID][]*watch),
 	}
 }
 
 // signedHash is the row that will be stored. It stays right: a hash has one owner for ever (I4).
-func signedHash(upload uuid.UUID, s *recordpb.Signed) clickhouse.SignedHash {
-	return clickhouse.SignedHash{
+func signedHash(upload uuid.UUID, s *recordpb.Signed) store.SignedHash {
+	return store.SignedHash{
 		Upload: upload, Position: s.GetPosition(), Site: s.GetSite(), SignedAt: s.GetAcceptedMs(),
 		Algorithm: s.GetAlgorithm(), Signature: s.GetSignature(), Certificate: [32]byte(s.GetCertificate()),
 	}

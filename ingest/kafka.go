@@ -5,18 +5,18 @@ package ingest
 import (
 	"context"
 
-	"countersign/pipeline/kafkaio"
+	"countersign/pipeline/log"
 	"countersign/pipeline/record"
 )
 
 // KafkaLog returns the Log that p writes and c reads. Both must outlive the server.
-func KafkaLog(c *kafkaio.Client, p *kafkaio.Producer) Log {
+func KafkaLog(c *log.Client, p *log.Producer) Log {
 	return kafkaLog{c, p}
 }
 
 type kafkaLog struct {
-	client   *kafkaio.Client
-	producer *kafkaio.Producer
+	client   *log.Client
+	producer *log.Producer
 }
 
 func (l kafkaLog) Send(ctx context.Context, partition int, value []byte) (Ack, error) {
@@ -29,7 +29,7 @@ func (l kafkaLog) Send(ctx context.Context, partition int, value []byte) (Ack, e
 
 func (l kafkaLog) Flush(ctx context.Context) error { return l.producer.Flush(ctx) }
 
-func (l kafkaLog) MayBeStored(err error) bool { return kafkaio.MayBeStored(err) }
+func (l kafkaLog) MayBeStored(err error) bool { return log.MayBeStored(err) }
 
 func (l kafkaLog) Follow(ctx context.Context, ready func(), fn func(value []byte)) error {
 	tail, err := l.client.OpenTail(ctx, record.TopicEvents)
@@ -37,7 +37,7 @@ func (l kafkaLog) Follow(ctx context.Context, ready func(), fn func(value []byte
 		return err
 	}
 	ready()
-	return tail.Run(ctx, func(m kafkaio.Message) error {
+	return tail.Run(ctx, func(m log.Message) error {
 		fn(m.Value)
 		return nil
 	})

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"countersign/pipeline/kafkaio"
+	"countersign/pipeline/log"
 	"countersign/pipeline/record"
 )
 
@@ -15,22 +15,22 @@ func TestKafkaLog(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	logger := slog.New(slog.DiscardHandler)
-	broker, err := kafkaio.StartEmbedded(ctx, kafkaio.EmbeddedConfig{Dir: t.TempDir(), Logger: logger})
+	broker, err := log.StartEmbedded(ctx, log.EmbeddedConfig{Dir: t.TempDir(), Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer broker.Close()
-	client, err := kafkaio.Open(ctx, kafkaio.Config{Brokers: broker.Brokers(), Flush: broker.Flush, Logger: logger})
+	client, err := log.Open(ctx, log.Config{Brokers: broker.Brokers(), Flush: broker.Flush, Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer client.Close()
 	for _, topic := range []string{record.TopicUploads, record.TopicVerified, record.TopicEvents} {
-		if _, err := client.EnsureTopic(ctx, kafkaio.TopicSpec{Name: topic, Partitions: 2}); err != nil {
+		if _, err := client.EnsureTopic(ctx, log.TopicSpec{Name: topic, Partitions: 2}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	producer := client.NewProducer(kafkaio.ProducerConfig{})
+	producer := client.NewProducer(log.ProducerConfig{})
 	defer producer.Close(ctx)
 	log := KafkaLog(client, producer)
 

@@ -13,7 +13,7 @@ import (
 
 	"countersign/ingest/jsonstream"
 	"countersign/pipeline/record"
-	"countersign/sink/clickhouse"
+	"countersign/sink/store"
 )
 
 // find looks up the upload that a poll is about.
@@ -43,10 +43,10 @@ func (s *Server) find(ctx context.Context, text string) (*polled, *Problem) {
 }
 
 // progress returns an upload and how far it is.
-func (s *Server) progress(ctx context.Context, text string) (clickhouse.Upload, status, *Problem) {
+func (s *Server) progress(ctx context.Context, text string) (store.Upload, status, *Problem) {
 	p, problem := s.find(ctx, text)
 	if problem != nil {
-		return clickhouse.Upload{}, status{}, problem
+		return store.Upload{}, status{}, problem
 	}
 	now := time.Now()
 	found, ok, events := p.current(now)
@@ -93,7 +93,7 @@ func serveDetails(x *exchange) *Problem {
 	if !ok {
 		return problemUnknownBatch(x.args[1], s) // dropped since, with its 48 hours over
 	}
-	x.replyJSON(appendDetails(nil, []clickhouse.BatchResult{result}))
+	x.replyJSON(appendDetails(nil, []store.BatchResult{result}))
 	return nil
 }
 
@@ -119,7 +119,7 @@ func serveHash(x *exchange) *Problem {
 	return nil
 }
 
-func appendSignedHash(dst []byte, hash [32]byte, h *clickhouse.SignedHash) []byte {
+func appendSignedHash(dst []byte, hash [32]byte, h *store.SignedHash) []byte {
 	dst = appendString(append(dst, `{"hash":`...), hex.EncodeToString(hash[:]))
 	dst = appendString(append(dst, `,"site":`...), h.Site)
 	dst = appendString(append(dst, `,"signedAt":`...), time.UnixMilli(h.SignedAt).UTC().Format("2006-01-02T15:04:05.000Z07:00"))

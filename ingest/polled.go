@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"countersign/pipeline/record/recordpb"
-	"countersign/sink/clickhouse"
+	"countersign/sink/store"
 )
 
 const (
@@ -20,7 +20,7 @@ const (
 
 // polled is an upload that was accepted here, or that somebody has polled for.
 type polled struct {
-	upload   clickhouse.Upload
+	upload   store.Upload
 	followed bool // from its seal on
 
 	mu     sync.Mutex

@@ -9,13 +9,13 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 
-	"countersign/sink/clickhouse"
+	"countersign/sink/store"
 )
 
 // Chains is where the certificates that decided can be read.
 type Chains interface {
 	// Certificate returns the chain whose leaf has this SHA-256, and whether it was ever seen.
-	Certificate(ctx context.Context, fingerprint [32]byte) (clickhouse.Certificate, bool, error)
+	Certificate(ctx context.Context, fingerprint [32]byte) (store.Certificate, bool, error)
 }
 
 // serveCertificate is GET /api/v1/certificate/:fingerprint: a chain in PEM, leaf first (RFC 8555, section 9.1).

@@ -24,18 +24,18 @@ import (
 	"testing"
 	"time"
 
-	"countersign/sink/clickhouse"
+	"countersign/sink/store"
 )
 
 // fakeChains is a store that gives certificates out.
 type fakeChains struct {
 	*fakeStore
-	chain clickhouse.Certificate
+	chain store.Certificate
 }
 
-func (s *fakeChains) Certificate(_ context.Context, fingerprint [32]byte) (clickhouse.Certificate, bool, error) {
+func (s *fakeChains) Certificate(_ context.Context, fingerprint [32]byte) (store.Certificate, bool, error) {
 	if err := s.unavailable(); err != nil {
-		return clickhouse.Certificate{}, false, err
+		return store.Certificate{}, false, err
 	}
 	return s.chain, len(s.chain.Chain) > 0 && sha256.Sum256(s.chain.Chain[0]) == fingerprint, nil
 }
@@ -70,9 +70,9 @@ func newProvable(t *testing.T, key crypto.Signer, algorithm string, upper bool) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.chains.chain = clickhouse.Certificate{Site: site, Chain: [][]byte{der, der}}
+	p.chains.chain = store.Certificate{Site: site, Chain: [][]byte{der, der}}
 	p.chains.fakeStore = newFakeStore()
-	p.chains.hashes[p.hash] = clickhouse.SignedHash{
+	p.chains.hashes[p.hash] = store.SignedHash{
 		Site: site, SignedAt: time.Now().UnixMilli(), Algorithm: algorithm, Signature: signature, Certificate: sha256.Sum256(der),
 	}
 	return p

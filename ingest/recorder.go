@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"countersign/sink/clickhouse"
+	"countersign/sink/store"
 )
 
 const (
@@ -24,7 +24,7 @@ const (
 )
 
 type recorder struct {
-	insert func(context.Context, []clickhouse.Upload) error
+	insert func(context.Context, []store.Upload) error
 	logger *slog.Logger
 	max    int
 
@@ -36,11 +36,11 @@ type recorder struct {
 
 // unrecorded is an accepted upload without its row.
 type unrecorded struct {
-	row  clickhouse.Upload
+	row  store.Upload
 	done chan struct{} // closed once the row is stored
 }
 
-func newRecorder(insert func(context.Context, []clickhouse.Upload) error, logger *slog.Logger, max int) *recorder {
+func newRecorder(insert func(context.Context, []store.Upload) error, logger *slog.Logger, max int) *recorder {
 	return &recorder{insert: insert, logger: logger, max: max, kept: make(map[uuid.UUID]*unrecorded), wake: make(chan struct{}, 1)}
 }
 
@@ -56,7 +56,7 @@ func (r *recorder) full() bool {
 }
 
 // add takes an accepted upload. The channel is closed once its row is stored.
-func (r *recorder) add(row clickhouse.Upload) <-chan struct{} {
+func (r *recorder) add(row store.Upload) <-chan struct{} {
 	u := &unrecorded{row: row, done: make(chan struct{})}
 	r.mu.Lock()
 	r.kept[row.ID] = u
@@ -70,12 +70,12 @@ func (r *recorder) add(row clickhouse.Upload) <-chan struct{} {
 }
 
 // get finds an upload whose row isn't stored yet.
-func (r *recorder) get(id uuid.UUID) (clickhouse.Upload, bool) {
+func (r *recorder) get(id uuid.UUID) (store.Upload, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	u, ok := r.kept[id]
 	if !ok {
-		return clickhouse.Upload{}, false
+		return store.Upload{}, false
 	}
 	return u.row, true
 }
@@ -129,7 +129,7 @@ func (r *recorder) giveBack(batch []*unrecorded) {
 func (r *recorder) store(ctx context.Context, batch []*unrecorded) error {
 	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
 	defer cancel()
-	rows := make([]clickhouse.Upload, len(batch))
+	rows := make([]store.Upload, len(batch))
 	for i, u := range batch {
 		rows[i] = u.row
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"countersign/pipeline/record"
-	"countersign/sink/clickhouse"
+	"countersign/sink/store"
 )
 
 // appendAccepted appends the reply to an upload: strings, also for numbers (async_api.md, "Success Response").
@@ -50,13 +50,13 @@ func appendStatus(dst []byte, s status) []byte {
 
 // appendDetails appends the four sections (async_api.md, "Polling - Details") of results taken together. A text that failed
 // more than once is one key, with its first reason: a JSON object can't hold it twice.
-func appendDetails(dst []byte, results []clickhouse.BatchResult) []byte {
+func appendDetails(dst []byte, results []store.BatchResult) []byte {
 	dst = append(dst, "{\n  \"addedOk\" : "...)
-	dst = appendList(dst, results, func(r *clickhouse.BatchResult) []string { return r.Added })
+	dst = appendList(dst, results, func(r *store.BatchResult) []string { return r.Added })
 	dst = append(dst, ",\n  \"badSignature\" : "...)
-	dst = appendList(dst, results, func(r *clickhouse.BatchResult) []string { return r.BadSignatures })
+	dst = appendList(dst, results, func(r *store.BatchResult) []string { return r.BadSignatures })
 	dst = append(dst, ",\n  \"duplicate\" : "...)
-	dst = appendList(dst, results, func(r *clickhouse.BatchResult) []string { return r.Duplicates })
+	dst = appendList(dst, results, func(r *store.BatchResult) []string { return r.Duplicates })
 	dst = append(dst, ",\n  \"errors\" : {"...)
 	seen := make(map[string]bool)
 	for i := range results {
@@ -75,7 +75,7 @@ func appendDetails(dst []byte, results []clickhouse.BatchResult) []byte {
 	return append(dst, " }\n}\n"...)
 }
 
-func appendList(dst []byte, results []clickhouse.BatchResult, section func(*clickhouse.BatchResult) []string) []byte {
+func appendList(dst []byte, results []store.BatchResult, section func(*store.BatchResult) []string) []byte {
 	dst = append(dst, '[')
 	first := true
 	for i := range results {

@@ -11,7 +11,7 @@ import (
 
 	"countersign/ingest/jsonstream"
 	"countersign/pipeline/record"
-	"countersign/sink/clickhouse"
+	"countersign/sink/store"
 )
 
 func (x *exchange) admitSyncUpload() *Problem {
@@ -84,7 +84,7 @@ func serveSyncUpload(x *exchange) *Problem {
 		return problem
 	}
 	x.giveBack() // the body's slot: others may send while this one waits
-	var results []clickhouse.BatchResult
+	var results []store.BatchResult
 	problem = pending.finish(up, func(ctx context.Context, _ outcome) (err error) {
 		results, err = s.waiter.details(ctx, up.id, up.pairs)
 		return err

@@ -14,7 +14,7 @@ import (
 
 	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
-	"countersign/sink/clickhouse"
+	"countersign/sink/store"
 )
 
 func parseID(t *testing.T, text string) uuid.UUID {
@@ -218,7 +218,7 @@ func TestHubCountsEachRowOnce(t *testing.T) {
 // The last so many single signings can be asked for, each once however often it is told of.
 func TestFreshHashes(t *testing.T) {
 	h := newHub()
-	h.fresh = newLately[[32]byte, clickhouse.SignedHash](3)
+	h.fresh = newLately[[32]byte, store.SignedHash](3)
 	tell := func(n byte) {
 		hash, id := [32]byte{n}, uuid.UUID{n}
 		if err := h.feed(record.Encode(&recordpb.Events{Events: []*recordpb.Event{{Upload: id[:], Batch: 1, Added: 1, Signed: &recordpb.Signed{
@@ -235,7 +235,7 @@ func TestFreshHashes(t *testing.T) {
 		if ok != (n >= 3 && n <= 5) {
 			t.Errorf("hash %d is there: %v", n, ok)
 		}
-		if want := (clickhouse.SignedHash{Upload: uuid.UUID{n}, Site: site, SignedAt: int64(n), Algorithm: "RSA-2048", Signature: []byte{n}, Certificate: [32]byte{n}}); ok && !reflect.DeepEqual(got, want) {
+		if want := (store.SignedHash{Upload: uuid.UUID{n}, Site: site, SignedAt: int64(n), Algorithm: "RSA-2048", Signature: []byte{n}, Certificate: [32]byte{n}}); ok && !reflect.DeepEqual(got, want) {
 			t.Errorf("hash %d: %+v", n, got)
 		}
 	}

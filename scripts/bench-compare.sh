@@ -2,7 +2,7 @@
 # What changed in speed since a commit: scripts/bench-compare.sh BASE [HEAD [FLAG...]]
 #
 # Builds both commits (HEAD: the one checked out) in worktrees under .cache/compare. Runs the micro-benchmarks that both have, in
-# turns, and hands them to benchstat; then measures both programs end to end, in turns, with `countersign bench --against`. Each FLAG goes
+# turns, and hands them to benchstat; then measures both programs end to end, in turns, with `countersign-bench --against`. Each FLAG goes
 # to that command, such as --rounds=9.
 #
 #   COUNT       times that each micro-benchmark runs (default 6)
@@ -47,6 +47,7 @@ build() { # SIDE COMMIT
 }
 build base "$base"
 build head "$head"
+(cd "$dir/head" && "$go" build -buildvcs=false -o "$dir/countersign-bench" ./cmd/countersign-bench) || die "the load generator does not build"
 
 packages() { # SIDE: folders with benchmarks
 	cd "$dir/$1" && grep -rlE --include='*_test.go' '^func Benchmark' . | xargs -r -n 1 dirname | sort -u
@@ -83,5 +84,5 @@ fi
 
 COUNTERSIGN_ENGINE_LIB=${COUNTERSIGN_ENGINE_LIB:-$("$root/scripts/fetch-engine.sh")}
 export COUNTERSIGN_ENGINE_LIB
-"$dir/countersign-head" bench --binary "$dir/countersign-head" --against "$dir/countersign-base" --cache "$root/.cache/bench" \
+"$dir/countersign-bench" --binary "$dir/countersign-head" --against "$dir/countersign-base" --cache "$root/.cache/bench" \
 	--note "base is $(git -C "$root" log -1 --format='%h, %s' "$base")" --note "head is $(git -C "$root" log -1 --format='%h, %s' "$head")" "$@"

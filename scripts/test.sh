@@ -16,7 +16,7 @@ say "the README's commands, as written"
 scripts/readme.sh
 
 say "without the fast paths"
-COUNTERSIGN_CPU=generic go test -timeout 10m -count=1 ./pipeline ./pipeline/signature/...
+COUNTERSIGN_CPU=generic go test -timeout 10m -count=1 ./pipeline/verify ./pipeline/signature/...
 COUNTERSIGN_CPU=generic go test -timeout 10m -count=1 -run 'MixedPairs|SingleSign' ./cmd/countersign
 
 if ! command -v java >/dev/null || ! command -v mvn >/dev/null; then
@@ -35,4 +35,4 @@ stop() {
 trap stop EXIT
 port=${KAFKA_PORT:-19092}
 scripts/kafka.sh start "$dir" "$port" >/dev/null
-KAFKA_BROKERS=127.0.0.1:$port go test -timeout 20m -count=1 -p 1 ./pipeline/kafkaio ./cmd/countersign
+KAFKA_BROKERS=127.0.0.1:$port go test -timeout 20m -count=1 -p 1 ./pipeline/log ./cmd/countersign

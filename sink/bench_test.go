@@ -8,10 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"countersign/pipeline/kafkaio"
+	"countersign/pipeline/log"
 	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
-	"countersign/sink/clickhouse"
+	"countersign/sink/store"
 )
 
 // BenchmarkClaims is what 100,000 RSA-2048 claims cost the stage in processor time, ClickHouse and Kafka apart: records of eight
@@ -28,7 +28,7 @@ func benchmark(b *testing.B, renew bool) {
 	ctx, cancel := context.WithCancel(context.Background())
 	partitions := make([]*feed, benchShards)
 	for i := range partitions {
-		partitions[i] = &feed{id: i, n: n, messages: make(chan []kafkaio.Message, 1)}
+		partitions[i] = &feed{id: i, n: n, messages: make(chan []log.Message, 1)}
 	}
 	ended := make(chan error, 1)
 	go func() {
@@ -75,15 +75,15 @@ func benchmark(b *testing.B, renew bool) {
 }
 
 // benchLog is one upload's claims as records of some 300 KB, by shard.
-func benchLog(serial, hashSerial int) [][]kafkaio.Message {
-	runs := make([][]kafkaio.Message, benchShards)
+func benchLog(serial, hashSerial int) [][]log.Message {
+	runs := make([][]log.Message, benchShards)
 	blocks := make([]*recordpb.Block, benchShards)
 	id := make([]byte, 16)
 	binary.BigEndian.PutUint64(id, uint64(serial))
 	signature := make([]byte, 256)
 	flush := func(shard int) {
 		if blocks[shard] != nil {
-			runs[shard] = append(runs[shard], kafkaio.Message{Offset: int64(len(runs[shard])),
+			runs[shard] = append(runs[shard], log.Message{Offset: int64(len(runs[shard])),
 				Value: record.Encode(&recordpb.Verified{Kind: &recordpb.Verified_Block{Block: blocks[shard]}})})
 		}
 		blocks[shard] = nil
@@ -122,13 +122,13 @@ type feed struct {
 	n        *null
 	next     int64
 	last     atomic.Int64
-	messages chan []kafkaio.Message
+	messages chan []log.Message
 }
 
 func (f *feed) ID() int      { return f.id }
 func (f *feed) Start() int64 { return 0 }
 
-func (f *feed) Fetch(ctx context.Context) ([]kafkaio.Message, error) {
+func (f *feed) Fetch(ctx context.Context) ([]log.Message, error) {
 	select {
 	case run := <-f.messages:
 		for i := range run {
@@ -153,13 +153,13 @@ type null struct {
 	done chan struct{} // all are committed
 }
 
-func (*null) InsertHashes(context.Context, *clickhouse.HashRows) error            { return nil }
-func (*null) InsertResults(context.Context, []clickhouse.ResultRow) error         { return nil }
-func (*null) InsertUploads(context.Context, []clickhouse.Upload) error            { return nil }
-func (*null) InsertCertificates(context.Context, []clickhouse.Certificate) error  { return nil }
-func (*null) CountHashes(context.Context, int, int) (uint64, error)               { return 4 << 20, nil }
-func (*null) ScanHashes(context.Context, int, int, func([]byte) error) error      { return nil }
-func (*null) Owners(context.Context, []byte, map[[32]byte]clickhouse.Owner) error { return nil }
+func (*null) InsertHashes(context.Context, *store.HashRows) error            { return nil }
+func (*null) InsertResults(context.Context, []store.ResultRow) error         { return nil }
+func (*null) InsertUploads(context.Context, []store.Upload) error            { return nil }
+func (*null) InsertCertificates(context.Context, []store.Certificate) error  { return nil }
+func (*null) CountHashes(context.Context, int, int) (uint64, error)          { return 4 << 20, nil }
+func (*null) ScanHashes(context.Context, int, int, func([]byte) error) error { return nil }
+func (*null) Owners(context.Context, []byte, map[[32]byte]store.Owner) error { return nil }
 
 // cpuTime is the processor time of this process so far.
 func cpuTime() time.Duration {

@@ -10,9 +10,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"countersign/pipeline/kafkaio"
-	"countersign/sink/clickhouse"
+	"countersign/pipeline/log"
 	"countersign/sink/dedupe"
+	"countersign/sink/store"
 )
 
 // Config is the environment of the stage. Fields without a default are required.
@@ -61,35 +61,35 @@ type Config struct {
 	Registerer prometheus.Registerer // of the stage's metrics; nil: not registered
 }
 
-// Store is what the stage needs of clickhouse.DB; the types' comments are there. An insert that returns nil is durable and seen by every later
+// Store is what the stage needs of store.DB; the types' comments are there. An insert that returns nil is durable and seen by every later
 // Owners and ScanHashes, of any process. One that fails may have been stored, in part or whole: it is repeated with the same rows.
 // Nothing is retained after a call. Safe for concurrent use.
 type Store interface {
-	InsertHashes(ctx context.Context, rows *clickhouse.HashRows) error
-	InsertResults(ctx context.Context, rows []clickhouse.ResultRow) error
-	InsertUploads(ctx context.Context, rows []clickhouse.Upload) error
-	InsertCertificates(ctx context.Context, rows []clickhouse.Certificate) error
+	InsertHashes(ctx context.Context, rows *store.HashRows) error
+	InsertResults(ctx context.Context, rows []store.ResultRow) error
+	InsertUploads(ctx context.Context, rows []store.Upload) error
+	InsertCertificates(ctx context.Context, rows []store.Certificate) error
 	// Owners adds to into the owner of each of hashes, 32 bytes each, that is stored.
-	Owners(ctx context.Context, hashes []byte, into map[[dedupe.HashSize]byte]clickhouse.Owner) error
+	Owners(ctx context.Context, hashes []byte, into map[[dedupe.HashSize]byte]store.Owner) error
 	// CountHashes and ScanHashes tell how many hashes of a shard are stored, and which; a hash may come more than once.
 	CountHashes(ctx context.Context, shard, shards int) (uint64, error)
 	ScanHashes(ctx context.Context, shard, shards int, fn func(hashes []byte) error) error
 }
 
-// Partition is what the stage needs of kafkaio.Partition: one assignment of a shard.
+// Partition is what the stage needs of log.Partition: one assignment of a shard.
 type Partition interface {
 	ID() int
 	// Start is the offset that the first Fetch begins at: the committed one.
 	Start() int64
 	// Fetch waits for records and returns all that are at hand, in order of their offsets. Their values are the caller's.
-	Fetch(ctx context.Context) ([]kafkaio.Message, error)
+	Fetch(ctx context.Context) ([]log.Message, error)
 	// Commit notes that all records below next are done. Safe for concurrent use with Fetch.
 	Commit(next int64)
 }
 
 var (
-	_ Store     = (*clickhouse.DB)(nil)
-	_ Partition = (*kafkaio.Partition)(nil)
+	_ Store     = (*store.DB)(nil)
+	_ Partition = (*log.Partition)(nil)
 )
 
 // withDefaults returns c with its gaps filled, or everything that is wrong with it.

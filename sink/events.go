@@ -8,8 +8,8 @@ import (
 
 	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
-	"countersign/sink/clickhouse"
 	"countersign/sink/dedupe"
+	"countersign/sink/store"
 )
 
 // Events wake whoever waits for a result. They are a courtesy: they may repeat (a replay) or miss (a crash, Kafka away), and whoever
@@ -119,7 +119,7 @@ func fitting(events []*recordpb.Event) int {
 }
 
 // eventOf tells of a result. It outlives the row, which is reused.
-func eventOf(r *clickhouse.ResultRow) *recordpb.Event {
+func eventOf(r *store.ResultRow) *recordpb.Event {
 	e := &recordpb.Event{
 		Upload: append([]byte(nil), r.Upload[:]...), Batch: r.Batch, Shard: r.Shard, Part: r.Part, Claims: r.Claims,
 		Added: uint32(r.Added.Len()), Duplicates: uint32(r.Duplicates.Len()), BadSignatures: uint32(r.BadSignatures.Len()),

@@ -12,7 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"countersign/pipeline/record/recordpb"
-	"countersign/sink/clickhouse"
+	"countersign/sink/store"
 )
 
 // Each call fails twice, once without and once after it took effect: the rows are repeated as they were, and what comes after
@@ -236,7 +236,7 @@ func (b *breaking) ScanHashes(ctx context.Context, shard, shards int, fn func([]
 	return b.world.ScanHashes(ctx, shard, shards, func(hashes []byte) error {
 		if n++; b.left > 0 && n > 2*b.left {
 			b.left--
-			return fmt.Errorf("connection lost: %w", clickhouse.ErrUnavailable)
+			return fmt.Errorf("connection lost: %w", store.ErrUnavailable)
 		}
 		return fn(hashes)
 	})

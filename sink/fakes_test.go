@@ -12,10 +12,10 @@ import (
 
 	"github.com/google/uuid"
 
-	"countersign/pipeline/kafkaio"
+	"countersign/pipeline/log"
 	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
-	"countersign/sink/clickhouse"
+	"countersign/sink/store"
 )
 
 // The fakes check the stage's promises whenever they are called: rows never contradict rows, results come after their hashes,
@@ -49,7 +49,7 @@ type resultKey struct {
 	part   uint32
 }
 
-func keyOf(r *clickhouse.ResultRow) resultKey {
+func keyOf(r *store.ResultRow) resultKey {
 	return resultKey{r.Upload, r.Batch, r.Shard, r.Part}
 }
 
@@ -57,13 +57,13 @@ func keyOf(r *clickhouse.ResultRow) resultKey {
 type world struct {
 	mu           sync.Mutex
 	hashes       map[[32]byte]hashRow
-	results      map[resultKey]clickhouse.ResultRow
-	uploads      map[uuid.UUID]clickhouse.Upload
-	certificates []clickhouse.Certificate
-	log          [][]kafkaio.Message // by partition
-	committed    []int64             // by partition
-	changed      chan struct{}       // closed and replaced when log or committed changed
-	durable      []int64             // log flushed up to, by partition
+	results      map[resultKey]store.ResultRow
+	uploads      map[uuid.UUID]store.Upload
+	certificates []store.Certificate
+	log          [][]log.Message // by partition
+	committed    []int64         // by partition
+	changed      chan struct{}   // closed and replaced when log or committed changed
+	durable      []int64         // log flushed up to, by partition
 	events       []*recordpb.Event
 	told         map[[32]byte]bool // hashes that events brought
 	last         *verdict          // the last that was asked for
@@ -79,8 +79,8 @@ type world struct {
 
 func newWorld(shards int) *world {
 	return &world{
-		hashes: map[[32]byte]hashRow{}, results: map[resultKey]clickhouse.ResultRow{}, uploads: map[uuid.UUID]clickhouse.Upload{},
-		log: make([][]kafkaio.Message, shards), committed: make([]int64, shards), durable: make([]int64, shards),
+		hashes: map[[32]byte]hashRow{}, results: map[resultKey]store.ResultRow{}, uploads: map[uuid.UUID]store.Upload{},
+		log: make([][]log.Message, shards), committed: make([]int64, shards), durable: make([]int64, shards),
 		told: map[[32]byte]bool{}, changed: make(chan struct{}),
 	}
 }
@@ -98,7 +98,7 @@ func (w *world) change() {
 func (w *world) produce(partition int, value []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.log[partition] = append(w.log[partition], kafkaio.Message{
+	w.log[partition] = append(w.log[partition], log.Message{
 		Topic: record.TopicVerified, Partition: partition, Offset: int64(len(w.log[partition])), Value: value})
 	w.change()
 }
@@ -178,7 +178,7 @@ type partition struct {
 func (p *partition) ID() int      { return p.id }
 func (p *partition) Start() int64 { return p.start }
 
-func (p *partition) Fetch(ctx context.Context) ([]kafkaio.Message, error) {
+func (p *partition) Fetch(ctx context.Context) ([]log.Message, error) {
 	for {
 		p.w.mu.Lock()
 		log, changed := p.w.log[p.id][p.next:], p.w.changed
@@ -222,7 +222,7 @@ func (p *partition) Commit(next int64) {
 }
 
 // checkStored checks that all rows of a record that is committed are there.
-func (w *world) checkStored(m kafkaio.Message) {
+func (w *world) checkStored(m log.Message) {
 	v, err := record.DecodeVerified(m.Value)
 	if err != nil {
 		return
@@ -268,12 +268,12 @@ func (w *world) call(ctx context.Context, name string, rows int, do func()) erro
 		w.change()
 	}
 	if f != works {
-		return fmt.Errorf("%s: %w: %w", name, clickhouse.ErrUnavailable, errInjected)
+		return fmt.Errorf("%s: %w: %w", name, store.ErrUnavailable, errInjected)
 	}
 	return nil
 }
 
-func (w *world) InsertHashes(ctx context.Context, r *clickhouse.HashRows) error {
+func (w *world) InsertHashes(ctx context.Context, r *store.HashRows) error {
 	n := len(r.Upload)
 	return w.call(ctx, "hashes", n, func() {
 		if len(r.Hash) != 32*n || len(r.Position) != n || len(r.Site) != n || len(r.SignedAt) != n || len(r.Algorithm) != n ||
@@ -292,7 +292,7 @@ func (w *world) InsertHashes(ctx context.Context, r *clickhouse.HashRows) error 
 	})
 }
 
-func (w *world) InsertResults(ctx context.Context, rows []clickhouse.ResultRow) error {
+func (w *world) InsertResults(ctx context.Context, rows []store.ResultRow) error {
 	return w.call(ctx, "results", len(rows), func() {
 		for _, r := range rows {
 			r = cloneResult(r)
@@ -309,7 +309,7 @@ func (w *world) InsertResults(ctx context.Context, rows []clickhouse.ResultRow) 
 	})
 }
 
-func (w *world) InsertUploads(ctx context.Context, rows []clickhouse.Upload) error {
+func (w *world) InsertUploads(ctx context.Context, rows []store.Upload) error {
 	return w.call(ctx, "uploads", len(rows), func() {
 		for _, u := range rows {
 			w.uploads[u.ID] = u
@@ -317,15 +317,15 @@ func (w *world) InsertUploads(ctx context.Context, rows []clickhouse.Upload) err
 	})
 }
 
-func (w *world) InsertCertificates(ctx context.Context, rows []clickhouse.Certificate) error {
+func (w *world) InsertCertificates(ctx context.Context, rows []store.Certificate) error {
 	return w.call(ctx, "certificates", len(rows), func() { w.certificates = append(w.certificates, rows...) })
 }
 
-func (w *world) Owners(ctx context.Context, hashes []byte, into map[[32]byte]clickhouse.Owner) error {
+func (w *world) Owners(ctx context.Context, hashes []byte, into map[[32]byte]store.Owner) error {
 	return w.call(ctx, "owners", len(hashes)/32, func() {
 		for ; len(hashes) > 0; hashes = hashes[32:] {
 			if r, ok := w.hashes[[32]byte(hashes)]; ok {
-				into[[32]byte(hashes)] = clickhouse.Owner{Upload: r.upload, Position: r.position}
+				into[[32]byte(hashes)] = store.Owner{Upload: r.upload, Position: r.position}
 			}
 		}
 	})
@@ -410,7 +410,7 @@ func (w *world) checkDecided(e *recordpb.Event) {
 	switch s := e.GetSigned(); {
 	case e.Added == 1:
 		hash := [32]byte(want.Added.Hashes)
-		if s == nil || [32]byte(s.Hash) != hash || v.owners[hash] != (clickhouse.Owner{Upload: want.Upload, Position: s.Position}) || s.Site == "" || len(s.Signature) == 0 {
+		if s == nil || [32]byte(s.Hash) != hash || v.owners[hash] != (store.Owner{Upload: want.Upload, Position: s.Position}) || s.Site == "" || len(s.Signature) == 0 {
 			w.breaks("event before its row without the row: %v", e)
 		}
 	case e.Duplicates == 1:
@@ -423,8 +423,8 @@ func (w *world) checkDecided(e *recordpb.Event) {
 // verdict is what a log decides.
 type verdict struct {
 	of      string // the log: how long, and how much of it is durable
-	owners  map[[32]byte]clickhouse.Owner
-	results map[resultKey]clickhouse.ResultRow
+	owners  map[[32]byte]store.Owner
+	results map[resultKey]store.ResultRow
 	singles map[string]bool // uploads that are single signings, in the durable part
 }
 
@@ -454,11 +454,11 @@ func (w *world) verdict() *verdict {
 	return v
 }
 
-func cloneResult(r clickhouse.ResultRow) clickhouse.ResultRow {
-	for _, e := range []*clickhouse.Entries{&r.Added, &r.Duplicates, &r.BadSignatures} {
-		*e = clickhouse.Entries{Hashes: append([]byte(nil), e.Hashes...), Indexes: append([]uint16(nil), e.Indexes...),
+func cloneResult(r store.ResultRow) store.ResultRow {
+	for _, e := range []*store.Entries{&r.Added, &r.Duplicates, &r.BadSignatures} {
+		*e = store.Entries{Hashes: append([]byte(nil), e.Hashes...), Indexes: append([]uint16(nil), e.Indexes...),
 			Upper: append([]byte(nil), e.Upper...)}
 	}
-	r.Errors = append([]clickhouse.Failure(nil), r.Errors...)
+	r.Errors = append([]store.Failure(nil), r.Errors...)
 	return r
 }

@@ -3,8 +3,8 @@ package sink
 import (
 	"context"
 
-	"countersign/sink/clickhouse"
 	"countersign/sink/dedupe"
+	"countersign/sink/store"
 )
 
 // A question to the store costs about the same whether it names one hash or a thousand, so those of all shards that wait while
@@ -14,7 +14,7 @@ import (
 const maxLookup = 100_000 // hashes
 
 // ownersOf is an answer: the owners of those asked for that are stored.
-type ownersOf map[[dedupe.HashSize]byte]clickhouse.Owner
+type ownersOf map[[dedupe.HashSize]byte]store.Owner
 
 // lookup is one shard's question.
 type lookup struct {

@@ -14,12 +14,12 @@ import (
 
 	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
-	"countersign/sink/clickhouse"
+	"countersign/sink/store"
 )
 
 // model is what must be stored once a log was walked: one map, each partition in its order.
-func model(w *world) (map[[32]byte]clickhouse.Owner, map[resultKey]clickhouse.ResultRow) {
-	owners, results := map[[32]byte]clickhouse.Owner{}, map[resultKey]clickhouse.ResultRow{}
+func model(w *world) (map[[32]byte]store.Owner, map[resultKey]store.ResultRow) {
+	owners, results := map[[32]byte]store.Owner{}, map[resultKey]store.ResultRow{}
 	for shard, log := range w.log {
 		for _, m := range log {
 			v, err := record.DecodeVerified(m.Value)
@@ -41,13 +41,13 @@ func model(w *world) (map[[32]byte]clickhouse.Owner, map[resultKey]clickhouse.Re
 	return owners, results
 }
 
-func modelResult(c *recordpb.Claims, owners map[[32]byte]clickhouse.Owner) clickhouse.ResultRow {
-	r := clickhouse.ResultRow{Upload: uuid.UUID(c.Upload), Batch: c.Batch, Part: c.Part, AcceptedAt: c.AcceptedMs}
+func modelResult(c *recordpb.Claims, owners map[[32]byte]store.Owner) store.ResultRow {
+	r := store.ResultRow{Upload: uuid.UUID(c.Upload), Batch: c.Batch, Part: c.Part, AcceptedAt: c.AcceptedMs}
 	var upper [2][]bool
 	for i := range len(c.Hashes) / 32 {
 		hash := [32]byte(c.Hashes[32*i:])
 		index := record.Uint16(c.Indexes, i)
-		claim := clickhouse.Owner{Upload: r.Upload, Position: (c.Batch-1)*1000 + uint32(index)}
+		claim := store.Owner{Upload: r.Upload, Position: (c.Batch-1)*1000 + uint32(index)}
 		if _, ok := owners[hash]; !ok {
 			owners[hash] = claim
 		}
@@ -57,7 +57,7 @@ func modelResult(c *recordpb.Claims, owners map[[32]byte]clickhouse.Owner) click
 		}
 		e.Hashes, e.Indexes, *u = append(e.Hashes, hash[:]...), append(e.Indexes, uint16(index)), append(*u, record.Bit(c.Upper, i))
 	}
-	for i, e := range []*clickhouse.Entries{&r.Added, &r.Duplicates} {
+	for i, e := range []*store.Entries{&r.Added, &r.Duplicates} {
 		for j, set := range upper[i] {
 			if set {
 				e.Upper = record.SetBit(e.Upper, j, e.Len())
@@ -144,19 +144,19 @@ func (d *doomed) call(do func() error) error {
 	return err
 }
 
-func (d *doomed) InsertHashes(ctx context.Context, r *clickhouse.HashRows) error {
+func (d *doomed) InsertHashes(ctx context.Context, r *store.HashRows) error {
 	return d.call(func() error { return d.Store.InsertHashes(ctx, r) })
 }
 
-func (d *doomed) InsertResults(ctx context.Context, r []clickhouse.ResultRow) error {
+func (d *doomed) InsertResults(ctx context.Context, r []store.ResultRow) error {
 	return d.call(func() error { return d.Store.InsertResults(ctx, r) })
 }
 
-func (d *doomed) InsertUploads(ctx context.Context, r []clickhouse.Upload) error {
+func (d *doomed) InsertUploads(ctx context.Context, r []store.Upload) error {
 	return d.call(func() error { return d.Store.InsertUploads(ctx, r) })
 }
 
-func (d *doomed) Owners(ctx context.Context, hashes []byte, into map[[32]byte]clickhouse.Owner) error {
+func (d *doomed) Owners(ctx context.Context, hashes []byte, into map[[32]byte]store.Owner) error {
 	return d.call(func() error { return d.Store.Owners(ctx, hashes, into) })
 }
 
@@ -253,9 +253,9 @@ func compare(t interface{ Fatalf(string, ...any) }, w *world) {
 		t.Fatalf("%s", b)
 	}
 	owners, results := model(w)
-	got := map[[32]byte]clickhouse.Owner{}
+	got := map[[32]byte]store.Owner{}
 	for h, r := range w.hashes {
-		got[h] = clickhouse.Owner{Upload: r.upload, Position: r.position}
+		got[h] = store.Owner{Upload: r.upload, Position: r.position}
 	}
 	if !maps.Equal(got, owners) {
 		t.Fatalf("owners: %v\nwant:   %v", got, owners)

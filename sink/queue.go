@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"countersign/pipeline/record/recordpb"
-	"countersign/sink/clickhouse"
+	"countersign/sink/store"
 )
 
 // queue is where shards leave rows and the writer finds them: flushes in the order they were begun, the last of them open. So
@@ -39,10 +39,10 @@ type queue struct {
 
 // flush is what is written together. The writer has it for itself once it was taken.
 type flush struct {
-	hashes       clickhouse.HashRows
-	results      []clickhouse.ResultRow
-	uploads      []clickhouse.Upload
-	certificates []clickhouse.Certificate
+	hashes       store.HashRows
+	results      []store.ResultRow
+	uploads      []store.Upload
+	certificates []store.Certificate
 	events       []*recordpb.Event // that leave once all is stored
 	marks        []mark
 	bytes        int64
@@ -237,7 +237,7 @@ func (f *flush) reset() {
 	clear(f.events)
 	clear(f.marks)
 	*f = flush{
-		hashes: clickhouse.HashRows{
+		hashes: store.HashRows{
 			Hash: h.Hash[:0], Upload: h.Upload[:0], Position: h.Position[:0], Site: h.Site[:0], SignedAt: h.SignedAt[:0],
 			Algorithm: h.Algorithm[:0], Signature: h.Signature[:0], Certificate: h.Certificate[:0],
 		},
@@ -248,9 +248,9 @@ func (f *flush) reset() {
 // rows are what one record comes to.
 type rows struct {
 	claims       []resolved
-	results      []clickhouse.ResultRow
-	uploads      []clickhouse.Upload
-	certificates []clickhouse.Certificate
+	results      []store.ResultRow
+	uploads      []store.Upload
+	certificates []store.Certificate
 	events       []*recordpb.Event // that leave once the rows are stored
 	patient      bool              // nobody waits for the rows to be stored
 }

@@ -7,8 +7,8 @@ import (
 
 	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
-	"countersign/sink/clickhouse"
 	"countersign/sink/dedupe"
+	"countersign/sink/store"
 )
 
 // From records to rows. Every value of a row comes from the record (I5): times are those of the acceptance, and the key of a result
@@ -29,7 +29,7 @@ func signerOf(c *recordpb.Claims, i int) int {
 }
 
 // appendHashes appends the rows of the claims that were added.
-func appendHashes(h *clickhouse.HashRows, c *recordpb.Claims, verdicts []dedupe.Verdict) {
+func appendHashes(h *store.HashRows, c *recordpb.Claims, verdicts []dedupe.Verdict) {
 	var fingerprints [4][32]byte // most often there is one
 	signers := fingerprints[:0]
 	for _, s := range c.GetSigners() {
@@ -54,8 +54,8 @@ func appendHashes(h *clickhouse.HashRows, c *recordpb.Claims, verdicts []dedupe.
 }
 
 // claimsResult is the result of one part of a batch at one shard.
-func claimsResult(c *recordpb.Claims, shard int, verdicts []dedupe.Verdict) clickhouse.ResultRow {
-	row := clickhouse.ResultRow{
+func claimsResult(c *recordpb.Claims, shard int, verdicts []dedupe.Verdict) store.ResultRow {
+	row := store.ResultRow{
 		Upload: uuid.UUID(c.GetUpload()), Batch: c.GetBatch(), Shard: int32(shard), Part: c.GetPart(), AcceptedAt: c.GetAcceptedMs(),
 	}
 	all := entries(c.GetHashes(), c.GetIndexes(), c.GetUpper())
@@ -77,8 +77,8 @@ func claimsResult(c *recordpb.Claims, shard int, verdicts []dedupe.Verdict) clic
 }
 
 // entries are all hashes of a record's columns.
-func entries(hashes, indexes, upper []byte) clickhouse.Entries {
-	e := clickhouse.Entries{Hashes: hashes, Indexes: make([]uint16, len(indexes)/2)}
+func entries(hashes, indexes, upper []byte) store.Entries {
+	e := store.Entries{Hashes: hashes, Indexes: make([]uint16, len(indexes)/2)}
 	for i := range e.Indexes {
 		e.Indexes[i] = uint16(record.Uint16(indexes, i))
 	}
@@ -89,9 +89,9 @@ func entries(hashes, indexes, upper []byte) clickhouse.Entries {
 }
 
 // split parts entries by verdict: those that count as added from the duplicates, of which there are so many.
-func split(all clickhouse.Entries, verdicts []dedupe.Verdict, duplicates int) (added, dup clickhouse.Entries) {
-	sized := func(n int) clickhouse.Entries {
-		return clickhouse.Entries{Hashes: make([]byte, 0, n*record.HashSize), Indexes: make([]uint16, 0, n)}
+func split(all store.Entries, verdicts []dedupe.Verdict, duplicates int) (added, dup store.Entries) {
+	sized := func(n int) store.Entries {
+		return store.Entries{Hashes: make([]byte, 0, n*record.HashSize), Indexes: make([]uint16, 0, n)}
 	}
 	added, dup = sized(len(verdicts)-duplicates), sized(duplicates)
 	for i, v := range verdicts {
@@ -122,22 +122,22 @@ func (r *rows) addEvents() {
 // addOutcomes adds the rows of what verifying found; o may be nil.
 func (r *rows) addOutcomes(o *recordpb.Outcomes) {
 	for _, x := range o.GetOutcomes() {
-		row := clickhouse.ResultRow{
+		row := store.ResultRow{
 			Upload: uuid.UUID(x.GetUpload()), Batch: x.GetBatch(), Shard: record.OutcomeShard, AcceptedAt: x.GetAcceptedMs(),
 			Claims: x.GetClaims(), BadSignatures: entries(x.GetBadHashes(), x.GetBadIndexes(), x.GetBadUpper()),
 		}
 		for _, f := range x.GetFailures() {
-			row.Errors = append(row.Errors, clickhouse.Failure{Index: uint16(f.GetIndex()), Text: f.GetText(), Reason: f.GetReason()})
+			row.Errors = append(row.Errors, store.Failure{Index: uint16(f.GetIndex()), Text: f.GetText(), Reason: f.GetReason()})
 		}
 		r.results = append(r.results, row)
 	}
 	for _, x := range o.GetUploads() {
-		r.uploads = append(r.uploads, clickhouse.Upload{
+		r.uploads = append(r.uploads, store.Upload{
 			ID: uuid.UUID(x.GetUpload()), Site: x.GetSite(), Count: x.GetCount(), AcceptedAt: x.GetAcceptedMs(),
 		})
 	}
 	for _, x := range o.GetCertificates() {
-		r.certificates = append(r.certificates, clickhouse.Certificate{
+		r.certificates = append(r.certificates, store.Certificate{
 			Site: x.GetSite(), Chain: x.GetChain().GetCertificates(), SeenAt: x.GetSeenMs(),
 		})
 	}

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"countersign/pipeline/kafkaio"
+	"countersign/pipeline/log"
 	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
 	"countersign/sink/dedupe"
@@ -23,7 +23,7 @@ const fetchesAhead = 64
 type shard struct {
 	*stage
 	id      int
-	fetched chan []kafkaio.Message // cap fetchesAhead; never closed
+	fetched chan []log.Message // cap fetchesAhead; never closed
 
 	// Of the goroutine that resolves.
 	table     *dedupe.Table
@@ -45,7 +45,7 @@ type shard struct {
 
 // handle owns partition p's shard until ctx ends, which gives nil, or fetching fails.
 func (st *stage) handle(ctx context.Context, p Partition) error {
-	s := &shard{stage: st, id: p.ID(), partition: p, fetched: make(chan []kafkaio.Message, fetchesAhead), idle: make(chan struct{}, 1)}
+	s := &shard{stage: st, id: p.ID(), partition: p, fetched: make(chan []log.Message, fetchesAhead), idle: make(chan struct{}, 1)}
 	defer s.end()
 	err := s.load(ctx)
 	if err == nil {

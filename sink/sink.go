@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"countersign/pipeline/record"
-	"countersign/sink/clickhouse"
+	"countersign/sink/store"
 )
 
 // lookupFlights is how many bulk lookups run at once: a second one, so that a single signing needn't wait for a large upload's.
@@ -87,7 +87,7 @@ func (st *stage) retry(ctx context.Context, what string, do func() error) error 
 		wait := st.Backoff(n)
 		st.metrics.retries.Inc()
 		log := st.Logger.Warn
-		if !errors.Is(err, clickhouse.ErrUnavailable) {
+		if !errors.Is(err, store.ErrUnavailable) {
 			log = st.Logger.Error
 		}
 		log("ClickHouse: "+what+" failed; it is tried again until it succeeds, nothing is lost", "err", err, "failures", n+1, "wait", wait)

@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"countersign/pipeline/record/recordpb"
-	"countersign/sink/clickhouse"
+	"countersign/sink/store"
 )
 
 // Everything that is wrong with a configuration is reported at once.
@@ -89,7 +89,7 @@ func TestClaimsBecomeRows(t *testing.T) {
 	if !reflect.DeepEqual(w.hashes, want) {
 		t.Errorf("hashes: %v\nwant:   %v", w.hashes, want)
 	}
-	entries := func(upper []byte, indexes []uint16, ns ...int) (e clickhouse.Entries) {
+	entries := func(upper []byte, indexes []uint16, ns ...int) (e store.Entries) {
 		for _, n := range ns {
 			x := h(n)
 			e.Hashes = append(e.Hashes, x[:]...)
@@ -97,7 +97,7 @@ func TestClaimsBecomeRows(t *testing.T) {
 		e.Indexes, e.Upper = indexes, upper
 		return e
 	}
-	wantResults := map[resultKey]clickhouse.ResultRow{
+	wantResults := map[resultKey]store.ResultRow{
 		{uploadID(1), 3, 1, 2}: {Upload: uploadID(1), Batch: 3, Shard: 1, Part: 2, AcceptedAt: 1000,
 			Added: entries(nil, []uint16{10, 11, 13}, 1, 2, 3), Duplicates: entries([]byte{1}, []uint16{12}, 1)},
 		{uploadID(2), 1, 1, 0}: {Upload: uploadID(2), Batch: 1, Shard: 1, AcceptedAt: 2000,
@@ -122,16 +122,16 @@ func TestOutcomesBecomeRows(t *testing.T) {
 	}))
 	r.drain(w)
 	r.end(w)
-	want := clickhouse.ResultRow{Upload: id, Batch: 2, Shard: -1, AcceptedAt: 4000, Claims: 5,
-		BadSignatures: clickhouse.Entries{Hashes: fingerprint(99), Indexes: []uint16{5}},
-		Errors:        []clickhouse.Failure{{Index: 6, Text: "nonsense", Reason: "not a SHA-256"}}}
+	want := store.ResultRow{Upload: id, Batch: 2, Shard: -1, AcceptedAt: 4000, Claims: 5,
+		BadSignatures: store.Entries{Hashes: fingerprint(99), Indexes: []uint16{5}},
+		Errors:        []store.Failure{{Index: 6, Text: "nonsense", Reason: "not a SHA-256"}}}
 	if got := w.results[keyOf(&want)]; !reflect.DeepEqual(got, want) {
 		t.Errorf("result: %+v\nwant:   %+v", got, want)
 	}
-	if got, want := w.uploads[id], (clickhouse.Upload{ID: id, Site: "site4.example", Count: 1007, AcceptedAt: 4000}); got != want {
+	if got, want := w.uploads[id], (store.Upload{ID: id, Site: "site4.example", Count: 1007, AcceptedAt: 4000}); got != want {
 		t.Errorf("upload: %+v\nwant:   %+v", got, want)
 	}
-	wantChain := []clickhouse.Certificate{{Site: "site4.example", Chain: [][]byte{[]byte("leaf"), []byte("root")}, SeenAt: 4001}}
+	wantChain := []store.Certificate{{Site: "site4.example", Chain: [][]byte{[]byte("leaf"), []byte("root")}, SeenAt: 4001}}
 	if !reflect.DeepEqual(w.certificates, wantChain) {
 		t.Errorf("certificates: %v\nwant:         %v", w.certificates, wantChain)
 	}

@@ -16,7 +16,7 @@ import (
 
 	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
-	"countersign/sink/clickhouse"
+	"countersign/sink/store"
 )
 
 // The same stage over a real ClickHouse: the embedded engine.
@@ -24,16 +24,16 @@ import (
 // TestMain is also the engine's child process: the test binary executes itself, as countersign does.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "engine-child" {
-		os.Exit(clickhouse.EngineMain(os.Args[2:]))
+		os.Exit(store.EngineMain(os.Args[2:]))
 	}
 	goleak.VerifyTestMain(m)
 }
 
-func realStore(t testing.TB) *clickhouse.DB {
+func realStore(t testing.TB) *store.DB {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	engine, err := clickhouse.StartEngine(ctx, clickhouse.EngineConfig{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	engine, err := store.StartEngine(ctx, store.EngineConfig{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatalf("this test needs the embedded engine: %v", err)
 	}
@@ -42,7 +42,7 @@ func realStore(t testing.TB) *clickhouse.DB {
 			t.Error(err)
 		}
 	})
-	db, err := clickhouse.Open(ctx, clickhouse.Config{URL: engine.URL()})
+	db, err := store.Open(ctx, store.Config{URL: engine.URL()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +142,7 @@ func TestRealStore(t *testing.T) {
 	}
 }
 
-func texts(e clickhouse.Entries) (all []string) {
+func texts(e store.Entries) (all []string) {
 	for i := range e.Len() {
 		all = append(all, record.HexText(e.Hashes[32*i:32*i+32], record.Bit(e.Upper, i)))
 	}

@@ -6,7 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"countersign/pipeline/kafkaio"
+	"countersign/pipeline/log"
 	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
 	"countersign/sink/dedupe"
@@ -81,7 +81,7 @@ func (s *shard) takeWaiting(ctx context.Context) {
 }
 
 // take decodes and probes messages and returns their bytes.
-func (s *shard) take(ctx context.Context, messages []kafkaio.Message) (size int64) {
+func (s *shard) take(ctx context.Context, messages []log.Message) (size int64) {
 	for _, m := range messages {
 		it := s.decode(ctx, m)
 		for _, c := range it.block.GetClaims() {
@@ -158,7 +158,7 @@ func (s *shard) resolve(c *recordpb.Claims, stored ownersOf) (verdicts []dedupe.
 }
 
 // decode reads a record; one that can't be read, or that another shard should have got, becomes a dead letter and an item without rows.
-func (s *shard) decode(ctx context.Context, m kafkaio.Message) item {
+func (s *shard) decode(ctx context.Context, m log.Message) item {
 	it := item{next: m.Offset + 1, size: int64(len(m.Value))}
 	v, err := record.DecodeVerified(m.Value)
 	if err == nil {

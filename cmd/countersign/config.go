@@ -14,7 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/docker/go-units"
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/knadh/koanf/parsers/yaml"
 	"github.com/knadh/koanf/providers/env/v2"
@@ -23,30 +22,11 @@ import (
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
 
+	"countersign/internal/bytesize"
 	"countersign/pipeline/certs"
 )
 
 const envPrefix = "COUNTERSIGN_"
-
-// size is a number of bytes, written like 512MiB.
-type size int64
-
-func (s size) String() string {
-	return units.CustomSize("%.4g%s", float64(s), 1024, []string{"B", "KiB", "MiB", "GiB", "TiB"})
-}
-func (s *size) Type() string { return "size" }
-
-func (s *size) Set(text string) error {
-	n, err := units.RAMInBytes(text)
-	if err != nil || n < 0 {
-		return fmt.Errorf("%q is no size: write a number with B, KiB, MiB or GiB", text)
-	}
-	*s = size(n)
-	return nil
-}
-
-// UnmarshalText lets the environment and the file use the flags' syntax.
-func (s *size) UnmarshalText(text []byte) error { return s.Set(string(text)) }
 
 // config is everything that serve can be told. The tags are the flags' names.
 type config struct {
@@ -61,7 +41,7 @@ type config struct {
 	TLSKey      string `koanf:"tls-key"`
 
 	MaxPairs      int           `koanf:"max-pairs"`
-	MaxBody       size          `koanf:"max-body"`
+	MaxBody       bytesize.Size `koanf:"max-body"`
 	MaxUploads    int           `koanf:"max-uploads"`
 	MaxBacklog    int64         `koanf:"max-backlog"`
 	StallTimeout  time.Duration `koanf:"stall-timeout"`
@@ -71,9 +51,9 @@ type config struct {
 	CertHost  []string `koanf:"cert-host"`
 	CertDir   string   `koanf:"cert-dir"`
 
-	Workers      int  `koanf:"workers"`
-	VerifyMemory size `koanf:"verify-memory"`
-	MemoryLimit  size `koanf:"memory-limit"`
+	Workers      int           `koanf:"workers"`
+	VerifyMemory bytesize.Size `koanf:"verify-memory"`
+	MemoryLimit  bytesize.Size `koanf:"memory-limit"`
 
 	Kafka            []string      `koanf:"kafka"`
 	KafkaTLS         bool          `koanf:"kafka-tls"`
@@ -87,11 +67,11 @@ type config struct {
 	UploadPartitions int           `koanf:"upload-partitions"`
 	Shards           int           `koanf:"shards"`
 
-	ClickHouse        string `koanf:"clickhouse"`
-	ClickHouseCluster string `koanf:"clickhouse-cluster"`
-	EngineLib         string `koanf:"engine-lib"`
-	EngineBinary      string `koanf:"engine-binary"`
-	EngineMemory      size   `koanf:"engine-memory"`
+	ClickHouse        string        `koanf:"clickhouse"`
+	ClickHouseCluster string        `koanf:"clickhouse-cluster"`
+	EngineLib         string        `koanf:"engine-lib"`
+	EngineBinary      string        `koanf:"engine-binary"`
+	EngineMemory      bytesize.Size `koanf:"engine-memory"`
 
 	LogLevel  string `koanf:"log-level"`
 	LogFormat string `koanf:"log-format"`
@@ -107,7 +87,7 @@ func (c *config) has(role string) bool { return slices.Contains(c.Role, role) }
 
 // bind declares the flags, with their defaults and units.
 func bind(f *pflag.FlagSet) {
-	sized := func(name string, value size, usage string) { f.Var(&value, name, usage) }
+	sized := func(name string, value bytesize.Size, usage string) { f.Var(&value, name, usage) }
 
 	f.String("config", "", "YAML `file` with any of these settings, named as the flags are")
 	f.StringSlice("role", []string{roleIngest, roleVerify, roleSink}, "what this process does; roles of one service share a Kafka and a ClickHouse")

@@ -14,8 +14,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"countersign/bench/testsite"
 	"countersign/client"
+	"countersign/testsite"
 )
 
 func TestKilledAtRandomMoments(t *testing.T) {

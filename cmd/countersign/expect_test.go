@@ -16,8 +16,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"countersign/bench/testsite"
 	"countersign/client"
+	"countersign/testsite"
 )
 
 // outcome is the section of the details in which a pair must turn up.

@@ -27,9 +27,9 @@ import (
 
 	"github.com/google/uuid"
 
-	"countersign/bench/fastrsa"
-	"countersign/bench/testsite"
 	"countersign/client"
+	"countersign/testsite"
+	"countersign/testsite/fastrsa"
 )
 
 const runAsProgram = "COUNTERSIGN_TEST_RUN_AS_PROGRAM"

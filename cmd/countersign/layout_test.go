@@ -17,26 +17,27 @@ const module = "countersign/"
 // below lists what a package may import of this module beside what lies under it. Packages that aren't named may import nothing but
 // what lies under them.
 var below = map[string][]string{
-	"cmd/countersign":    {"bench", "client", "ingest", "pipeline", "sink"},
-	"scripts/demo":       {"bench", "client"},
-	"bench":              {"client", "pipeline", "sink"},
-	"bench/testsite":     {"bench/fastrsa"},
-	"ingest":             {"pipeline/record", "pipeline/kafkaio", "sink/clickhouse"},
-	"pipeline/signature": {"pipeline/signature"},
-	"pipeline/certs":     {"pipeline/signature"},
-	"sink":               {"pipeline/record", "pipeline/kafkaio"},
-	"sink/clickhouse":    {"pipeline/record"},
+	"cmd/countersign":       {"client", "ingest", "internal", "pipeline", "sink"},
+	"cmd/countersign-bench": {"bench", "internal"},
+	"scripts/demo":          {"client", "testsite"},
+	"bench":                 {"client", "pipeline", "sink", "testsite"},
+	"ingest":                {"pipeline/record", "pipeline/log", "sink/store"},
+	"pipeline/verify":       {"pipeline/record", "pipeline/log", "pipeline/certs", "pipeline/signature"},
+	"pipeline/signature":    {"pipeline/signature"},
+	"pipeline/certs":        {"pipeline/signature"},
+	"sink":                  {"pipeline/record", "pipeline/log"},
+	"sink/store":            {"pipeline/record"},
 }
 
 // onlyImporter says which package alone may import a library.
 var onlyImporter = map[string]string{
-	"github.com/segmentio/kafka-go": "pipeline/kafkaio",
-	"github.com/twmb/franz-go":      "pipeline/kafkaio",
-	"github.com/ClickHouse/":        "sink/clickhouse",
-	"github.com/ebitengine/purego":  "sink/clickhouse",
+	"github.com/segmentio/kafka-go": "pipeline/log",
+	"github.com/twmb/franz-go":      "pipeline/log",
+	"github.com/ClickHouse/":        "sink/store",
+	"github.com/ebitengine/purego":  "sink/store",
 	"github.com/valyala/fasthttp":   "ingest",
 	"github.com/maypok86/otter":     "pipeline/certs",
-	"github.com/spf13/cobra":        "cmd/countersign",
+	"github.com/spf13/cobra":        "cmd",
 }
 
 type listed struct {

@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"countersign/sink/clickhouse"
+	"countersign/sink/store"
 )
 
 func main() { os.Exit(run(os.Args[1:])) }
@@ -23,7 +23,7 @@ const engineChild = "engine-child"
 // run is the program; it returns the exit code.
 func run(args []string) int {
 	if len(args) > 0 && args[0] == engineChild {
-		return clickhouse.EngineMain(args[1:])
+		return store.EngineMain(args[1:])
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -38,7 +38,7 @@ func run(args []string) int {
 		SilenceErrors: true,
 		Version:       version(),
 	}
-	root.AddCommand(serveCommand(), uploadCommand(), queryCommand(), benchCommand())
+	root.AddCommand(serveCommand(), uploadCommand(), queryCommand())
 	root.SetArgs(args)
 	if err := root.ExecuteContext(ctx); err != nil {
 		if !errors.Is(err, context.Canceled) {

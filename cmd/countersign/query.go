@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"countersign/sink/clickhouse"
+	"countersign/sink/store"
 )
 
 func queryCommand() *cobra.Command {
@@ -30,7 +30,7 @@ engine of the service that runs on --data-dir. The views for analysts are docume
 				}
 				url = strings.TrimSpace(string(text))
 			}
-			db, err := clickhouse.Open(cmd.Context(), clickhouse.Config{URL: url})
+			db, err := store.Open(cmd.Context(), store.Config{URL: url})
 			if err != nil {
 				return err
 			}

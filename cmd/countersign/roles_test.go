@@ -15,22 +15,22 @@ import (
 
 	"github.com/google/uuid"
 
-	"countersign/pipeline/kafkaio"
-	"countersign/sink/clickhouse"
+	"countersign/pipeline/log"
+	"countersign/sink/store"
 )
 
 // cluster returns the settings of processes that share the test's Kafka and an engine of their own. Without KAFKA_BROKERS the log is
 // the embedded broker, in this process.
 func cluster(t *testing.T) []string {
 	t.Helper()
-	engine, err := clickhouse.StartEngine(t.Context(), clickhouse.EngineConfig{Dir: t.TempDir()})
+	engine, err := store.StartEngine(t.Context(), store.EngineConfig{Dir: t.TempDir()})
 	must(t, err)
 	t.Cleanup(func() { must(t, engine.Close(context.Background())) })
 	args := []string{"--clickhouse", engine.URL()}
 	if kafka := logArgs(t); kafka != nil {
 		return append(args, kafka...)
 	}
-	broker, err := kafkaio.StartEmbedded(t.Context(), kafkaio.EmbeddedConfig{Dir: t.TempDir()})
+	broker, err := log.StartEmbedded(t.Context(), log.EmbeddedConfig{Dir: t.TempDir()})
 	must(t, err)
 	t.Cleanup(func() { must(t, broker.Close()) })
 	return append(args, "--kafka", strings.Join(broker.Brokers(), ","), "--kafka-replication", "1")
@@ -96,7 +96,7 @@ func TestClickHouseAway(t *testing.T) {
 	w := newWorld(t)
 	sign := w.ecdsa("ec.example")
 	dir := t.TempDir()
-	engine, err := clickhouse.StartEngine(t.Context(), clickhouse.EngineConfig{Dir: dir})
+	engine, err := store.StartEngine(t.Context(), store.EngineConfig{Dir: dir})
 	must(t, err)
 	proxy := newProxy(t, engine.URL())
 	n := start(t, append(append(w.args(), logArgs(t)...), "--data-dir", t.TempDir(), "--clickhouse", proxy.url())...)
@@ -115,7 +115,7 @@ func TestClickHouseAway(t *testing.T) {
 		t.Errorf("a poll got %d, Retry-After %q", r.StatusCode, r.Header.Get("Retry-After"))
 	}
 
-	engine, err = clickhouse.StartEngine(t.Context(), clickhouse.EngineConfig{Dir: dir})
+	engine, err = store.StartEngine(t.Context(), store.EngineConfig{Dir: dir})
 	must(t, err)
 	defer func() { must(t, engine.Close(context.Background())) }()
 	proxy.point(engine.URL())
@@ -130,7 +130,7 @@ func TestKafkaAway(t *testing.T) {
 	w := newWorld(t)
 	sign := w.ecdsa("ec.example")
 	shared := append(w.args(), "--data-dir", t.TempDir())
-	broker, err := kafkaio.StartEmbedded(t.Context(), kafkaio.EmbeddedConfig{Dir: t.TempDir()})
+	broker, err := log.StartEmbedded(t.Context(), log.EmbeddedConfig{Dir: t.TempDir()})
 	must(t, err)
 	n := start(t, append(shared, "--kafka", broker.Brokers()[0], "--kafka-replication", "1")...)
 	entries := good("x", 1500, sign)
@@ -161,10 +161,10 @@ func TestWhatCantStartSaysWhy(t *testing.T) {
 	n.stop()
 	t.Run("another number of shards", func(t *testing.T) { refuses(t, "--shards 4", "--data-dir", data, "--shards", "5") })
 	t.Run("a schema from the future", func(t *testing.T) {
-		engine, err := clickhouse.StartEngine(t.Context(), clickhouse.EngineConfig{Dir: t.TempDir()})
+		engine, err := store.StartEngine(t.Context(), store.EngineConfig{Dir: t.TempDir()})
 		must(t, err)
 		defer func() { must(t, engine.Close(context.Background())) }()
-		db, err := clickhouse.Open(t.Context(), clickhouse.Config{URL: engine.URL()})
+		db, err := store.Open(t.Context(), store.Config{URL: engine.URL()})
 		must(t, err)
 		defer db.Close()
 		must(t, db.Migrate(t.Context()))

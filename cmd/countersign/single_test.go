@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"countersign/bench/testsite"
 	"countersign/client"
+	"countersign/testsite"
 )
 
 // lookUp asks who signed a hash; an error means that the process didn't answer.

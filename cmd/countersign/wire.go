@@ -23,12 +23,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"countersign/ingest"
-	"countersign/pipeline"
 	"countersign/pipeline/certs"
-	"countersign/pipeline/kafkaio"
+	"countersign/pipeline/log"
 	"countersign/pipeline/record"
+	"countersign/pipeline/verify"
 	"countersign/sink"
-	"countersign/sink/clickhouse"
+	"countersign/sink/store"
 )
 
 const (
@@ -48,9 +48,9 @@ type service struct {
 	stops   []func(context.Context)
 	ready   atomic.Pointer[func() []string] // nil while starting
 
-	kafka    *kafkaio.Client
-	producer *kafkaio.Producer
-	db       *clickhouse.DB
+	kafka    *log.Client
+	producer *log.Producer
+	db       *store.DB
 	shards   int
 	uploads  int // partitions of topic uploads
 }
@@ -177,7 +177,7 @@ func engineURLFile(dataDir string) string { return filepath.Join(dataDir, "engin
 func (s *service) startStore(ctx context.Context) error {
 	url := s.cfg.ClickHouse
 	if url == "" {
-		engine, err := clickhouse.StartEngine(ctx, clickhouse.EngineConfig{
+		engine, err := store.StartEngine(ctx, store.EngineConfig{
 			Dir: filepath.Join(s.cfg.DataDir, "clickhouse"), Binary: s.cfg.EngineBinary, Lib: s.cfg.EngineLib,
 			MemoryLimit: int64(s.cfg.EngineMemory), Logger: s.log.With("part", "engine"),
 		})
@@ -204,7 +204,7 @@ func (s *service) startStore(ctx context.Context) error {
 			return fmt.Errorf("note where the embedded ClickHouse listens: %w", err)
 		}
 	}
-	db, err := clickhouse.Open(ctx, clickhouse.Config{URL: url, Cluster: s.cfg.ClickHouseCluster, Logger: s.log})
+	db, err := store.Open(ctx, store.Config{URL: url, Cluster: s.cfg.ClickHouseCluster, Logger: s.log})
 	if err != nil {
 		return fmt.Errorf("--clickhouse: %w", err)
 	}
@@ -222,7 +222,7 @@ func whileUnavailable(ctx context.Context, limit time.Duration, call func(contex
 	defer cancel()
 	for {
 		err := call(ctx)
-		if err == nil || !errors.Is(err, clickhouse.ErrUnavailable) {
+		if err == nil || !errors.Is(err, store.ErrUnavailable) {
 			return err
 		}
 		select {
@@ -240,7 +240,7 @@ func (s *service) startLog(ctx context.Context) error {
 		return err
 	}
 	if len(cfg.Brokers) == 0 {
-		broker, err := kafkaio.StartEmbedded(ctx, kafkaio.EmbeddedConfig{
+		broker, err := log.StartEmbedded(ctx, log.EmbeddedConfig{
 			Dir: filepath.Join(s.cfg.DataDir, "log"), Logger: s.log.With("part", "log"),
 		})
 		if err != nil {
@@ -253,19 +253,19 @@ func (s *service) startLog(ctx context.Context) error {
 		})
 		cfg.Brokers, cfg.Flush = broker.Brokers(), broker.Flush
 	}
-	if s.kafka, err = kafkaio.Open(ctx, cfg); err != nil {
+	if s.kafka, err = log.Open(ctx, cfg); err != nil {
 		return fmt.Errorf("--kafka: %w", err)
 	}
 	s.onStop(func(context.Context) { _ = s.kafka.Close() })
-	s.producer = s.kafka.NewProducer(kafkaio.ProducerConfig{})
+	s.producer = s.kafka.NewProducer(log.ProducerConfig{})
 	s.onStop(func(ctx context.Context) { _ = s.producer.Close(ctx) })
 	return s.makeTopics(ctx)
 }
 
-func (s *service) kafkaConfig() (kafkaio.Config, error) {
-	c := kafkaio.Config{
+func (s *service) kafkaConfig() (log.Config, error) {
+	c := log.Config{
 		Brokers: s.cfg.Kafka, Prefix: s.cfg.KafkaPrefix, ClientID: "countersign", Logger: s.log,
-		SASL: kafkaio.SASL{Mechanism: s.cfg.KafkaSASL, User: s.cfg.KafkaUser, Password: s.cfg.KafkaPassword},
+		SASL: log.SASL{Mechanism: s.cfg.KafkaSASL, User: s.cfg.KafkaUser, Password: s.cfg.KafkaPassword},
 	}
 	if !s.cfg.KafkaTLS {
 		return c, nil
@@ -304,7 +304,7 @@ func (s *service) makeTopics(ctx context.Context) error {
 		{record.TopicEvents, 1, eventsKept, new(int)},
 		{record.TopicDeadLetter, 1, retention, new(int)},
 	} {
-		n, err := s.kafka.EnsureTopic(ctx, kafkaio.TopicSpec{Name: t.name, Partitions: t.partitions, Replication: replication, MinInSync: inSync, Retention: t.retention})
+		n, err := s.kafka.EnsureTopic(ctx, log.TopicSpec{Name: t.name, Partitions: t.partitions, Replication: replication, MinInSync: inSync, Retention: t.retention})
 		if err != nil {
 			return fmt.Errorf("make topic %s: %w", t.name, err)
 		}
@@ -324,9 +324,9 @@ func (s *service) startSink(context.Context) error {
 	c := sink.Config{
 		Store: s.db, Shards: s.shards, FlushLog: s.producer.Flush, Logger: s.log.With("part", roleSink), Registerer: s.metrics,
 		Consume: func(ctx context.Context, handle func(context.Context, sink.Partition) error) error {
-			return s.kafka.Consume(ctx, kafkaio.GroupConfig{
+			return s.kafka.Consume(ctx, log.GroupConfig{
 				Group: record.GroupSink, Topic: record.TopicVerified,
-				Handle: func(ctx context.Context, p *kafkaio.Partition) error { return handle(ctx, p) },
+				Handle: func(ctx context.Context, p *log.Partition) error { return handle(ctx, p) },
 			})
 		},
 		Send: func(ctx context.Context, topic string, partition int, value []byte) error {
@@ -350,8 +350,8 @@ func (s *service) startVerify(context.Context) error {
 		return err
 	}
 	s.onStop(func(context.Context) { cache.Close() })
-	stage, err := pipeline.New(pipeline.Config{
-		Producer: pipeline.KafkaProducer(s.producer), Certs: cache, Shards: s.shards, Workers: s.cfg.Workers,
+	stage, err := verify.New(verify.Config{
+		Producer: verify.KafkaProducer(s.producer), Certs: cache, Shards: s.shards, Workers: s.cfg.Workers,
 		MemoryLimit: int64(s.cfg.VerifyMemory), Logger: s.log.With("part", roleVerify), Registerer: s.metrics,
 	})
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
-	"countersign/bench/testsite"
+	"countersign/testsite"
 )
 
 func TestOnlyPublicAddressesAreDialled(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"countersign/bench/testsite"
+	"countersign/testsite"
 )
 
 // fake is a source that tests steer: it counts its calls, and waits in each

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"countersign/bench/testsite"
+	"countersign/testsite"
 )
 
 func TestDirGivesTheChainsOfItsFile(t *testing.T) {

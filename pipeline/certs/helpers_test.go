@@ -13,7 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"countersign/bench/testsite"
+	"countersign/testsite"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

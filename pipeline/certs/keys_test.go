@@ -7,8 +7,8 @@ import (
 	"errors"
 	"testing"
 
-	"countersign/bench/testsite"
 	"countersign/pipeline/signature"
+	"countersign/testsite"
 )
 
 func TestKeysVerifyWhatTheSiteSigns(t *testing.T) {

@@ -22,7 +22,7 @@ import (
 	"testing"
 	"time"
 
-	"countersign/bench/testsite"
+	"countersign/testsite"
 )
 
 const siteName = "site.example"

@@ -24,9 +24,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"countersign/bench/fastrsa"
-	"countersign/bench/testsite"
 	"countersign/client"
+	"countersign/testsite"
+	"countersign/testsite/fastrsa"
 )
 
 const totalPairs = 100_000

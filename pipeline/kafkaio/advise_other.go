@@ -1,5 +1,0 @@
-//go:build !linux
-
-package kafkaio
-
-func dropCached(string) error { return nil }

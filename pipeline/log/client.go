@@ -1,0 +1,158 @@
+package log
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/sasl"
+	"github.com/segmentio/kafka-go/sasl/plain"
+	"github.com/segmentio/kafka-go/sasl/scram"
+)
+
+// Config says which cluster to use and how to reach it.
+type Config struct {
+	// Brokers are addresses (host:port) to ask for the cluster's layout, tried in turn. At least one is required.
+	Brokers []string
+	// TLS encrypts connections to the brokers. nil: plaintext. An empty ServerName is filled in with the host dialled.
+	TLS *tls.Config
+	// SASL authenticates connections. The zero value: none.
+	SASL SASL
+	// Prefix begins the names of topics and groups on the brokers, so that several services can share a cluster. Callers of this
+	// package leave it out.
+	Prefix string
+	// ClientID is how brokers name this process in their logs and quotas.
+	ClientID string
+	// Flush is the embedded broker's durability barrier ([Embedded.Flush]). nil for a cluster, where acks=all is the promise.
+	Flush func(context.Context) error
+	// Logger gets what an operator should know. nil: slog.Default().
+	Logger *slog.Logger
+	// Now stamps records. nil: time.Now.
+	Now func() time.Time
+}
+
+// SASL is how to log in.
+type SASL struct {
+	Mechanism      string // "" (none), "PLAIN", "SCRAM-SHA-256" or "SCRAM-SHA-512"
+	User, Password string
+}
+
+func (s SASL) mechanism() (sasl.Mechanism, error) {
+	switch s.Mechanism {
+	case "":
+		return nil, nil
+	case "PLAIN":
+		return plain.Mechanism{Username: s.User, Password: s.Password}, nil
+	case "SCRAM-SHA-256":
+		return scram.Mechanism(scram.SHA256, s.User, s.Password)
+	case "SCRAM-SHA-512":
+		return scram.Mechanism(scram.SHA512, s.User, s.Password)
+	}
+	return nil, fmt.Errorf("kafka: SASL mechanism %q is unknown: use PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512", s.Mechanism)
+}
+
+// Client is a connection to a cluster, or to the embedded broker. It is safe for concurrent use. Producers and consumers made
+// from it must be stopped before it is closed.
+type Client struct {
+	cfg   Config
+	sasl  sasl.Mechanism
+	log   *slog.Logger
+	now   func() time.Time
+	admin *kafka.Client // layout, topics, offsets; what carries records uses leaderConn
+
+	preferred atomic.Int32 // index of the broker that answered last
+
+	mu     sync.Mutex
+	conns  map[*conn]struct{} // every open socket; guarded by mu
+	closed bool               // guarded by mu
+}
+
+// Open checks that a broker answers and returns a client. The error names the addresses that were tried and what to check.
+func Open(ctx context.Context, cfg Config) (*Client, error) {
+	if len(cfg.Brokers) == 0 {
+		return nil, errors.New("kafka: no broker address given: name at least one host:port")
+	}
+	mechanism, err := cfg.SASL.mechanism()
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{cfg: cfg, sasl: mechanism, log: cfg.Logger, now: cfg.Now, conns: map[*conn]struct{}{}}
+	if c.log == nil {
+		c.log = slog.Default()
+	}
+	if c.now == nil {
+		c.now = time.Now
+	}
+	if err := c.probe(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
+	c.admin = &kafka.Client{
+		Addr: kafka.TCP(cfg.Brokers...),
+		Transport: &kafka.Transport{
+			Dial: c.dial, DialTimeout: dialTimeout, ClientID: cfg.ClientID, TLS: cfg.TLS, SASL: mechanism,
+		},
+	}
+	return c, nil
+}
+
+// probe asks each configured broker for its metadata until one answers.
+func (c *Client) probe(ctx context.Context) error {
+	var tried []error
+	for i, address := range c.cfg.Brokers {
+		err := c.probeOne(ctx, address)
+		if err == nil {
+			c.preferred.Store(int32(i))
+			return nil
+		}
+		tried = append(tried, fmt.Errorf("%s: %w", address, err))
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return fmt.Errorf("%w: no broker answers at %s; check that Kafka runs there, that the address is reachable from this machine, "+
+		"and that TLS and SASL are set as its listener expects: %w", ErrUnavailable, strings.Join(c.cfg.Brokers, ", "), errors.Join(tried...))
+}
+
+func (c *Client) probeOne(ctx context.Context, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	kc, err := c.dialer().DialContext(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	defer kc.Close()
+	deadline, _ := ctx.Deadline()
+	if err := kc.SetDeadline(deadline); err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { kc.Close() })
+	defer stop()
+	_, err = kc.Brokers()
+	return err
+}
+
+// Close closes every connection. Calls in progress fail.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	open := make([]*conn, 0, len(c.conns))
+	for nc := range c.conns {
+		open = append(open, nc)
+	}
+	c.mu.Unlock()
+	if c.admin != nil {
+		c.admin.Transport.(*kafka.Transport).CloseIdleConnections()
+	}
+	for _, nc := range open {
+		nc.Close()
+	}
+	return nil
+}

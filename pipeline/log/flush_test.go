@@ -1,0 +1,238 @@
+package log
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// syncLog notes how much of each file was there when it was last synced.
+type syncLog struct {
+	mu    sync.Mutex
+	sizes map[string]int64
+	calls atomic.Int64
+	fail  atomic.Pointer[error]
+}
+
+func watchSyncs(e *Embedded) *syncLog {
+	s := &syncLog{sizes: map[string]int64{}}
+	e.flusher.fsync = func(f *os.File) error {
+		s.calls.Add(1)
+		if err := s.fail.Load(); err != nil {
+			return *err
+		}
+		info, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		s.sizes[f.Name()] = info.Size()
+		s.mu.Unlock()
+		return nil
+	}
+	return s
+}
+
+func (s *syncLog) synced(path string) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sizes[path]
+}
+
+// A flush syncs every segment that was written since the last one, those that were filled and followed by another included, and
+// the directories that name them; a flush with nothing to do syncs nothing.
+func TestFlushSyncsWhatGrew(t *testing.T) {
+	dir := t.TempDir()
+	e := startEmbedded(t, dir)
+	syncs := watchSyncs(e)
+	c := connect(t, Config{Brokers: e.Brokers(), Flush: e.Flush})
+	topic := newTopic(t, c, 3)
+	p := newProducer(t, c, ProducerConfig{})
+	ctx := within(t, 30*time.Second)
+	large := string(bytes.Repeat([]byte{1}, MaxValueBytes))
+	for round, n := range []int{1, 45, 0, 2, 20} {
+		for range n {
+			send(t, p, topic, round%2, large)
+		}
+		send(t, p, topic, 2, "small")
+		if err := p.Flush(ctx); err != nil {
+			t.Fatal(err)
+		}
+		files := 0
+		err := filepath.WalkDir(filepath.Join(dir, partitionsDir), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || filepath.Ext(path) != segmentSuffix {
+				return err
+			}
+			files++
+			info, err := d.Info()
+			if err == nil && syncs.synced(path) != info.Size() {
+				t.Errorf("round %d: of %s %d bytes are synced, it has %d", round, path, syncs.synced(path), info.Size())
+			}
+			if syncs.synced(filepath.Dir(path)) == 0 || syncs.synced(filepath.Join(dir, partitionsDir)) == 0 || syncs.synced(dir) == 0 {
+				t.Errorf("round %d: a directory of %s was not synced", round, path)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if round == 4 && files < 5 {
+			t.Errorf("only %d segments: none was filled", files)
+		}
+		before := syncs.calls.Load()
+		if err := p.Flush(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if n := syncs.calls.Load() - before; n != 0 {
+			t.Errorf("round %d: %d files synced with nothing to do", round, n)
+		}
+	}
+}
+
+// Full segments leave the page cache once, synced, and not while somebody may be reading them.
+func TestOldSegmentsLeaveThePageCache(t *testing.T) {
+	dir := t.TempDir()
+	e := startEmbedded(t, dir)
+	syncs := watchSyncs(e)
+	dropped := map[string]int{}
+	e.flusher.drop = func(path string) error {
+		if dropped[path]++; syncs.synced(path) == 0 {
+			t.Errorf("%s isn't synced", path)
+		}
+		return dropCached(path)
+	}
+	c := connect(t, Config{Brokers: e.Brokers(), Flush: e.Flush})
+	topic := newTopic(t, c, 1)
+	p := newProducer(t, c, ProducerConfig{})
+	large := string(bytes.Repeat([]byte{1}, MaxValueBytes))
+	for range 10 {
+		for range 7 {
+			send(t, p, topic, 0, large)
+		}
+		if err := p.Flush(within(t, 30*time.Second)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	segments, err := segmentsIn(filepath.Join(dir, partitionsDir, topic+"-0"))
+	if err != nil || len(segments) < cachedSegments+3 {
+		t.Fatalf("%d segments, %v", len(segments), err)
+	}
+	for i, s := range segments {
+		want := 0
+		if i < len(segments)-1-cachedSegments {
+			want = 1
+		}
+		if dropped[s.path] != want {
+			t.Errorf("segment %d of %d was dropped %d times, want %d", i, len(segments), dropped[s.path], want)
+		}
+	}
+}
+
+// Callers that wait at the same time share rounds, and none returns before its record is synced.
+func TestFlushIsShared(t *testing.T) {
+	dir := t.TempDir()
+	e := startEmbedded(t, dir)
+	syncs := watchSyncs(e)
+	plain := e.flusher.fsync
+	e.flusher.fsync = func(f *os.File) error {
+		time.Sleep(2 * time.Millisecond) // a disk
+		return plain(f)
+	}
+	c := connect(t, Config{Brokers: e.Brokers(), Flush: e.Flush})
+	topic := newTopic(t, c, 1)
+	p := newProducer(t, c, ProducerConfig{})
+	send(t, p, topic, 0, "first")
+	path := filepath.Join(dir, partitionsDir, topic+"-0", "0"+segmentSuffix)
+	ctx := within(t, 30*time.Second)
+	before := syncs.calls.Load()
+	var wg sync.WaitGroup
+	const callers, each = 32, 10
+	for range callers {
+		wg.Go(func() {
+			for range each {
+				send(t, p, topic, 0, "v")
+				info, err := os.Stat(path)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if err := p.Flush(ctx); err != nil {
+					t.Error(err)
+				}
+				if got := syncs.synced(path); got < info.Size() {
+					t.Errorf("flushed with %d of %d bytes synced", got, info.Size())
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := syncs.calls.Load() - before; n > callers*each/2 {
+		t.Errorf("%d syncs for %d flushes", n, callers*each)
+	}
+}
+
+// What was acknowledged before a commit is on disk before the commit is made.
+func TestCommitFollowsFlush(t *testing.T) {
+	dir := t.TempDir()
+	e := startEmbedded(t, dir)
+	syncs := watchSyncs(e)
+	c := connect(t, Config{Brokers: e.Brokers(), Flush: e.Flush})
+	in, out := newTopic(t, c, 1), newTopic(t, c, 1)
+	p := newProducer(t, c, ProducerConfig{})
+	send(t, p, in, 0, numbered("v", 5)...)
+	path := filepath.Join(dir, partitionsDir, out+"-0", "0"+segmentSuffix)
+	onPartition(t, c, in, func(ctx context.Context, part *Partition) {
+		for next := range int64(5) {
+			send(t, p, out, 0, "what came of it")
+			info, err := os.Stat(path)
+			if err == nil {
+				err = part.CommitNow(ctx, next+1)
+			}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if got := syncs.synced(path); got < info.Size() {
+				t.Errorf("committed with %d of %d bytes on disk", got, info.Size())
+			}
+		}
+	})
+}
+
+// After a failed sync nothing counts as flushed any more.
+func TestFlushFailureStays(t *testing.T) {
+	dir := t.TempDir()
+	e, err := StartEmbedded(within(t, 10*time.Second), EmbeddedConfig{Dir: dir, Logger: testLog(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	syncs := watchSyncs(e)
+	c := connect(t, Config{Brokers: e.Brokers(), Flush: e.Flush})
+	topic := newTopic(t, c, 1)
+	p := newProducer(t, c, ProducerConfig{})
+	broken := errors.New("input/output error")
+	syncs.fail.Store(&broken)
+	send(t, p, topic, 0, "x")
+	ctx := within(t, 10*time.Second)
+	if err := p.Flush(ctx); !errors.Is(err, broken) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("flush: %v", err)
+	}
+	syncs.fail.Store(nil)
+	if err := p.Flush(ctx); !errors.Is(err, broken) {
+		t.Errorf("the next flush: %v", err)
+	}
+	if err := e.Close(); !errors.Is(err, broken) {
+		t.Errorf("close: %v", err)
+	}
+	if err := e.Flush(ctx); !errors.Is(err, ErrClosed) {
+		t.Errorf("flush after close: %v", err)
+	}
+}

@@ -1,0 +1,159 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// Reading one partition: fetch requests over a connection to its leader, made anew after every error. Values are read from the
+// socket into memory of their own, so nothing is copied and nothing is reused.
+
+const (
+	// maxFetchBytes is what one fetch asks for; the first batch comes whole however large it is. Measured on the embedded broker
+	// with 300 KB records: 1 MiB reads 514 MB/s, 4 MiB 430 MB/s and more garbage.
+	maxFetchBytes = 1 << 20
+	// fetchWait is how long a broker holds a fetch while there is nothing to return. A record ends the wait at once.
+	fetchWait = 5 * time.Second
+	// fetchSlack is how much longer than fetchWait an answer may take before the connection is given up.
+	fetchSlack = 10 * time.Second
+)
+
+// Message is one record.
+type Message struct {
+	Topic     string // without Config.Prefix
+	Partition int
+	Offset    int64
+	Time      time.Time // the producer's, or the broker's where the topic says so
+	// Value is the receiver's to keep: it is never reused. Records fetched together don't share memory.
+	Value []byte
+}
+
+// reader reads a partition from next onwards. It isn't safe for concurrent use.
+type reader struct {
+	c *Client
+	topicPartition
+	next int64
+	conn *leaderConn
+}
+
+// fetch makes one request and returns what it got, which may be nothing. An error leaves the reader without a connection, but
+// usable.
+func (r *reader) fetch(ctx context.Context) ([]Message, error) {
+	if err := r.connect(ctx); err != nil {
+		return nil, err
+	}
+	defer r.conn.guard(ctx)()
+	msgs, err := r.read()
+	if err != nil {
+		r.disconnect()
+		if len(msgs) > 0 { // whole records that came before the error
+			return msgs, nil
+		}
+	}
+	return msgs, err
+}
+
+func (r *reader) read() (msgs []Message, err error) {
+	if _, err := r.conn.Seek(r.next, kafka.SeekAbsolute|kafka.SeekDontCheck); err != nil {
+		return nil, err
+	}
+	if err := r.conn.SetReadDeadline(time.Now().Add(fetchWait + fetchSlack)); err != nil {
+		return nil, err
+	}
+	topic := r.c.offBroker(r.topic)
+	batch := r.conn.ReadBatchWith(kafka.ReadBatchConfig{MinBytes: 1, MaxBytes: maxFetchBytes, MaxWait: fetchWait})
+	for {
+		m, err := batch.ReadMessage()
+		if err != nil {
+			break // also the end; Close tells
+		}
+		msgs = append(msgs, Message{Topic: topic, Partition: r.partition, Offset: m.Offset, Time: m.Time, Value: m.Value})
+	}
+	next := batch.Offset() // past offsets that hold no record, too
+	if err = batch.Close(); errors.Is(err, kafka.RequestTimedOut) {
+		err = nil // nothing new within fetchWait
+	}
+	if n := len(msgs); n > 0 {
+		next = max(next, msgs[n-1].Offset+1)
+	}
+	r.next = max(r.next, next)
+	return msgs, err
+}
+
+// fetchSome repeats fetch until it has at least one message, the offset turns out not to be in the log (ErrOffsetGone), or ctx
+// ends.
+func (r *reader) fetchSome(ctx context.Context) ([]Message, error) {
+	for failures := 0; ; {
+		msgs, err := r.fetch(ctx)
+		switch {
+		case len(msgs) > 0:
+			return msgs, nil
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case errors.Is(err, kafka.OffsetOutOfRange):
+			return nil, fmt.Errorf("topic %s partition %d offset %d: %w", r.topic, r.partition, r.next, ErrOffsetGone)
+		case err == nil:
+			failures = 0
+			continue
+		}
+		if failures++; failures%30 == 2 { // a single failure is a leader that moved
+			r.c.log.Warn("kafka: cannot read, trying again", "topic", r.topic, "partition", r.partition, "offset", r.next, "err", err)
+		}
+		if !pause(ctx, backoff(failures)) {
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// bounds asks the leader which offsets the partition holds, repeating until ctx ends.
+func (r *reader) bounds(ctx context.Context) (offsetRange, error) {
+	for failures := 0; ; failures++ {
+		held, err := r.boundsOnce(ctx)
+		if err == nil {
+			return held, nil
+		}
+		if ctx.Err() != nil {
+			return offsetRange{}, context.Cause(ctx)
+		}
+		if failures%30 == 2 {
+			r.c.log.Warn("kafka: cannot look offsets up, trying again", "topic", r.topic, "partition", r.partition, "err", err)
+		}
+		if !pause(ctx, backoff(failures)) {
+			return offsetRange{}, context.Cause(ctx)
+		}
+	}
+}
+
+func (r *reader) boundsOnce(ctx context.Context) (held offsetRange, err error) {
+	if err := r.connect(ctx); err != nil {
+		return held, err
+	}
+	defer r.conn.guard(ctx)()
+	if err = r.conn.SetReadDeadline(time.Now().Add(fetchSlack)); err == nil {
+		held.first, held.end, err = r.conn.ReadOffsets()
+	}
+	if err != nil {
+		r.disconnect()
+	}
+	return held, err
+}
+
+func (r *reader) connect(ctx context.Context) error {
+	if r.conn != nil {
+		return nil
+	}
+	conn, err := r.c.dialLeader(ctx, r.topic, r.partition)
+	r.conn = conn
+	return err
+}
+
+func (r *reader) disconnect() {
+	if r.conn != nil {
+		r.conn.Close()
+		r.conn = nil
+	}
+}

@@ -1,0 +1,181 @@
+package log
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"math/big"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+)
+
+// Each way in works for everything that opens a connection: producing, consuming as a group, asking for lag.
+func TestTLSAndSASL(t *testing.T) {
+	server, roots := loopbackCertificate(t)
+	trusting := &tls.Config{RootCAs: roots}
+	for _, tc := range []struct {
+		name   string
+		opts   []kfake.Opt
+		config Config
+	}{
+		{"TLS", []kfake.Opt{kfake.TLS(server)}, Config{TLS: trusting}},
+		{"PLAIN", login("PLAIN"), Config{SASL: SASL{"PLAIN", "user", "secret"}}},
+		{"SCRAM-SHA-256", login("SCRAM-SHA-256"), Config{SASL: SASL{"SCRAM-SHA-256", "user", "secret"}}},
+		{"TLS and SCRAM-SHA-512", append(login("SCRAM-SHA-512"), kfake.TLS(server)), Config{TLS: trusting, SASL: SASL{"SCRAM-SHA-512", "user", "secret"}}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			tc.config.Brokers = startCluster3(t, tc.opts...)
+			c := connect(t, tc.config)
+			topic, group := newTopic(t, c, 3), uniqueName("group")
+			p := newProducer(t, c, ProducerConfig{})
+			for part := range 3 {
+				send(t, p, topic, part, "x")
+			}
+			l := newLedger()
+			stop := consumer(t, c, GroupConfig{Group: group, Topic: topic, Handle: l.handle("A")})
+			eventually(t, 10*time.Second, "consumed", func() bool { return l.count() == 3 })
+			stop()
+			if lag, err := c.Lag(within(t, 10*time.Second), group, topic); err != nil || lag != 0 {
+				t.Errorf("lag %d, %v", lag, err)
+			}
+		})
+	}
+}
+
+func TestOpenFailures(t *testing.T) {
+	server, _ := loopbackCertificate(t)
+	_, otherRoots := loopbackCertificate(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := l.Addr().String()
+	l.Close()
+	for _, tc := range []struct {
+		name   string
+		config Config
+		want   []string
+	}{
+		{"no address", Config{}, []string{"host:port"}},
+		{"nobody there", Config{Brokers: []string{closed}}, []string{closed, "check that Kafka runs there"}},
+		{"wrong password", Config{Brokers: startCluster3(t, login("PLAIN")...), SASL: SASL{"PLAIN", "user", "wrong"}}, []string{"SASL"}},
+		{"unknown mechanism", Config{Brokers: []string{closed}, SASL: SASL{Mechanism: "GSSAPI"}}, []string{"GSSAPI", "SCRAM-SHA-512"}},
+		{"unknown authority", Config{Brokers: startCluster3(t, kfake.TLS(server)), TLS: &tls.Config{RootCAs: otherRoots}}, []string{"certificate"}},
+	} {
+		c, err := Open(within(t, 20*time.Second), tc.config)
+		if err == nil {
+			c.Close()
+			t.Errorf("%s: opened", tc.name)
+			continue
+		}
+		for _, want := range tc.want {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %q lacks %q", tc.name, err, want)
+			}
+		}
+	}
+}
+
+// Open doesn't hang on a broker that accepts and says nothing.
+func TestOpenDeafBroker(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	begun := time.Now()
+	c, err := Open(ctx, Config{Brokers: []string{deafBroker(t)}})
+	if err == nil {
+		c.Close()
+	}
+	if !errors.Is(err, ErrUnavailable) || time.Since(begun) > 2*time.Second {
+		t.Errorf("after %v: %v", time.Since(begun), err)
+	}
+}
+
+// One of several addresses is enough.
+func TestOpenTriesAllBrokers(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.Brokers = append([]string{"127.0.0.1:1"}, cfg.Brokers...)
+	c := connect(t, cfg)
+	topic := newTopic(t, c, 1)
+	send(t, newProducer(t, c, ProducerConfig{}), topic, 0, "x")
+	consumed := newLedger()
+	consumer(t, c, GroupConfig{Group: uniqueName("group"), Topic: topic, Handle: consumed.handle("A")})
+	eventually(t, 15*time.Second, "consumed", func() bool { return consumed.count() == 1 })
+}
+
+// EnsureTopic races with itself, and keeps what is there.
+func TestEnsureTopic(t *testing.T) {
+	cfg := testConfig(t)
+	name := uniqueName("topic")
+	ctx := within(t, 30*time.Second)
+	results := make(chan error)
+	for range 4 {
+		c := connect(t, cfg)
+		go func() {
+			n, err := c.EnsureTopic(ctx, TopicSpec{Name: name, Partitions: 5, Replication: 1})
+			if err == nil && n != 5 {
+				err = errors.New("not five partitions")
+			}
+			results <- err
+		}()
+	}
+	for range 4 {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
+	c := connect(t, cfg)
+	if n, err := c.EnsureTopic(ctx, TopicSpec{Name: name, Partitions: 7}); err != nil || n != 5 {
+		t.Errorf("%d partitions, %v: an existing topic has those it was made with", n, err)
+	}
+	if _, err := c.EnsureTopic(ctx, TopicSpec{Name: name}); err == nil {
+		t.Error("made a topic without partitions")
+	}
+}
+
+func login(mechanism string) []kfake.Opt {
+	return []kfake.Opt{kfake.EnableSASL(), kfake.Superuser(mechanism, "user", "secret")}
+}
+
+// startCluster3 starts three brokers in memory, so that leaders and coordinators are not who was asked first.
+func startCluster3(t *testing.T, opts ...kfake.Opt) (brokers []string) {
+	cluster, err := kfake.NewCluster(append(opts, kfake.NumBrokers(3))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	return cluster.ListenAddrs()
+}
+
+// loopbackCertificate makes a certificate for 127.0.0.1, and the roots that trust it.
+func loopbackCertificate(t *testing.T) (*tls.Config, *x509.CertPool) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "broker"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(leaf)
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, roots
+}

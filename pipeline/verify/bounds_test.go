@@ -1,0 +1,338 @@
+package verify
+
+// Who must not wait for whom, and what must not grow.
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"pgregory.net/rapid"
+
+	"countersign/pipeline/certs"
+	"countersign/pipeline/log"
+	"countersign/pipeline/record"
+	"countersign/pipeline/record/recordpb"
+)
+
+// single writes an upload of one record for every seed. All hold the pairs of s.
+func single(l *memoryLog, s *source, seeds ...string) {
+	for _, seed := range seeds {
+		c := *s
+		c.attempt, c.upload = uuid.NewSHA1(uuid.NameSpaceOID, []byte("attempt"+seed)), uuid.NewSHA1(uuid.NameSpaceOID, []byte("upload"+seed))
+		chunk := &recordpb.Chunk{
+			Attempt: c.attempt[:], Site: c.site.Name, Hashes: s.chunks[0].Hashes, Upper: s.chunks[0].Upper,
+			Signatures: s.chunks[0].Signatures, SignatureLengths: s.chunks[0].SignatureLengths, Seal: c.seal(-1),
+		}
+		l.append(chunkRecord(chunk))
+	}
+}
+
+func numbered(prefix string, n int) []string {
+	out := make([]string, n)
+	for i := range out {
+		out[i] = fmt.Sprint(prefix, i)
+	}
+	return out
+}
+
+// isForwarded says whether all of s was.
+func isForwarded(t testing.TB, l *memoryLog, s *source) func() bool {
+	return func() bool {
+		got, err := l.read(shards)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.check(s) == nil
+	}
+}
+
+// decide appends a decision for s by the chains that its site has now.
+func (s *source) decide(l *memoryLog) {
+	d := &recordpb.Decision{Upload: s.upload[:]}
+	var chains []*recordpb.Chain
+	for i, ders := range s.site.Chains() {
+		chains = append(chains, &recordpb.Chain{Certificates: ders})
+		d.Chains = append(d.Chains, uint32(i))
+	}
+	l.append(&recordpb.Upload{Kind: &recordpb.Upload_Decisions{Decisions: &recordpb.Decisions{
+		Chains: chains, Decisions: []*recordpb.Decision{d},
+	}}})
+}
+
+func TestASiteThatHangsHoldsUpNoOther(t *testing.T) {
+	var f fakeCerts
+	l := newMemoryLog()
+	away, here := newSite(t, &f, "away.example"), newSite(t, &f, "here.example")
+	f.hang = away.Name
+	single(l, newSource(away, "away", []string{isGood}, 1), numbered("away", 1000)...)
+	good := newSource(here, "good", mixed(1200), 1000)
+	good.write(l)
+	run(t, l, &f, 1<<30, isForwarded(t, l, good))
+}
+
+// A replay needs the certificates that the log names, and not the site.
+func TestADecidedUploadNeedsNoSite(t *testing.T) {
+	for _, memory := range []int64{0, 1 << 30} {
+		var f fakeCerts
+		l := newMemoryLog()
+		away, here := newSite(t, &f, "away.example"), newSite(t, &f, "here.example")
+		f.hang = away.Name
+		decided, other := newSource(away, "decided", mixed(1200), 1000), newSource(here, "other", mixed(10), 1000)
+		decided.write(l)
+		decided.decide(l)
+		other.write(l)
+		run(t, l, &f, memory, l.done)
+		check(t, l, decided, other)
+	}
+}
+
+// watchedPartition counts the readings that are under way, and holds up those of more than one record until the test ends.
+type watchedPartition struct {
+	*memoryPartition
+	now, most atomic.Int64
+	hold      bool
+}
+
+func (p *watchedPartition) ReadRange(ctx context.Context, from, to int64, fn func(log.Message) error) error {
+	n := p.now.Add(1)
+	defer p.now.Add(-1)
+	for was := p.most.Load(); n > was && !p.most.CompareAndSwap(was, n); was = p.most.Load() {
+	}
+	if p.hold && to > from+1 {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	time.Sleep(time.Millisecond)
+	return p.memoryPartition.ReadRange(ctx, from, to, fn)
+}
+
+// runWithoutMemory is run on p, with everything read again.
+func runWithoutMemory(t *testing.T, f *fakeCerts, p *watchedPartition, stop func() bool) {
+	t.Helper()
+	s, err := New(Config{Producer: p.log, Certs: f, Shards: shards, Workers: 2, Retry: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var running sync.WaitGroup
+	for range s.cfg.Workers {
+		running.Go(func() { s.work(ctx) })
+	}
+	running.Go(func() { _ = s.handle(ctx, p) })
+	for !stop() && ctx.Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	running.Wait()
+	if !stop() {
+		t.Error("the stage did not get there in time")
+	}
+}
+
+// What is read again is memory that nobody counts: only so many may be at it, in all partitions together (I6).
+func TestFewUploadsAreReadAgainAtATime(t *testing.T) {
+	var f fakeCerts
+	l := newMemoryLog()
+	single(l, newSource(newSite(t, &f, "example.com"), "", []string{isGood}, 1), numbered("", 200)...)
+	p := &watchedPartition{memoryPartition: &memoryPartition{log: l}}
+	runWithoutMemory(t, &f, p, l.done)
+	if most := p.most.Load(); most > maxShortReads+1 { // and the forwarder
+		t.Errorf("%d uploads were read again at once, at most %d may be", most, maxShortReads+1)
+	}
+}
+
+func TestASingleSigningDoesNotWaitForLargeUploads(t *testing.T) {
+	var f fakeCerts
+	l := newMemoryLog()
+	site := newSite(t, &f, "example.com")
+	for i := range 2 * maxLongReads {
+		newSource(site, fmt.Sprint("large", i), mixed(1002), 1000).write(l)
+	}
+	s := newSource(site, "small", mixed(6), 1000)
+	s.chunks[0].Seal = s.seal(-1)
+	l.append(chunkRecord(s.chunks[0]))
+	runWithoutMemory(t, &f, &watchedPartition{memoryPartition: &memoryPartition{log: l}, hold: true}, isForwarded(t, l, s))
+}
+
+func TestACertificateIsToldOnceARound(t *testing.T) {
+	var f fakeCerts
+	l := newMemoryLog()
+	single(l, newSource(newSite(t, &f, "example.com"), "", []string{isGood}, 1), numbered("", 300)...)
+	run(t, l, &f, 1<<30, l.done)
+	told := 0
+	for shard := range shards {
+		for _, value := range l.topics[fmt.Sprintf("verified/%d", shard)] {
+			m, err := record.DecodeVerified(value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			told += len(m.GetOutcomes().GetCertificates())
+		}
+	}
+	if told != 1 {
+		t.Errorf("the shards were told of one certificate %d times", told)
+	}
+}
+
+// A record of decisions that no broker takes would stop its partition for ever.
+func TestARecordOfDecisionsFits(t *testing.T) {
+	const handshake = 256 << 10 // crypto/tls: the most that a certificate message may have
+	for _, small := range []int{1000, 40_000} {
+		var b decisionsBuilder
+		add := func(seed uint64, size int) {
+			a := announcement{reason: string(bytes.Repeat([]byte("r"), record.MaxText))}
+			for i := range uint64(2) {
+				root := randomBytes(seed*2+i, 2000)
+				a.chains = append(a.chains, certs.Chain{Certificates: [][]byte{randomBytes(seed*2+i, size), root}})
+			}
+			b.add(a)
+		}
+		for seed := uint64(0); !b.full(); seed++ {
+			if b.bytes+2*small+5000 > maxDecisions { // the worst time for a large one
+				add(1<<20, handshake)
+				break
+			}
+			add(seed, small)
+		}
+		if n := len(record.Encode(&recordpb.Upload{Kind: &recordpb.Upload_Decisions{Decisions: &b.record}})); n > record.MaxBytes {
+			t.Errorf("a record of decisions has %d bytes", n)
+		}
+	}
+}
+
+func TestDecisionsShareTheirChains(t *testing.T) {
+	r := newRecentDecisions(10)
+	der := randomBytes(1, 1000)
+	one := newDecision(&recordpb.Decision{Chains: []uint32{0}}, []*recordpb.Chain{{Certificates: [][]byte{bytes.Clone(der), {1}}}}, r.share)
+	two := newDecision(&recordpb.Decision{Chains: []uint32{0}}, []*recordpb.Chain{{Certificates: [][]byte{bytes.Clone(der), {1}}}}, r.share)
+	other := newDecision(&recordpb.Decision{Chains: []uint32{0}}, []*recordpb.Chain{{Certificates: [][]byte{bytes.Clone(der), {2}}}}, r.share)
+	if &one.chains[0].Certificates[0][0] != &two.chains[0].Certificates[0][0] {
+		t.Error("each decision keeps the same chain for itself")
+	}
+	if !bytes.Equal(other.chains[0].Certificates[1], []byte{2}) {
+		t.Error("a chain was taken for another one with the same leaf")
+	}
+}
+
+// A decider may be reading what an upload holds until it has ended.
+func TestAForwarderThatIsStoppedReleasesNothing(t *testing.T) {
+	s, err := New(Config{Producer: newMemoryLog(), Certs: &fakeCerts{}, Shards: shards})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &partition{stage: s, log: &memoryPartition{}, logger: s.cfg.Logger, decided: newQueue()}
+	held := &attempt{pieces: []*piece{{}}, release: func(int64) {}}
+	p.decided.put(&upload{seal: &recordpb.Seal{Count: 1}, attempt: held, settled: make(chan struct{})})
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(10*time.Millisecond, cancel)
+	if err := p.forward(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if held.pieces == nil {
+		t.Error("the pieces were taken away under the decider")
+	}
+	if len(p.decided.take()) != 1 {
+		t.Error("the upload's memory is nobody's to give back")
+	}
+}
+
+// Forwarding is one upload after the other: it must not do again what deciders did side by side.
+func TestTheForwarderVerifiesNothingThatWasVerified(t *testing.T) {
+	for _, memory := range []int64{0, 1 << 30} {
+		var f fakeCerts
+		l := newMemoryLog()
+		s := newSource(newSite(t, &f, "example.com"), "", mixed(2500), 1000)
+		s.write(l)
+		stage := run(t, l, &f, memory, l.done)
+		check(t, l, s)
+		registry := prometheus.NewRegistry()
+		registry.MustRegister(stage.metrics.verified)
+		metrics, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := metrics[0].Metric[0].Counter.GetValue(); got != 2500 {
+			t.Errorf("memory %d: %v signatures were checked for 2500 pairs", memory, got)
+		}
+	}
+}
+
+// Two requests with one Idempotency-Key in flight: two attempts, cut into chunks as their bodies came, and one upload (I5).
+func TestTwoAttemptsAtAnUploadAreOneUpload(t *testing.T) {
+	var f fakeCerts
+	site := newSite(t, &f, "example.com")
+	one := newSource(site, "twins", mixed(2300), 1000)
+	two := one.recut(170)
+	rapid.Check(t, func(rt *rapid.T) {
+		l := newMemoryLog()
+		interleaveWhole(rt, l, one, two)
+		for range rapid.IntRange(0, 2).Draw(rt, "crashes") {
+			until := l.end() + int64(rapid.IntRange(0, 2).Draw(rt, "decisions until the crash"))
+			run(t, l, &f, drawMemory(rt), func() bool { return l.end() >= until || l.done() })
+		}
+		run(t, l, &f, drawMemory(rt), l.done)
+		check(t, l, one)
+		if t.Failed() {
+			rt.FailNow()
+		}
+	})
+}
+
+// recut is another attempt with the same pairs, in chunks of at most size.
+func (s *source) recut(size int) *source {
+	out := *s
+	out.attempt, out.chunks = uuid.NewSHA1(s.attempt, nil), nil
+	for _, c := range s.chunks {
+		signatures := c.Signatures
+		for from, n := 0, len(c.Hashes)/record.HashSize; from < n; from += size {
+			to := min(from+size, n)
+			part := &recordpb.Chunk{
+				Attempt: out.attempt[:], Site: c.Site, First: c.First + uint32(from),
+				Hashes: c.Hashes[from*record.HashSize : to*record.HashSize], SignatureLengths: c.SignatureLengths[2*from : 2*to],
+			}
+			bytes := 0
+			for i := range to - from {
+				bytes += record.Uint16(part.SignatureLengths, i)
+				if record.Bit(c.Upper, from+i) {
+					part.Upper = record.SetBit(part.Upper, i, to-from)
+				}
+			}
+			part.Signatures, signatures = signatures[:bytes], signatures[bytes:]
+			for _, u := range c.Unparsed {
+				if i := int(u.Index); from <= i && i < to {
+					part.Unparsed = append(part.Unparsed, &recordpb.Unparsed{Index: uint32(i - from), Text: u.Text, Reason: u.Reason})
+				}
+			}
+			out.chunks = append(out.chunks, part)
+		}
+	}
+	return &out
+}
+
+// interleaveWhole appends all of every source, in some order.
+func interleaveWhole(rt *rapid.T, l *memoryLog, open ...*source) {
+	first, next := make(map[*source]int64), make(map[*source]int)
+	for len(open) > 0 {
+		i := rapid.IntRange(0, len(open)-1).Draw(rt, "whose turn")
+		s := open[i]
+		if at := next[s]; at < len(s.chunks) {
+			if o := l.append(chunkRecord(s.chunks[at])); at == 0 {
+				first[s] = o
+			}
+			next[s]++
+			continue
+		}
+		l.append(sealRecord(s.seal(first[s])))
+		open = slices.Delete(open, i, i+1)
+	}
+}

@@ -1,0 +1,159 @@
+package verify
+
+// From verdicts to records of topic verified. Batches sorts an upload's pairs by shard and outcome; the outbox packs what comes
+// of many batches and uploads into records under the limit, and remembers the acknowledgements to wait for.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"countersign/pipeline/record"
+	"countersign/pipeline/record/recordpb"
+)
+
+// Sizes in encoded bytes. A claim is its hash, its signature and six bytes; a part with maxPart of those fits into a record beside its
+// header, and so does one outcome, at 1000 failures of at most 600 bytes.
+const (
+	maxPart   = 800 << 10 // never to be changed: a replay across the change would cut other parts, and count them beside the old ones
+	maxRecord = 850 << 10
+)
+
+// outbox collects one round's records. It is used by one goroutine.
+type outbox struct {
+	stage    *Stage
+	origin   int // partition of topic uploads, for errors
+	blocks   []blockBuilder
+	outcomes []outcomesBuilder
+	acks     []Ack
+	seen     map[sighting]struct{}
+}
+
+type blockBuilder struct {
+	block recordpb.Block
+	bytes int
+}
+
+type outcomesBuilder struct {
+	outcomes recordpb.Outcomes
+	bytes    int
+}
+
+func newOutbox(s *Stage, origin int) *outbox {
+	return &outbox{stage: s, origin: origin, blocks: make([]blockBuilder, s.cfg.Shards), outcomes: make([]outcomesBuilder, s.cfg.Shards), seen: make(map[sighting]struct{})}
+}
+
+// claims adds one part of a batch's claims to its shard's block.
+func (o *outbox) claims(ctx context.Context, shard int, c *recordpb.Claims) error {
+	b := &o.blocks[shard]
+	size := fieldSize(c)
+	if b.bytes+size > maxRecord {
+		if err := o.sendBlock(ctx, shard); err != nil {
+			return err
+		}
+	}
+	b.block.Claims = append(b.block.Claims, c)
+	b.bytes += size
+	return nil
+}
+
+// outcome adds a batch's outcome to the record for its upload's shard.
+func (o *outbox) outcome(ctx context.Context, x *recordpb.Outcome) error {
+	b, err := o.room(ctx, x.Upload, fieldSize(x))
+	if err != nil {
+		return err
+	}
+	b.outcomes.Outcomes = append(b.outcomes.Outcomes, x)
+	return nil
+}
+
+// accepted adds what the seal said, and the certificates that decide where this process has not told of them lately.
+func (o *outbox) accepted(ctx context.Context, u *upload, now time.Time) error {
+	a := &recordpb.Accepted{Upload: u.id[:], Site: u.seal.Site, Count: u.seal.Count, AcceptedMs: u.seal.AcceptedMs}
+	b, err := o.room(ctx, a.Upload, fieldSize(a))
+	if err != nil {
+		return err
+	}
+	b.outcomes.Uploads = append(b.outcomes.Uploads, a)
+	for _, chain := range u.decision.chains {
+		s := sighting{site: u.seal.Site, fingerprint: chain.Fingerprint()}
+		if _, told := o.seen[s]; told || o.stage.sightings.recent(s, now) {
+			continue
+		}
+		m := &recordpb.Seen{Site: s.site, Chain: &recordpb.Chain{Certificates: chain.Certificates}, SeenMs: u.seal.AcceptedMs}
+		if b, err = o.room(ctx, a.Upload, fieldSize(m)); err != nil {
+			return err
+		}
+		b.outcomes.Certificates = append(b.outcomes.Certificates, m)
+		o.seen[s] = struct{}{}
+	}
+	return nil
+}
+
+// room returns the builder for an upload's shard with room for size bytes, which it counts.
+func (o *outbox) room(ctx context.Context, upload []byte, size int) (*outcomesBuilder, error) {
+	shard := record.Shard(upload, o.stage.cfg.Shards)
+	b := &o.outcomes[shard]
+	if b.bytes > 0 && b.bytes+size > maxRecord {
+		if err := o.sendOutcomes(ctx, shard); err != nil {
+			return nil, err
+		}
+	}
+	b.bytes += size
+	return b, nil
+}
+
+func (o *outbox) sendBlock(ctx context.Context, shard int) error {
+	b := &o.blocks[shard]
+	if len(b.block.Claims) == 0 {
+		return nil
+	}
+	err := o.send(ctx, shard, &recordpb.Verified{Kind: &recordpb.Verified_Block{Block: &b.block}})
+	*b = blockBuilder{}
+	return err
+}
+
+func (o *outbox) sendOutcomes(ctx context.Context, shard int) error {
+	b := &o.outcomes[shard]
+	if b.bytes == 0 {
+		return nil
+	}
+	err := o.send(ctx, shard, &recordpb.Verified{Kind: &recordpb.Verified_Outcomes{Outcomes: &b.outcomes}})
+	*b = outcomesBuilder{}
+	return err
+}
+
+func (o *outbox) send(ctx context.Context, shard int, m *recordpb.Verified) error {
+	ack, err := o.stage.cfg.Producer.Send(ctx, record.TopicVerified, shard, record.Encode(m))
+	if err != nil {
+		return fmt.Errorf("appending to shard %d: %w", shard, err)
+	}
+	o.acks = append(o.acks, ack)
+	return nil
+}
+
+// flush sends what is left and waits until the log has everything.
+func (o *outbox) flush(ctx context.Context) error {
+	var errs []error
+	for shard := range o.blocks {
+		errs = append(errs, o.sendBlock(ctx, shard), o.sendOutcomes(ctx, shard))
+	}
+	for _, ack := range o.acks {
+		_, err := ack.Wait(ctx)
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("forwarding from partition %d: %w", o.origin, err)
+	}
+	o.stage.sightings.note(o.seen, o.stage.cfg.Clock())
+	return nil
+}
+
+// fieldSize is the size of a message as a field of another, with its tag and length.
+func fieldSize(m proto.Message) int {
+	return 1 + protowire.SizeBytes(proto.Size(m))
+}

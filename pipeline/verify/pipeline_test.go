@@ -1,0 +1,370 @@
+package verify
+
+import (
+	"context"
+	"crypto/elliptic"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"countersign/pipeline/certs"
+	"countersign/pipeline/log"
+	"countersign/pipeline/record"
+	"countersign/pipeline/record/recordpb"
+	"countersign/testsite"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const shards = 3
+
+// newSite makes a site with a P-256 certificate, known to f by name.
+func newSite(t testing.TB, f *fakeCerts, name string) *testsite.Site {
+	t.Helper()
+	ca, err := testsite.NewCA(testsite.CAConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	site, err := ca.NewSite(name, testsite.SiteConfig{Curve: elliptic.P256()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.serve(t, name, site)
+	return site
+}
+
+// run works on the log until stop says so, and then ends as a crash does: nothing is finished.
+func run(t testing.TB, l *memoryLog, f *fakeCerts, memory int64, stop func() bool) *Stage {
+	t.Helper()
+	s, err := New(Config{Producer: l, Certs: f, Shards: shards, Workers: 2, MemoryLimit: memory, Retry: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	finished := make(chan struct{})
+	for range s.cfg.Workers {
+		go s.work(ctx)
+	}
+	go func() {
+		defer close(finished)
+		if err := s.handle(ctx, &memoryPartition{log: l, next: l.committed}); err != nil {
+			t.Error(err)
+		}
+	}()
+	for !stop() && ctx.Err() == nil {
+		time.Sleep(100 * time.Microsecond)
+	}
+	if !stop() {
+		t.Error("the stage did not get there in time")
+	}
+	cancel()
+	<-finished
+	if held := s.held.Load(); held != 0 {
+		t.Errorf("%d bytes are still counted as held", held)
+	}
+	return s
+}
+
+func check(t testing.TB, l *memoryLog, sources ...*source) {
+	t.Helper()
+	got, err := l.read(shards)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range sources {
+		if err := got.check(s); err != nil {
+			t.Error(err)
+		}
+	}
+	if len(got.uploads) != len(sources) {
+		t.Errorf("%d uploads were forwarded, want %d", len(got.uploads), len(sources))
+	}
+}
+
+func mixed(n int) []string {
+	kinds := make([]string, n)
+	for i := range kinds {
+		kinds[i] = []string{isGood, isGood, isBad, isGood, isUnparsed}[i%5]
+	}
+	return kinds
+}
+
+func TestEveryPairHasItsOutcome(t *testing.T) {
+	for _, memory := range []int64{0, 20_000, 1 << 30} {
+		t.Run(fmt.Sprint(memory), func(t *testing.T) {
+			var f fakeCerts
+			l := newMemoryLog()
+			site := newSite(t, &f, "example.com")
+			var sources []*source
+			for i, n := range []int{1, 999, 1000, 1001, 2500, 0} {
+				s := newSource(site, fmt.Sprint(i), mixed(n), 400)
+				s.write(l)
+				sources = append(sources, s)
+			}
+			run(t, l, &f, memory, l.done)
+			check(t, l, sources...)
+		})
+	}
+}
+
+func TestAChunkMayCarryItsSeal(t *testing.T) {
+	for _, memory := range []int64{0, 1 << 30} {
+		var f fakeCerts
+		l := newMemoryLog()
+		s := newSource(newSite(t, &f, "example.com"), "", mixed(6), 1000)
+		s.chunks[0].Seal = s.seal(-1)
+		l.append(chunkRecord(s.chunks[0]))
+		run(t, l, &f, memory, l.done)
+		check(t, l, s)
+	}
+}
+
+func TestNothingComesOfAnUploadWithoutASeal(t *testing.T) {
+	var f fakeCerts
+	l := newMemoryLog()
+	site := newSite(t, &f, "example.com")
+	cut, aborted, good := newSource(site, "1", mixed(2000), 1000), newSource(site, "2", mixed(1000), 1000), newSource(site, "3", mixed(10), 1000)
+	l.append(chunkRecord(cut.chunks[0]))
+	l.append(chunkRecord(aborted.chunks[0]))
+	l.append(&recordpb.Upload{Kind: &recordpb.Upload_Abort{Abort: &recordpb.Abort{Attempt: aborted.attempt[:]}}})
+	good.write(l)
+	run(t, l, &f, 1<<30, l.done)
+	check(t, l, good)
+}
+
+func TestWithoutACertificateEveryPairIsAnErrorWithTheReason(t *testing.T) {
+	var f fakeCerts
+	l := newMemoryLog()
+	site := newSite(t, &f, "example.com")
+	s := newSource(site, "", mixed(1500), 1000)
+	s.write(l)
+	f.err = &certs.Unavailable{Site: "example.com", Reason: "nobody home"}
+	run(t, l, &f, 1<<30, l.done)
+	for i, kind := range s.kinds {
+		if kind != isUnparsed {
+			s.kinds[i] = "nobody home"
+		}
+	}
+	check(t, l, s)
+}
+
+func TestARotatedCertificateIsFetchedWhenSignaturesFail(t *testing.T) {
+	for _, memory := range []int64{0, 1 << 30} {
+		var f fakeCerts
+		l := newMemoryLog()
+		site := newSite(t, &f, "example.com")
+		old := newSource(site, "old", mixed(10), 1000)
+		old.write(l)
+		run(t, l, &f, memory, l.done)
+
+		if err := site.Rotate(testsite.SiteConfig{Curve: elliptic.P256()}); err != nil {
+			t.Fatal(err)
+		}
+		f.serve(t, site.Name, site)
+		s := newSource(site, "new", mixed(1500), 1000)
+		s.write(l)
+		run(t, l, &f, memory, l.done)
+		check(t, l, old, s)
+	}
+}
+
+// The decision that is first in the log stands, whatever the site serves when the upload is worked on again.
+func TestTheFirstDecisionStands(t *testing.T) {
+	for name, change := range map[string]func(testing.TB, *fakeCerts, *testsite.Site){
+		"rotated": func(t testing.TB, f *fakeCerts, site *testsite.Site) {
+			if err := site.Rotate(testsite.SiteConfig{Curve: elliptic.P256()}); err != nil {
+				t.Fatal(err)
+			}
+			f.serve(t, site.Name, site)
+			f.cached = map[string]*certs.Entry{}
+		},
+		"gone": func(_ testing.TB, f *fakeCerts, _ *testsite.Site) { f.err = &certs.Unavailable{Reason: "gone"} },
+	} {
+		for _, memory := range []int64{0, 1 << 30} {
+			t.Run(fmt.Sprint(name, memory), func(t *testing.T) {
+				var f fakeCerts
+				l := newMemoryLog()
+				site := newSite(t, &f, "example.com")
+				s := newSource(site, "", mixed(3000), 1000)
+				s.write(l)
+				sealed := l.end()
+				sends := 0
+				l.fault = func(topic string) (bool, error) { // forwarding fails half way
+					if topic == record.TopicVerified {
+						if sends++; sends > 1 {
+							return false, errors.New("the log is away")
+						}
+					}
+					return true, nil
+				}
+				run(t, l, &f, memory, func() bool { l.mu.Lock(); defer l.mu.Unlock(); return sends > 3 })
+				if l.end() == sealed {
+					t.Fatal("nothing was decided before the crash")
+				}
+				l.fault = nil
+				change(t, &f, site)
+				run(t, l, &f, memory, l.done)
+				check(t, l, s)
+			})
+		}
+	}
+}
+
+// What a power cut can take away must not show anywhere: the sink stores what it is sent, durably, and a seal or decision that is
+// lost leaves hashes of an upload that nobody was promised, or with another outcome than is found the next time (I2, I5).
+func TestNothingLeavesBeforeItsSealAndDecisionAreOnDisk(t *testing.T) {
+	var f fakeCerts
+	l := newMemoryLog()
+	s := newSource(newSite(t, &f, "example.com"), "", mixed(1500), 1000)
+	s.write(l)
+	l.deaf = true
+	until := time.Now().Add(50 * time.Millisecond)
+	run(t, l, &f, 1<<30, func() bool { return time.Now().After(until) })
+	decided := l.end()
+	if decided != int64(len(s.chunks))+2 || l.cut >= 0 {
+		t.Fatalf("%d records in the log, want a decision and nothing forwarded", decided)
+	}
+	l.deaf = false
+	run(t, l, &f, 1<<30, l.done)
+	check(t, l, s)
+	if l.cut < int(decided) {
+		t.Errorf("forwarded with %d of %d records on disk", l.cut, decided)
+	}
+}
+
+func TestWhatCantBeUsedGoesToTheDeadLetters(t *testing.T) {
+	var f fakeCerts
+	l := newMemoryLog()
+	site := newSite(t, &f, "example.com")
+	l.mu.Lock()
+	for i := range uint64(20) {
+		l.topics["uploads/0"] = append(l.topics["uploads/0"], randomBytes(i, 50))
+	}
+	l.mu.Unlock()
+	lost := newSource(site, "lost", mixed(3000), 1000)
+	first := l.append(chunkRecord(lost.chunks[0]))
+	l.append(chunkRecord(lost.chunks[1]))
+	l.append(sealRecord(lost.seal(first))) // its third chunk is not there
+	good := newSource(site, "good", mixed(5), 1000)
+	good.write(l)
+	run(t, l, &f, 1<<30, l.done)
+	if got := len(l.topics["deadletter/0"]); got != 21 {
+		t.Errorf("%d dead letters, want 21", got)
+	}
+	got, err := l.read(shards)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := got.check(good); err != nil {
+		t.Error(err)
+	}
+	if len(got.pairs[lost.upload]) != 0 || len(got.uploads) != 1 {
+		t.Error("something of an incomplete upload was forwarded")
+	}
+}
+
+// Uploads interleave, records are stored twice, appends fail in both ways, the process dies anywhere: what was sealed is forwarded
+// completely and alike, and nothing else is (I2, I3, I5).
+func TestCrashesAndRepetitionsChangeNothing(t *testing.T) {
+	var f fakeCerts
+	site := newSite(t, &f, "example.com")
+	var made []*source
+	for i, n := range []int{1, 3, 1200, 2100, 40, 1, 900} {
+		made = append(made, newSource(site, fmt.Sprint(i), mixed(n), 500))
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		l := newMemoryLog()
+		sealed := interleave(rt, l, made)
+		appends := 0
+		crashAt := -1
+		l.fault = func(string) (bool, error) {
+			appends++
+			if appends == crashAt {
+				return rapid.Bool().Draw(rt, "stored"), errors.New("no answer")
+			}
+			return true, nil
+		}
+		for range rapid.IntRange(0, 4).Draw(rt, "crashes") {
+			crashAt = appends + rapid.IntRange(1, 12).Draw(rt, "appends until the crash")
+			run(t, l, &f, drawMemory(rt), func() bool {
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				return appends >= crashAt || l.committed == int64(len(l.topics["uploads/0"]))
+			})
+		}
+		crashAt = -1
+		run(t, l, &f, drawMemory(rt), l.done)
+		check(t, l, sealed...)
+		if t.Failed() {
+			rt.FailNow()
+		}
+	})
+}
+
+func drawMemory(rt *rapid.T) int64 {
+	return rapid.SampledFrom([]int64{0, 60_000, 1 << 30}).Draw(rt, "memory limit")
+}
+
+// interleave appends the sources' records in some order, each record perhaps twice, and returns those that were sealed.
+func interleave(rt *rapid.T, l *memoryLog, made []*source) (sealed []*source) {
+	first := make(map[*source]int64)
+	next := make(map[*source]int)
+	open := slices.Clone(made)
+	for len(open) > 0 {
+		i := rapid.IntRange(0, len(open)-1).Draw(rt, "whose turn")
+		s := open[i]
+		for range rapid.SampledFrom([]int{1, 1, 1, 2}).Draw(rt, "times stored") {
+			if at := next[s]; at < len(s.chunks) {
+				if o := l.append(chunkRecord(s.chunks[at])); at == 0 {
+					if _, known := first[s]; !known {
+						first[s] = o
+					}
+				}
+			} else {
+				l.append(sealRecord(s.seal(first[s])))
+			}
+		}
+		next[s]++
+		switch {
+		case next[s] > len(s.chunks):
+			sealed = append(sealed, s)
+			open = slices.Delete(open, i, i+1)
+		case rapid.IntRange(0, 9).Draw(rt, "given up") == 0:
+			open = slices.Delete(open, i, i+1)
+		}
+	}
+	return sealed
+}
+
+// What ends a partition or the whole stage has to be told: nobody else starts them again.
+func TestErrorsOfTheLogAreReturned(t *testing.T) {
+	s, err := New(Config{Producer: newMemoryLog(), Certs: &fakeCerts{}, Shards: shards})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := errors.New("the offset is gone")
+	if err := s.handle(t.Context(), brokenPartition{new(memoryPartition), gone}); !errors.Is(err, gone) {
+		t.Errorf("a partition that can't be read: %v", err)
+	}
+	if err := s.Run(t.Context(), func(context.Context, log.GroupConfig) error { return gone }); !errors.Is(err, gone) {
+		t.Errorf("a group that can't be joined: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.handle(ctx, brokenPartition{new(memoryPartition), gone}); err != nil {
+		t.Errorf("a partition that is revoked: %v", err)
+	}
+}
+
+type brokenPartition struct {
+	*memoryPartition
+	err error
+}
+
+func (p brokenPartition) Fetch(context.Context) ([]log.Message, error) { return nil, p.err }

@@ -1,0 +1,216 @@
+// Connections are ended with care. The engine treats a connection that is reset while it waits for the next packet as a fatal
+// error of its own (clickhouse-local ends the process on exceptions that no query owns), and the driver's way to give
+// a call up is to close the connection with answers unread, which resets it. So Close here ends the sending side, reads
+// what is still coming, and only then closes.
+package store
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+)
+
+// writeTimeout bounds one write to a connection. The driver watches the context of a call at every point but while it
+// sends the blocks of an insert: a server that stops reading there would hold the call for ever.
+const writeTimeout = 30 * time.Second
+
+// lingerTimeout bounds how long a closed connection is read to its end.
+const lingerTimeout = 30 * time.Second
+
+// dialer makes connections that obey the caller's context while they are made, and owns them until they are closed for good.
+type dialer struct {
+	timeout time.Duration
+	tls     *tls.Config
+
+	mu   sync.Mutex
+	open map[*gentleConn]struct{} // made and not yet closed; guarded by mu
+	all  sync.WaitGroup           // from their making to the end of their lingering
+}
+
+// use makes the driver connect through d.
+func (d *dialer) use(opts *clickhouse.Options) {
+	opts.DialContext = d.dial
+	opts.DialStrategy = func(ctx context.Context, id int, opts *clickhouse.Options, dial clickhouse.Dial) (clickhouse.DialResult, error) {
+		return clickhouse.DefaultDialStrategy(ctx, id, opts, func(ctx context.Context, address string, opts *clickhouse.Options) (clickhouse.DialResult, error) {
+			// The driver forgets a connection whose first exchange fails, without closing it.
+			var made net.Conn
+			result, err := dial(context.WithValue(ctx, madeKey{}, &made), address, opts)
+			if err != nil && made != nil {
+				made.Close()
+			}
+			return result, err
+		})
+	}
+}
+
+// madeKey is the context key under which dial leaves the connection that it made.
+type madeKey struct{}
+
+func (d *dialer) dial(ctx context.Context, address string) (net.Conn, error) {
+	plain := net.Dialer{Timeout: d.timeout}
+	c, err := plain.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	conn := &gentleConn{TCPConn: c.(*net.TCPConn), dialer: d}
+	d.all.Add(1)
+	d.mu.Lock()
+	d.open[conn] = struct{}{}
+	d.mu.Unlock()
+	if made, ok := ctx.Value(madeKey{}).(*net.Conn); ok {
+		*made = conn
+	}
+	if d.tls == nil {
+		return conn, nil
+	}
+	return d.handshake(ctx, conn, address)
+}
+
+func (d *dialer) handshake(ctx context.Context, conn net.Conn, address string) (net.Conn, error) {
+	config := d.tls
+	if config.ServerName == "" {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		config = config.Clone()
+		config.ServerName = host
+	}
+	secure := tls.Client(conn, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("TLS with %s: %w", address, err), conn.Close())
+	}
+	return secure, nil
+}
+
+// close ends every connection and returns when they are gone: the driver closes those that calls have just given back a
+// moment too late to wait for it. No call is under way.
+func (d *dialer) close() {
+	d.mu.Lock()
+	left := slices.Collect(maps.Keys(d.open))
+	d.mu.Unlock()
+	for _, c := range left {
+		_ = c.Close()
+	}
+	d.all.Wait()
+}
+
+// gentleConn gives each write a deadline and closes in the order that the top of this file explains.
+type gentleConn struct {
+	*net.TCPConn
+	dialer *dialer
+
+	reading, writing sync.Mutex // held during a Read, a Write
+
+	mu          sync.Mutex
+	closed      bool
+	writeBefore time.Time // the deadline that the driver asked for
+}
+
+func (c *gentleConn) Read(b []byte) (int, error) {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	if c.isClosed() {
+		return 0, net.ErrClosed
+	}
+	n, err := c.TCPConn.Read(b)
+	return n, c.broken(err)
+}
+
+func (c *gentleConn) Write(b []byte) (int, error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if err := c.limitWrite(); err != nil {
+		return 0, err
+	}
+	n, err := c.TCPConn.Write(b)
+	return n, c.broken(err)
+}
+
+// broken closes a connection that failed: the driver uses none of those again, and doesn't close all of them.
+func (c *gentleConn) broken(err error) error {
+	if err != nil {
+		_ = c.Close()
+	}
+	return err
+}
+
+func (c *gentleConn) limitWrite() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return net.ErrClosed
+	}
+	deadline := time.Now().Add(writeTimeout)
+	if !c.writeBefore.IsZero() && c.writeBefore.Before(deadline) {
+		deadline = c.writeBefore
+	}
+	return c.TCPConn.SetWriteDeadline(deadline)
+}
+
+func (c *gentleConn) isClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
+}
+
+func (c *gentleConn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+func (c *gentleConn) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return net.ErrClosed
+	}
+	return c.TCPConn.SetReadDeadline(t)
+}
+
+func (c *gentleConn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return net.ErrClosed
+	}
+	c.writeBefore = t
+	return c.TCPConn.SetWriteDeadline(t)
+}
+
+// Close returns at once, wakes a Read or Write in progress, and leaves the rest to a goroutine that dialer.close waits for.
+func (c *gentleConn) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil
+	}
+	c.closed = true
+	c.dialer.mu.Lock()
+	delete(c.dialer.open, c)
+	c.dialer.mu.Unlock()
+	go c.linger()
+	return c.TCPConn.SetDeadline(time.Unix(1, 0))
+}
+
+func (c *gentleConn) linger() {
+	defer c.dialer.all.Done()
+	// After these no Read or Write is under way that the new deadline could revive.
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	defer c.TCPConn.Close()
+	if err := errors.Join(c.TCPConn.SetDeadline(time.Now().Add(lingerTimeout)), c.TCPConn.CloseWrite()); err != nil {
+		return // the other side has closed already
+	}
+	_, _ = io.Copy(io.Discard, c.TCPConn)
+}

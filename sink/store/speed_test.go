@@ -1,0 +1,94 @@
+package store
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/google/uuid"
+)
+
+// randomRows makes n rows with random hashes and signatures of 256 bytes.
+func randomRows(r *rand.ChaCha8, n int) *HashRows {
+	rows := &HashRows{Hash: make([]byte, n*HashSize)}
+	r.Read(rows.Hash)
+	signatures := make([]byte, n*256)
+	r.Read(signatures)
+	upload := uuid.New()
+	for i := range n {
+		rows.Upload = append(rows.Upload, upload)
+		rows.Position = append(rows.Position, uint32(i))
+		rows.Site = append(rows.Site, "files.example.org")
+		rows.SignedAt = append(rows.SignedAt, 1_790_000_000_123)
+		rows.Algorithm = append(rows.Algorithm, "RSA-2048")
+		rows.Signature = append(rows.Signature, signatures[i*256:(i+1)*256])
+		rows.Certificate = append(rows.Certificate, [32]byte{1})
+	}
+	return rows
+}
+
+// BenchmarkInsertHashes: one insert of 100,000 rows, synced.
+func BenchmarkInsertHashes(b *testing.B) {
+	db := newDB(b)
+	r := rand.NewChaCha8([32]byte{})
+	rows := randomRows(r, 100_000)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		b.StopTimer()
+		r.Read(rows.Hash)
+		b.StartTimer()
+		if err := db.InsertHashes(b.Context(), rows); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)*100_000/b.Elapsed().Seconds(), "rows/s")
+}
+
+// BenchmarkOwners: bulk lookups of absent and present hashes among 2 million.
+func BenchmarkOwners(b *testing.B) {
+	db := newDB(b)
+	r := rand.NewChaCha8([32]byte{})
+	var last *HashRows
+	for range 20 {
+		last = randomRows(r, 100_000)
+		if err := db.InsertHashes(b.Context(), last); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name string
+		n    int
+	}{{"1", 1}, {"1000", 1000}, {"100000", 100_000}} {
+		b.Run(c.name, func(b *testing.B) {
+			for range b.N {
+				into := make(map[[32]byte]Owner, c.n)
+				if err := db.Owners(b.Context(), last.Hash[:c.n*HashSize], into); err != nil {
+					b.Fatal(err)
+				}
+				if len(into) != c.n {
+					b.Fatal(len(into))
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkScanHashes: reading a shard for its filter.
+func BenchmarkScanHashes(b *testing.B) {
+	db := newDB(b)
+	r := rand.NewChaCha8([32]byte{})
+	for range 20 {
+		if err := db.InsertHashes(b.Context(), randomRows(r, 100_000)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ResetTimer()
+	total := 0
+	for range b.N {
+		err := db.ScanHashes(b.Context(), 0, 1, func(hashes []byte) error { total += len(hashes) / HashSize; return nil })
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(total)/b.Elapsed().Seconds(), "hashes/s")
+}

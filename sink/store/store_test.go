@@ -1,0 +1,235 @@
+package store
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+func hashOf(i int) [32]byte {
+	return sha256.Sum256(binary.LittleEndian.AppendUint64(nil, uint64(i)))
+}
+
+func uploadOf(i int) uuid.UUID {
+	return uuid.NewSHA1(uuid.NameSpaceURL, fmt.Append(nil, i))
+}
+
+// rowsOf makes n rows of signed_hashes, those of hashOf(from) and so on.
+func rowsOf(upload uuid.UUID, from, n int) *HashRows {
+	r := &HashRows{}
+	for i := range n {
+		hash := hashOf(from + i)
+		r.Hash = append(r.Hash, hash[:]...)
+		r.Upload = append(r.Upload, upload)
+		r.Position = append(r.Position, uint32(i))
+		r.Site = append(r.Site, "files.example.org")
+		r.SignedAt = append(r.SignedAt, 1_790_000_000_123)
+		r.Algorithm = append(r.Algorithm, "RSA-2048")
+		r.Signature = append(r.Signature, bytes.Repeat(hash[:], 8))
+		r.Certificate = append(r.Certificate, sha256.Sum256([]byte("leaf")))
+	}
+	return r
+}
+
+func TestOwnersFindsExactlyTheStoredHashes(t *testing.T) {
+	db := newDB(t)
+	const n = 5000
+	if err := db.InsertHashes(t.Context(), rowsOf(uploadOf(1), 0, n)); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.InsertHashes(t.Context(), rowsOf(uploadOf(1), 0, 100)); err != nil { // a replay
+		t.Fatal(err)
+	}
+	var asked []byte
+	for i := range 2 * n {
+		hash := hashOf(i)
+		asked = append(asked, hash[:]...)
+	}
+	owners := map[[32]byte]Owner{}
+	if err := db.Owners(t.Context(), asked, owners); err != nil {
+		t.Fatal(err)
+	}
+	if len(owners) != n {
+		t.Fatalf("%d owners of %d hashes", len(owners), n)
+	}
+	for i := range n {
+		if got, want := owners[hashOf(i)], (Owner{uploadOf(1), uint32(i)}); got != want {
+			t.Fatalf("hash %d belongs to %v, want %v", i, got, want)
+		}
+	}
+}
+
+func TestHashReturnsTheWholeRow(t *testing.T) {
+	db := newDB(t)
+	rows := rowsOf(uploadOf(7), 0, 3)
+	if err := db.InsertHashes(t.Context(), rows); err != nil {
+		t.Fatal(err)
+	}
+	got, found, err := db.Hash(t.Context(), hashOf(2))
+	if err != nil || !found {
+		t.Fatal(found, err)
+	}
+	want := SignedHash{Upload: uploadOf(7), Position: 2, Site: rows.Site[2], SignedAt: rows.SignedAt[2], Algorithm: rows.Algorithm[2],
+		Signature: rows.Signature[2], Certificate: rows.Certificate[2]}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v\nwant %+v", got, want)
+	}
+	if _, found, err := db.Hash(t.Context(), hashOf(3)); found || err != nil {
+		t.Error("a hash that nobody signed:", found, err)
+	}
+}
+
+func TestUploadsEarliestAcceptanceWins(t *testing.T) {
+	db := newDB(t)
+	early := Upload{ID: uploadOf(1), Site: "a.example", Count: 12, AcceptedAt: 1_790_000_000_001}
+	late := early
+	late.AcceptedAt += 5
+	for _, u := range []Upload{late, early, late} {
+		if err := db.InsertUploads(t.Context(), []Upload{u}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, merged := range []bool{false, true} {
+		if merged {
+			if err := db.conn.Exec(t.Context(), "OPTIMIZE TABLE uploads FINAL"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, found, err := db.Upload(t.Context(), early.ID)
+		if err != nil || !found || got != early {
+			t.Errorf("merged %v: got %+v, %v, %v, want %+v", merged, got, found, err, early)
+		}
+	}
+	if _, found, err := db.Upload(t.Context(), uploadOf(2)); found || err != nil {
+		t.Error("unknown upload:", found, err)
+	}
+}
+
+func TestBatchAndProgressCountAReplayOnce(t *testing.T) {
+	now := time.Now()
+	db := open(t, Config{URL: newDatabase(t), Clock: func() time.Time { return now }})
+	if err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	entriesAt := func(indexes ...int) (e Entries) {
+		for _, i := range indexes {
+			hash := hashOf(i)
+			e.Hashes = append(e.Hashes, hash[:]...)
+			e.Indexes = append(e.Indexes, uint16(i))
+		}
+		return e
+	}
+	key := ResultRow{Upload: uploadOf(1), Batch: 1, AcceptedAt: now.Add(-47 * time.Hour).UnixMilli()}
+	outcome, first, second, otherPart := key, key, key, key
+	outcome.Shard, outcome.Claims = -1, 6
+	outcome.BadSignatures = entriesAt(9, 10)
+	outcome.BadSignatures.Upper = []byte{2}
+	outcome.Errors = []Failure{{11, "zz", "not hex"}, {30, "", "empty"}}
+	first.Shard, first.Added, first.Duplicates = 0, entriesAt(3, 8), entriesAt(1)
+	second.Shard, second.Added = 5, entriesAt(0, 7)
+	otherPart.Shard, otherPart.Part, otherPart.Duplicates = 5, 1, entriesAt(2)
+
+	insert := func(rows ...ResultRow) {
+		t.Helper()
+		if err := db.InsertResults(t.Context(), rows); err != nil {
+			t.Fatal(err)
+		}
+	}
+	insert(outcome, first, second)
+	insert(first, outcome) // a replay
+	check := func(done bool, want BatchProgress) {
+		t.Helper()
+		want.Batch, want.Done = 1, done
+		got, err := db.Progress(t.Context(), key.Upload)
+		if err != nil || !reflect.DeepEqual(got, []BatchProgress{want}) {
+			t.Errorf("progress %+v, %v, want %+v", got, err, want)
+		}
+	}
+	check(false, BatchProgress{Added: 4, Duplicates: 1, BadSignatures: 2, Errors: 2})
+	insert(otherPart)
+	insert(otherPart)
+	check(true, BatchProgress{Added: 4, Duplicates: 2, BadSignatures: 2, Errors: 2})
+
+	text := func(i int) string { return fmt.Sprintf("%x", hashOf(i)) }
+	want := BatchResult{
+		Done:          true,
+		Added:         []string{text(0), text(3), text(7), text(8)},
+		Duplicates:    []string{text(1), text(2)},
+		BadSignatures: []string{text(9), fmt.Sprintf("%X", hashOf(10))},
+		Errors:        outcome.Errors,
+	}
+	got, found, err := db.Batch(t.Context(), key.Upload, 1)
+	if err != nil || !found || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v, %v\nwant %+v", got, found, err, want)
+	}
+	now = now.Add(time.Hour)
+	if _, found, err := db.Batch(t.Context(), key.Upload, 1); found || err != nil {
+		t.Error("48 hours later:", found, err)
+	}
+	if _, found, err := db.Batch(t.Context(), key.Upload, 2); found || err != nil {
+		t.Error("unknown batch:", found, err)
+	}
+}
+
+func TestScanAndCountCoverEachShardOnce(t *testing.T) {
+	db := newDB(t)
+	const n = 20_000
+	if err := db.InsertHashes(t.Context(), rowsOf(uploadOf(1), 0, n)); err != nil {
+		t.Fatal(err)
+	}
+	for _, shards := range []int{1, 3, 16} {
+		var all [][32]byte
+		for shard := range shards {
+			before := len(all)
+			err := db.ScanHashes(t.Context(), shard, shards, func(hashes []byte) error {
+				for ; len(hashes) > 0; hashes = hashes[HashSize:] {
+					all = append(all, [32]byte(hashes))
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			count, err := db.CountHashes(t.Context(), shard, shards)
+			if err != nil || int(count) != len(all)-before {
+				t.Errorf("shard %d of %d: counted %d, scanned %d, %v", shard, shards, count, len(all)-before, err)
+			}
+		}
+		slices.SortFunc(all, func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) })
+		if distinct := len(slices.Compact(all)); distinct != n || len(all) != n {
+			t.Errorf("%d shards: %d hashes, %d of them distinct, want %d", shards, len(all), distinct, n)
+		}
+	}
+}
+
+// What a record holds can be refused by no insert: it would be repeated for ever, and everything behind it would wait.
+func TestRowsOfAnyTimesAreStored(t *testing.T) {
+	db := newDB(t)
+	times := []int64{0, -1, math.MinInt64, math.MaxInt64, 253_402_300_800_000}
+	for day := range 110 {
+		times = append(times, time.Now().AddDate(0, 0, -day).UnixMilli())
+	}
+	var results []ResultRow
+	var uploads []Upload
+	var certificates []Certificate
+	hashes := rowsOf(uploadOf(1), 0, len(times))
+	for i, at := range times {
+		results = append(results, ResultRow{Upload: uploadOf(i), Batch: 1, Shard: -1, AcceptedAt: at})
+		uploads = append(uploads, Upload{ID: uploadOf(i), AcceptedAt: at})
+		certificates = append(certificates, Certificate{Chain: [][]byte{{byte(i)}}, SeenAt: at})
+		hashes.SignedAt[i] = at
+	}
+	if err := errors.Join(db.InsertHashes(t.Context(), hashes), db.InsertResults(t.Context(), results),
+		db.InsertUploads(t.Context(), uploads), db.InsertCertificates(t.Context(), certificates)); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,172 @@
+package store
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"math"
+	"reflect"
+	"strings"
+	"testing"
+
+	"countersign/pipeline/record"
+)
+
+// A shard's range of the primary key is exactly the hashes that record.Shard gives it.
+func TestShardRangesMatchTheDefinition(t *testing.T) {
+	for shards := 1; shards <= 64; shards++ {
+		for shard := range shards {
+			first := firstHash(shard, shards)
+			if got := record.Shard(first, shards); got != shard {
+				t.Fatalf("the first hash of shard %d of %d belongs to %d", shard, shards, got)
+			}
+			top := binary.BigEndian.Uint32(first)
+			if shard > 0 {
+				before := binary.BigEndian.AppendUint32(nil, top-1)
+				if got := record.Shard(before, shards); got != shard-1 {
+					t.Fatalf("the hash before shard %d of %d belongs to %d", shard, shards, got)
+				}
+			}
+			if tail := first[4:]; !bytes.Equal(tail, make([]byte, 28)) {
+				t.Fatalf("shard %d of %d starts at %x", shard, shards, first)
+			}
+		}
+		if got := record.Shard(binary.BigEndian.AppendUint32(nil, math.MaxUint32), shards); got != shards-1 {
+			t.Fatalf("the last hash belongs to shard %d of %d", got, shards)
+		}
+	}
+	for _, bad := range [][2]int{{-1, 4}, {4, 4}, {0, 0}} {
+		if _, err := shardRange(bad[0], bad[1]); err == nil {
+			t.Errorf("shard %d of %d was accepted", bad[0], bad[1])
+		}
+	}
+}
+
+// The boundary hashes themselves, stored and asked for: each is in its own shard and no other.
+func TestScanAtTheBoundaries(t *testing.T) {
+	db := newDB(t)
+	rows := &HashRows{}
+	add := func(hash []byte) {
+		one := rowsOf(uploadOf(1), 0, 1)
+		rows.Hash = append(rows.Hash, hash...)
+		rows.Upload, rows.Position = append(rows.Upload, one.Upload...), append(rows.Position, one.Position...)
+		rows.Site, rows.SignedAt = append(rows.Site, one.Site...), append(rows.SignedAt, one.SignedAt...)
+		rows.Algorithm, rows.Signature = append(rows.Algorithm, one.Algorithm...), append(rows.Signature, one.Signature...)
+		rows.Certificate = append(rows.Certificate, one.Certificate...)
+	}
+	const shards = 7
+	for shard := range shards {
+		first := firstHash(shard, shards)
+		add(first)
+		last := bytes.Repeat([]byte{0xff}, HashSize)
+		if shard+1 < shards {
+			binary.BigEndian.PutUint32(last, binary.BigEndian.Uint32(firstHash(shard+1, shards))-1)
+		}
+		add(last)
+	}
+	if err := db.InsertHashes(t.Context(), rows); err != nil {
+		t.Fatal(err)
+	}
+	for shard := range shards {
+		var got []byte
+		err := db.ScanHashes(t.Context(), shard, shards, func(hashes []byte) error { got = append(got, hashes...); return nil })
+		if want := rows.Hash[2*shard*HashSize : 2*(shard+1)*HashSize]; err != nil || !bytes.Equal(got, want) {
+			t.Errorf("shard %d: %x, %v, want %x", shard, got, err, want)
+		}
+	}
+}
+
+// An error of the callback ends a scan at once.
+func TestScanStopsWhenAsked(t *testing.T) {
+	db := newDB(t)
+	if err := db.InsertHashes(t.Context(), rowsOf(uploadOf(1), 0, 3*scanChunk)); err != nil {
+		t.Fatal(err)
+	}
+	calls := 0
+	err := db.ScanHashes(t.Context(), 0, 1, func([]byte) error { calls++; return fmt.Errorf("filter is full") })
+	if calls != 1 {
+		t.Errorf("%d calls", calls)
+	}
+	contains(t, err, "filter is full")
+}
+
+// The views are what docs promise to analysts: exact with every row stored twice.
+func TestViewsAreExactWhileReplaysAreUnmerged(t *testing.T) {
+	db := newDB(t)
+	for _, table := range []string{"signed_hashes", "uploads", "batch_results", "certificates"} {
+		if err := db.conn.Exec(t.Context(), "SYSTEM STOP MERGES "+table); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const accepted = 1_790_000_000_123
+	hash, leaf := hashOf(0), []byte("leaf in DER")
+	fingerprint := sha256.Sum256(leaf)
+	rows := rowsOf(uploadOf(1), 0, 2)
+	rows.Certificate[0] = fingerprint
+	upload := Upload{ID: uploadOf(1), Site: "files.example.org", Count: 1001, AcceptedAt: accepted}
+	outcome := ResultRow{Upload: uploadOf(1), Batch: 1, Shard: -1, AcceptedAt: accepted, Claims: 1, Errors: []Failure{{3, "x", "y"}}}
+	added := ResultRow{Upload: uploadOf(1), Batch: 1, Shard: 2, AcceptedAt: accepted, Added: Entries{Hashes: hash[:], Indexes: []uint16{0}}}
+	pending := outcome
+	pending.Batch = 2
+	for i := range 2 {
+		for _, err := range []error{
+			db.InsertHashes(t.Context(), rows),
+			db.InsertUploads(t.Context(), []Upload{upload}),
+			db.InsertResults(t.Context(), []ResultRow{outcome, added, pending}),
+			db.InsertCertificates(t.Context(), []Certificate{{"files.example.org", [][]byte{leaf, []byte("root")}, accepted + int64(i)}}),
+		} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	want := Certificate{"files.example.org", [][]byte{leaf, []byte("root")}, accepted + 1}
+	if got, found, err := db.Certificate(t.Context(), fingerprint); err != nil || !found || !reflect.DeepEqual(got, want) {
+		t.Errorf("certificate %+v, %v, %v; want %+v", got, found, err, want)
+	}
+	if _, found, err := db.Certificate(t.Context(), hash); err != nil || found {
+		t.Errorf("a certificate that nobody served: %v, %v", found, err)
+	}
+	fp := hex.EncodeToString(fingerprint[:])
+	at := "2026-09-21 14:13:20.123"
+	for _, c := range []struct{ query, want string }{
+		{"SELECT sha256, site, toString(signed_at), upload, position, algorithm, signature, certificate FROM v_signed_hashes WHERE hash = unhex('" + hex.EncodeToString(hash[:]) + "')",
+			strings.Join([]string{hex.EncodeToString(hash[:]), "files.example.org", at, uploadOf(1).String(), "0", "RSA-2048",
+				base64.StdEncoding.EncodeToString(rows.Signature[0]), fp}, "|")},
+		{"SELECT count() FROM v_signed_hashes", "2"},
+		{"SELECT upload, site, pairs, batches, toString(accepted_at) FROM v_uploads", uploadOf(1).String() + "|files.example.org|1001|2|" + at},
+		{"SELECT batch, done, added, duplicates, bad_signatures, errors, toString(accepted_at) FROM v_batch_results WHERE upload = '" + uploadOf(1).String() + "' ORDER BY batch",
+			"1|1|1|0|0|1|" + at + "\n2|0|0|0|0|1|" + at},
+		{"SELECT certificate, site, toString(first_seen), toString(last_seen), arrayMap(x -> hex(x), chain) FROM v_certificates",
+			fp + "|files.example.org|" + at + "|2026-09-21 14:13:20.124|['" + strings.ToUpper(hex.EncodeToString(leaf)) + "','726F6F74']"},
+	} {
+		if got := rowsAsText(t, db, c.query); got != c.want {
+			t.Errorf("%s\ngot  %s\nwant %s", c.query, got, c.want)
+		}
+	}
+}
+
+// rowsAsText joins columns by | and rows by newlines.
+func rowsAsText(t *testing.T, db *DB, query string) string {
+	t.Helper()
+	rows, err := db.conn.Query(t.Context(), "SELECT arrayStringConcat(arrayMap(x -> x, [*]), '|') FROM (SELECT * APPLY(toString) FROM ("+query+"))")
+	if err != nil {
+		t.Fatal(query, err)
+	}
+	defer rows.Close()
+	var lines []string
+	for rows.Next() {
+		var line string
+		if err := rows.Scan(&line); err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, line)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(lines, "\n")
+}
