@@ -1,0 +1,35 @@
+// Package filelock takes a file for one process at a time. The kernel gives the lock back however its holder ends, so a lock is
+// never left behind; the file stays, and says nothing by being there.
+package filelock
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrLocked is wrapped by the error about a file that another open file holds.
+var ErrLocked = errors.New("locked by another process")
+
+// Try opens path, making it when it is missing, and locks it without waiting. The lock belongs to the returned file and to every
+// process that inherits it: it ends when the last of them has closed the file or died.
+func Try(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return f, nil
+		case errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, unix.EWOULDBLOCK):
+			err = ErrLocked
+		}
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
+	}
+}
