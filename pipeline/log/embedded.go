@@ -59,7 +59,7 @@ type Embedded struct {
 	brokers []string
 	lock    *os.File
 	flusher *flusher
-	admin   *Client // the broker's own, for retention
+	admin   admin
 
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // the retention loop
@@ -97,10 +97,8 @@ func StartEmbedded(ctx context.Context, cfg EmbeddedConfig) (_ *Embedded, err er
 	debug.FreeOSMemory() // loading has read the whole log
 	e.brokers = e.cluster.ListenAddrs()
 	e.flusher = newFlusher(e.dir)
-	if e.admin, err = Open(ctx, Config{Brokers: e.brokers, ClientID: "embedded broker", Logger: e.log}); err != nil {
-		return nil, fmt.Errorf("embedded broker: %w", err)
-	}
-	if err := clampCommits(ctx, e.admin); err != nil {
+	e.admin = admin{e.cluster, e.brokers[0]}
+	if err := clampCommits(ctx, e.admin, e.log); err != nil {
 		return nil, fmt.Errorf("embedded broker: compare committed offsets with the log in %s: %w", e.dir, err)
 	}
 	loopCtx, cancel := context.WithCancel(context.Background())
@@ -153,9 +151,6 @@ func (e *Embedded) Close() error {
 			e.cancel()
 		}
 		e.wg.Wait()
-		if e.admin != nil {
-			e.admin.Close()
-		}
 		var errs []error
 		if e.cluster != nil {
 			e.cluster.Close()

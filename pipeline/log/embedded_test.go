@@ -183,8 +183,7 @@ func TestRetention(t *testing.T) {
 	}
 	retainAt := func(later time.Duration) {
 		t.Helper()
-		// Asked through a client that knows the new topic already; the broker's own learns of it within seconds.
-		r := &Embedded{admin: c, brokers: e.brokers, now: func() time.Time { return time.Now().Add(later) }}
+		r := &Embedded{admin: e.admin, now: func() time.Time { return time.Now().Add(later) }}
 		if err := r.retain(ctx); err != nil {
 			t.Fatal(err)
 		}

@@ -325,12 +325,3 @@ func TestStart(t *testing.T) {
 		}
 	}
 }
-
-// deleteBelow deletes records of partition 0, as retention would.
-func deleteBelow(t testing.TB, c *Client, topic string, offset int64) {
-	t.Helper()
-	e := &Embedded{admin: c, brokers: c.cfg.Brokers}
-	if err := e.deleteRecords(within(t, 10*time.Second), topic, map[int32]int64{0: offset}); err != nil {
-		t.Fatal(err)
-	}
-}

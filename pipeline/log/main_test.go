@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/goleak"
 )
 
@@ -198,3 +201,36 @@ func start(t testing.TB, f func(ctx context.Context) error) (stop func()) {
 
 // discard is for tests whose warnings are expected, and for what may log after its test.
 var discard = slog.New(slog.DiscardHandler)
+
+// commitOutside commits for a group that has no members.
+func commitOutside(ctx context.Context, c *Client, group, topic string, offsets []kafka.OffsetCommit) error {
+	res, err := c.admin.OffsetCommit(ctx, &kafka.OffsetCommitRequest{
+		GroupID: group, GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{topic: offsets},
+	})
+	if err != nil {
+		return err
+	}
+	for _, p := range res.Topics[topic] {
+		if p.Error != nil {
+			return p.Error
+		}
+	}
+	return nil
+}
+
+// deleteBelow deletes records of partition 0, as retention would. kafka-go can't ask for it.
+func deleteBelow(t testing.TB, c *Client, topic string, offset int64) {
+	t.Helper()
+	req := kmsg.NewPtrDeleteRecordsRequest()
+	rt, rp := kmsg.NewDeleteRecordsRequestTopic(), kmsg.NewDeleteRecordsRequestTopicPartition()
+	rt.Topic, rp.Offset = topic, offset
+	rt.Partitions = append(rt.Partitions, rp)
+	req.Topics = append(req.Topics, rt)
+	resp, err := ask[*kmsg.DeleteRecordsResponse](within(t, time.Minute), admin{address: c.cfg.Brokers[0]}, req, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := kerr.ErrorForCode(resp.Topics[0].Partitions[0].ErrorCode); err != nil {
+		t.Fatal(err)
+	}
+}
