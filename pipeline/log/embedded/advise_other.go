@@ -1,5 +1,5 @@
 //go:build !linux
 
-package log
+package embedded
 
 func dropCached(string) error { return nil }

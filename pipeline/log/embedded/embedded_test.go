@@ -1,20 +1,22 @@
-package log
+package embedded
 
 import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	"countersign/pipeline/log"
+	"countersign/pipeline/log/internal/logtest"
 )
 
 func TestOneProcessPerDirectory(t *testing.T) {
 	dir := t.TempDir()
 	e := startEmbedded(t, dir)
-	_, err := StartEmbedded(within(t, 10*time.Second), EmbeddedConfig{Dir: dir})
+	_, err := StartEmbedded(logtest.Context(t), EmbeddedConfig{Dir: dir})
 	if err == nil || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "in use") {
 		t.Errorf("a second one on the same directory: %v", err)
 	}
@@ -41,8 +43,8 @@ func TestUnreadableDirectory(t *testing.T) {
 		dir := t.TempDir()
 		func() {
 			e := startEmbedded(t, dir)
-			c := connect(t, Config{Brokers: e.Brokers()})
-			send(t, newProducer(t, c, ProducerConfig{}), newTopic(t, c, 1), 0, "x")
+			c := logtest.Open(t, log.Config{Brokers: e.Brokers()})
+			logtest.Send(t, logtest.NewProducer(t, c, log.ProducerConfig{}), logtest.NewTopic(t, c, 1), 0, "x")
 			c.Close()
 			e.Close()
 		}()
@@ -50,7 +52,7 @@ func TestUnreadableDirectory(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 2 {
-			e, err := StartEmbedded(within(t, 10*time.Second), EmbeddedConfig{Dir: dir, Logger: discard})
+			e, err := StartEmbedded(logtest.Context(t), EmbeddedConfig{Dir: dir, Logger: logtest.Discard})
 			if err == nil {
 				e.Close()
 				t.Errorf("%s: started", name)
@@ -65,7 +67,7 @@ func TestUnreadableDirectory(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := StartEmbedded(within(t, 10*time.Second), EmbeddedConfig{Dir: file}); err == nil || !strings.Contains(err.Error(), file) {
+	if _, err := StartEmbedded(logtest.Context(t), EmbeddedConfig{Dir: file}); err == nil || !strings.Contains(err.Error(), file) {
 		t.Errorf("a file: %v", err)
 	}
 }
@@ -85,11 +87,11 @@ func TestTornTail(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			e := startEmbedded(t, dir)
-			c := connect(t, Config{Brokers: e.Brokers(), Flush: e.Flush})
-			topic := newTopic(t, c, 1)
-			p := newProducer(t, c, ProducerConfig{})
-			send(t, p, topic, 0, "a")
-			send(t, p, topic, 0, "b")
+			c := logtest.Open(t, log.Config{Brokers: e.Brokers(), Flush: e.Flush})
+			topic := logtest.NewTopic(t, c, 1)
+			p := logtest.NewProducer(t, c, log.ProducerConfig{})
+			logtest.Send(t, p, topic, 0, "a")
+			logtest.Send(t, p, topic, 0, "b")
 			c.Close()
 			e.Close()
 			segments, err := segmentsIn(filepath.Join(dir, partitionsDir, topic+"-0"))
@@ -105,18 +107,18 @@ func TestTornTail(t *testing.T) {
 			}
 			want := map[string]string{"half a batch": "a", "garbage": "ab", "zeros": "ab", "a flipped bit": "a"}[name]
 			for _, next := range []string{"c", "d"} {
-				e, err := StartEmbedded(within(t, 10*time.Second), EmbeddedConfig{Dir: dir, Logger: discard})
+				e, err := StartEmbedded(logtest.Context(t), EmbeddedConfig{Dir: dir, Logger: logtest.Discard})
 				if err != nil {
 					t.Fatal(err)
 				}
-				c := connect(t, Config{Brokers: e.Brokers(), Logger: discard})
-				if offset := send(t, newProducer(t, c, ProducerConfig{}), topic, 0, next)[0]; offset != int64(len(want)) {
+				c := logtest.Open(t, log.Config{Brokers: e.Brokers(), Logger: logtest.Discard})
+				if offset := logtest.Send(t, logtest.NewProducer(t, c, log.ProducerConfig{}), topic, 0, next)[0]; offset != int64(len(want)) {
 					t.Errorf("%s got offset %d, want %d", next, offset, len(want))
 				}
 				want += next
 				got := ""
-				for _, m := range readAll(t, c, topic, 0) {
-					got += string(m.Value)
+				for _, m := range logtest.ReadAll(t, e.Brokers(), topic, 0) {
+					got += m.Value
 				}
 				if got != want {
 					t.Errorf("read %s, want %s", got, want)
@@ -132,24 +134,21 @@ func TestTornTail(t *testing.T) {
 func TestCommitBeyondTheLog(t *testing.T) {
 	dir := t.TempDir()
 	e := startEmbedded(t, dir)
-	c := connect(t, Config{Brokers: e.Brokers()})
-	topic := newTopic(t, c, 2)
-	p := newProducer(t, c, ProducerConfig{})
-	send(t, p, topic, 0, "a", "b", "c")
-	send(t, p, topic, 1, "a", "b", "c")
-	ctx := within(t, 30*time.Second)
-	if err := commitOutside(ctx, c, "g", topic, []kafka.OffsetCommit{{Partition: 0, Offset: 1000}, {Partition: 1, Offset: 2}}); err != nil {
-		t.Fatal(err)
-	}
+	c := logtest.Open(t, log.Config{Brokers: e.Brokers()})
+	topic := logtest.NewTopic(t, c, 2)
+	p := logtest.NewProducer(t, c, log.ProducerConfig{})
+	logtest.Send(t, p, topic, 0, "a", "b", "c")
+	logtest.Send(t, p, topic, 1, "a", "b", "c")
+	ctx := logtest.Context(t)
+	logtest.Commit(t, e.Brokers(), "g", topic, map[int]int64{0: 1000, 1: 2})
 	c.Close()
 	e.Close()
-	e, err := StartEmbedded(ctx, EmbeddedConfig{Dir: dir, Logger: discard})
+	e, err := StartEmbedded(ctx, EmbeddedConfig{Dir: dir, Logger: logtest.Discard})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	c = connect(t, Config{Brokers: e.Brokers()})
-	offsets, err := c.committed(ctx, "g", topic, []int{0, 1})
+	offsets, err := logtest.Committed(ctx, e.Brokers(), "g", topic, 0, 1)
 	if err != nil || offsets[0] != 3 || offsets[1] != 2 {
 		t.Errorf("the group stands at %v, want 3 and 2 (%v)", offsets, err)
 	}
@@ -160,26 +159,22 @@ func TestCommitBeyondTheLog(t *testing.T) {
 func TestRetention(t *testing.T) {
 	dir := t.TempDir()
 	e := startEmbedded(t, dir)
-	c := connect(t, Config{Brokers: e.Brokers(), Flush: e.Flush})
-	topic := newTopic(t, c, 3) // keeps records for an hour
-	p := newProducer(t, c, ProducerConfig{})
+	c := logtest.Open(t, log.Config{Brokers: e.Brokers(), Flush: e.Flush})
+	topic := logtest.NewTopic(t, c, 3) // keeps records for an hour
+	p := logtest.NewProducer(t, c, log.ProducerConfig{})
 	for part := range 3 {
-		for _, v := range numbered("v", 10) {
-			send(t, p, topic, part, v) // a batch each
+		for _, v := range logtest.Numbered("v", 10) {
+			logtest.Send(t, p, topic, part, v) // a batch each
 		}
 	}
-	ctx := within(t, 30*time.Second)
-	firsts := func(c *Client) (firsts [3]int64) {
-		held, err := c.offsetRanges(ctx, topic, 3)
-		if err != nil {
-			t.Fatal(err)
+	ctx := logtest.Context(t)
+	firsts := func() [3]int64 {
+		t.Helper()
+		first, end := logtest.Bounds(t, e.Brokers(), topic, 3)
+		if !slices.Equal(end, []int64{10, 10, 10}) {
+			t.Errorf("the partitions end at %v, want 10 each", end)
 		}
-		for part, r := range held {
-			if firsts[part] = r.first; r.end != 10 {
-				t.Errorf("partition %d ends at %d, want 10", part, r.end)
-			}
-		}
-		return firsts
+		return [3]int64(first)
 	}
 	retainAt := func(later time.Duration) {
 		t.Helper()
@@ -188,31 +183,25 @@ func TestRetention(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	commit := func(group string, offsets ...kafka.OffsetCommit) {
-		t.Helper()
-		if err := commitOutside(ctx, c, group, topic, offsets); err != nil {
-			t.Fatal(err)
-		}
-	}
-	commit("fast", kafka.OffsetCommit{Partition: 0, Offset: 10}, kafka.OffsetCommit{Partition: 1, Offset: 8}, kafka.OffsetCommit{Partition: 2, Offset: 8})
-	commit("slow", kafka.OffsetCommit{Partition: 0, Offset: 10}, kafka.OffsetCommit{Partition: 1, Offset: 3})
+	logtest.Commit(t, e.Brokers(), "fast", topic, map[int]int64{0: 10, 1: 8, 2: 8})
+	logtest.Commit(t, e.Brokers(), "slow", topic, map[int]int64{0: 10, 1: 3})
 	retainAt(0)
-	if got := firsts(c); got != [3]int64{} {
+	if got := firsts(); got != [3]int64{} {
 		t.Errorf("young records were deleted: the log begins at %v", got)
 	}
 	retainAt(2 * time.Hour)
 	want := [3]int64{9, 3, 0}
-	if got := firsts(c); got != want {
+	if got := firsts(); got != want {
 		t.Errorf("the log begins at %v, want %v", got, want)
 	}
 	c.Close()
 	e.Close()
 	e = startEmbedded(t, dir)
-	c = connect(t, Config{Brokers: e.Brokers()})
-	if got := firsts(c); got != want {
+	c = logtest.Open(t, log.Config{Brokers: e.Brokers()})
+	if got := firsts(); got != want {
 		t.Errorf("after a restart the log begins at %v, want %v", got, want)
 	}
-	if offset := send(t, newProducer(t, c, ProducerConfig{}), topic, 0, "x")[0]; offset != 10 {
+	if offset := logtest.Send(t, logtest.NewProducer(t, c, log.ProducerConfig{}), topic, 0, "x")[0]; offset != 10 {
 		t.Errorf("the next record has offset %d, want 10", offset)
 	}
 }

@@ -1,10 +1,12 @@
-package log
+package embedded
 
 import (
 	"context"
 	"fmt"
 	"log/slog"
 	"time"
+
+	"countersign/internal/pause"
 )
 
 // Retention of the embedded broker, in place of kfake's own. A record is deleted when all of this holds:
@@ -18,7 +20,7 @@ import (
 // the group, when one is renamed.
 
 func (e *Embedded) retainLoop(ctx context.Context) {
-	for pause(ctx, retentionPeriod) {
+	for pause.For(ctx, retentionPeriod) == nil {
 		if err := e.retain(ctx); err != nil && ctx.Err() == nil {
 			e.log.Warn("embedded broker: retention failed, tried again later", "err", err)
 		}

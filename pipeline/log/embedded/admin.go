@@ -1,4 +1,4 @@
-package log
+package embedded
 
 // The embedded broker's questions to itself. kfake answers some in Go; the others, which it answers only to clients, are asked
 // over loopback in Kafka's protocol, through kmsg, kfake's own codec.
@@ -51,6 +51,9 @@ func (a admin) offsetRanges(topic string) []offsetRange {
 	}
 	return ranges
 }
+
+// offsetRange is what a partition's log holds: [first, end).
+type offsetRange struct{ first, end int64 }
 
 // topicOffsets is what a group has committed, by topic and partition.
 type topicOffsets map[string]map[int]int64

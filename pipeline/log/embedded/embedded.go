@@ -1,4 +1,4 @@
-package log
+package embedded
 
 import (
 	"cmp"
@@ -38,6 +38,9 @@ const (
 	retentionPeriod = 30 * time.Second          // between looks at what may be deleted
 )
 
+// ErrClosed says that the broker was closed before the call.
+var ErrClosed = errors.New("closed")
+
 // EmbeddedConfig says where the broker keeps its log.
 type EmbeddedConfig struct {
 	// Dir is the data directory, made if missing. One process at a time may use it.
@@ -46,8 +49,8 @@ type EmbeddedConfig struct {
 	Logger *slog.Logger
 	// Now is what retention compares record times with. nil: time.Now.
 	Now func() time.Time
-
-	address string // where to listen; empty: an ephemeral port on loopback. For tests that restart it in its place
+	// Address (host:port) is where to listen. Empty: an ephemeral port on loopback.
+	Address string
 }
 
 // Embedded is a running broker.
@@ -119,7 +122,7 @@ func startCluster(cfg EmbeddedConfig, log *slog.Logger) (cluster *kfake.Cluster,
 		kfake.ClusterID("countersign-embedded"),
 		kfake.DataDir(cfg.Dir),
 		kfake.ListenFn(func(network, _ string) (net.Listener, error) {
-			l, err := net.Listen(network, cmp.Or(cfg.address, "127.0.0.1:0"))
+			l, err := net.Listen(network, cmp.Or(cfg.Address, "127.0.0.1:0"))
 			return framedListener{l}, err
 		}),
 		kfake.WithLogger(brokerLog{log}),

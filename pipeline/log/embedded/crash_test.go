@@ -1,4 +1,4 @@
-package log
+package embedded
 
 import (
 	"bufio"
@@ -11,6 +11,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"countersign/pipeline/log"
+	"countersign/pipeline/log/internal/logtest"
 )
 
 // The broker's process is killed while it works, again and again. What was acknowledged is there afterwards, at its offset; what was
@@ -30,18 +33,18 @@ func crashChild(dir string) {
 		os.Exit(1)
 	}
 	ctx := context.Background()
-	e, err := StartEmbedded(ctx, EmbeddedConfig{Dir: dir, Logger: discard})
+	e, err := StartEmbedded(ctx, EmbeddedConfig{Dir: dir, Logger: logtest.Discard})
 	if err != nil {
 		fail(err)
 	}
-	c, err := Open(ctx, Config{Brokers: e.Brokers(), Flush: e.Flush, Logger: discard})
+	c, err := log.Open(ctx, log.Config{Brokers: e.Brokers(), Flush: e.Flush, Logger: logtest.Discard})
 	if err != nil {
 		fail(err)
 	}
-	if _, err := c.EnsureTopic(ctx, TopicSpec{Name: crashTopic, Partitions: crashPartitions, Replication: 1}); err != nil {
+	if _, err := c.EnsureTopic(ctx, log.TopicSpec{Name: crashTopic, Partitions: crashPartitions, Replication: 1}); err != nil {
 		fail(err)
 	}
-	p := c.NewProducer(ProducerConfig{})
+	p := c.NewProducer(log.ProducerConfig{})
 	var n atomic.Int64
 	for part := range crashPartitions {
 		for range 4 {
@@ -61,7 +64,7 @@ func crashChild(dir string) {
 			}()
 		}
 	}
-	fail(c.Consume(ctx, GroupConfig{Group: crashGroup, Topic: crashTopic, Handle: func(ctx context.Context, p *Partition) error {
+	fail(c.Consume(ctx, log.GroupConfig{Group: crashGroup, Topic: crashTopic, Handle: func(ctx context.Context, p *log.Partition) error {
 		for {
 			msgs, err := p.Fetch(ctx)
 			if err != nil {
@@ -132,27 +135,22 @@ func (s *promises) runAndKill(t *testing.T, dir string, life time.Duration) {
 // check starts the broker and compares.
 func (s *promises) check(t *testing.T, dir string) {
 	t.Helper()
-	e, err := StartEmbedded(within(t, 20*time.Second), EmbeddedConfig{Dir: dir, Logger: discard})
+	e, err := StartEmbedded(logtest.Context(t), EmbeddedConfig{Dir: dir, Logger: logtest.Discard})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	c, err := Open(within(t, 20*time.Second), Config{Brokers: e.Brokers()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	offsets, err := c.committed(within(t, 20*time.Second), crashGroup, crashTopic, []int{0, 1, 2})
+	offsets, err := logtest.Committed(logtest.Context(t), e.Brokers(), crashGroup, crashTopic, 0, 1, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for part := range crashPartitions {
 		there := map[int64]string{}
-		for i, m := range readAll(t, c, crashTopic, part) {
+		for i, m := range logtest.ReadAll(t, e.Brokers(), crashTopic, part) {
 			if m.Offset != int64(i) {
 				t.Fatalf("partition %d: record %d has offset %d", part, i, m.Offset)
 			}
-			there[m.Offset] = strings.TrimRight(string(m.Value), " ")
+			there[m.Offset] = strings.TrimRight(m.Value, " ")
 		}
 		for offset, value := range s.acked[part] {
 			if there[offset] != value {

@@ -1,4 +1,4 @@
-package log
+package embedded
 
 import (
 	"bytes"
@@ -12,6 +12,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"countersign/pipeline/log"
+	"countersign/pipeline/log/internal/logtest"
 )
 
 // syncLog notes how much of each file was there when it was last synced.
@@ -53,16 +56,16 @@ func TestFlushSyncsWhatGrew(t *testing.T) {
 	dir := t.TempDir()
 	e := startEmbedded(t, dir)
 	syncs := watchSyncs(e)
-	c := connect(t, Config{Brokers: e.Brokers(), Flush: e.Flush})
-	topic := newTopic(t, c, 3)
-	p := newProducer(t, c, ProducerConfig{})
-	ctx := within(t, 30*time.Second)
-	large := string(bytes.Repeat([]byte{1}, MaxValueBytes))
+	c := logtest.Open(t, log.Config{Brokers: e.Brokers(), Flush: e.Flush})
+	topic := logtest.NewTopic(t, c, 3)
+	p := logtest.NewProducer(t, c, log.ProducerConfig{})
+	ctx := logtest.Context(t)
+	large := string(bytes.Repeat([]byte{1}, log.MaxValueBytes))
 	for round, n := range []int{1, 45, 0, 2, 20} {
 		for range n {
-			send(t, p, topic, round%2, large)
+			logtest.Send(t, p, topic, round%2, large)
 		}
-		send(t, p, topic, 2, "small")
+		logtest.Send(t, p, topic, 2, "small")
 		if err := p.Flush(ctx); err != nil {
 			t.Fatal(err)
 		}
@@ -109,15 +112,15 @@ func TestOldSegmentsLeaveThePageCache(t *testing.T) {
 		}
 		return dropCached(path)
 	}
-	c := connect(t, Config{Brokers: e.Brokers(), Flush: e.Flush})
-	topic := newTopic(t, c, 1)
-	p := newProducer(t, c, ProducerConfig{})
-	large := string(bytes.Repeat([]byte{1}, MaxValueBytes))
+	c := logtest.Open(t, log.Config{Brokers: e.Brokers(), Flush: e.Flush})
+	topic := logtest.NewTopic(t, c, 1)
+	p := logtest.NewProducer(t, c, log.ProducerConfig{})
+	large := string(bytes.Repeat([]byte{1}, log.MaxValueBytes))
 	for range 10 {
 		for range 7 {
-			send(t, p, topic, 0, large)
+			logtest.Send(t, p, topic, 0, large)
 		}
-		if err := p.Flush(within(t, 30*time.Second)); err != nil {
+		if err := p.Flush(logtest.Context(t)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -146,19 +149,19 @@ func TestFlushIsShared(t *testing.T) {
 		time.Sleep(2 * time.Millisecond) // a disk
 		return plain(f)
 	}
-	c := connect(t, Config{Brokers: e.Brokers(), Flush: e.Flush})
-	topic := newTopic(t, c, 1)
-	p := newProducer(t, c, ProducerConfig{})
-	send(t, p, topic, 0, "first")
+	c := logtest.Open(t, log.Config{Brokers: e.Brokers(), Flush: e.Flush})
+	topic := logtest.NewTopic(t, c, 1)
+	p := logtest.NewProducer(t, c, log.ProducerConfig{})
+	logtest.Send(t, p, topic, 0, "first")
 	path := filepath.Join(dir, partitionsDir, topic+"-0", "0"+segmentSuffix)
-	ctx := within(t, 30*time.Second)
+	ctx := logtest.Context(t)
 	before := syncs.calls.Load()
 	var wg sync.WaitGroup
 	const callers, each = 32, 10
 	for range callers {
 		wg.Go(func() {
 			for range each {
-				send(t, p, topic, 0, "v")
+				logtest.Send(t, p, topic, 0, "v")
 				info, err := os.Stat(path)
 				if err != nil {
 					t.Error(err)
@@ -184,14 +187,14 @@ func TestCommitFollowsFlush(t *testing.T) {
 	dir := t.TempDir()
 	e := startEmbedded(t, dir)
 	syncs := watchSyncs(e)
-	c := connect(t, Config{Brokers: e.Brokers(), Flush: e.Flush})
-	in, out := newTopic(t, c, 1), newTopic(t, c, 1)
-	p := newProducer(t, c, ProducerConfig{})
-	send(t, p, in, 0, numbered("v", 5)...)
+	c := logtest.Open(t, log.Config{Brokers: e.Brokers(), Flush: e.Flush})
+	in, out := logtest.NewTopic(t, c, 1), logtest.NewTopic(t, c, 1)
+	p := logtest.NewProducer(t, c, log.ProducerConfig{})
+	logtest.Send(t, p, in, 0, logtest.Numbered("v", 5)...)
 	path := filepath.Join(dir, partitionsDir, out+"-0", "0"+segmentSuffix)
-	onPartition(t, c, in, func(ctx context.Context, part *Partition) {
+	logtest.OnPartition(t, c, in, func(ctx context.Context, part *log.Partition) {
 		for next := range int64(5) {
-			send(t, p, out, 0, "what came of it")
+			logtest.Send(t, p, out, 0, "what came of it")
 			info, err := os.Stat(path)
 			if err == nil {
 				err = part.CommitNow(ctx, next+1)
@@ -210,18 +213,18 @@ func TestCommitFollowsFlush(t *testing.T) {
 // After a failed sync nothing counts as flushed any more.
 func TestFlushFailureStays(t *testing.T) {
 	dir := t.TempDir()
-	e, err := StartEmbedded(within(t, 10*time.Second), EmbeddedConfig{Dir: dir, Logger: testLog(t)})
+	e, err := StartEmbedded(logtest.Context(t), EmbeddedConfig{Dir: dir, Logger: logtest.Logger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	syncs := watchSyncs(e)
-	c := connect(t, Config{Brokers: e.Brokers(), Flush: e.Flush})
-	topic := newTopic(t, c, 1)
-	p := newProducer(t, c, ProducerConfig{})
+	c := logtest.Open(t, log.Config{Brokers: e.Brokers(), Flush: e.Flush})
+	topic := logtest.NewTopic(t, c, 1)
+	p := logtest.NewProducer(t, c, log.ProducerConfig{})
 	broken := errors.New("input/output error")
 	syncs.fail.Store(&broken)
-	send(t, p, topic, 0, "x")
-	ctx := within(t, 10*time.Second)
+	logtest.Send(t, p, topic, 0, "x")
+	ctx := logtest.Context(t)
 	if err := p.Flush(ctx); !errors.Is(err, broken) || !strings.Contains(err.Error(), dir) {
 		t.Errorf("flush: %v", err)
 	}

@@ -1,4 +1,4 @@
-package log
+package embedded
 
 import (
 	"cmp"
@@ -134,6 +134,9 @@ func mendSegment(path string, log *slog.Logger) (end, size int64, err error) {
 	}
 	return end, size, nil
 }
+
+// batchOverhead is the size of a record batch header (KIP-98).
+const batchOverhead = 61
 
 // wholeBatch measures the record batch at the start of raw, by its length and checksum, and returns the offset after its last
 // record. n is 0 if there is no whole batch. The format is KIP-98's: base offset (8 bytes), length of what follows (4), leader
