@@ -16,7 +16,7 @@ func TestKafkaLog(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	logger := slog.New(slog.DiscardHandler)
-	broker, err := embedded.StartEmbedded(ctx, embedded.EmbeddedConfig{Dir: t.TempDir(), Logger: logger})
+	broker, err := embedded.Start(ctx, embedded.Config{Dir: t.TempDir(), Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}

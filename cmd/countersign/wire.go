@@ -241,7 +241,7 @@ func (s *service) startLog(ctx context.Context) error {
 		return err
 	}
 	if len(cfg.Brokers) == 0 {
-		broker, err := embedded.StartEmbedded(ctx, embedded.EmbeddedConfig{
+		broker, err := embedded.Start(ctx, embedded.Config{
 			Dir: filepath.Join(s.cfg.DataDir, "log"), Logger: s.log.With("part", "log"),
 		})
 		if err != nil {

@@ -18,21 +18,21 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // startEmbedded starts a broker that ends with the test.
-func startEmbedded(t testing.TB, dir string) *embedded.Embedded {
+func startEmbedded(t testing.TB, dir string) *embedded.Broker {
 	t.Helper()
-	return start(t, embedded.EmbeddedConfig{Dir: dir})
+	return start(t, embedded.Config{Dir: dir})
 }
 
 // restartEmbedded starts a broker where one was that has been closed, on its data.
-func restartEmbedded(t testing.TB, closed *embedded.Embedded, dir string) {
+func restartEmbedded(t testing.TB, closed *embedded.Broker, dir string) {
 	t.Helper()
-	start(t, embedded.EmbeddedConfig{Dir: dir, Address: closed.Brokers()[0]})
+	start(t, embedded.Config{Dir: dir, Address: closed.Brokers()[0]})
 }
 
-func start(t testing.TB, cfg embedded.EmbeddedConfig) *embedded.Embedded {
+func start(t testing.TB, cfg embedded.Config) *embedded.Broker {
 	t.Helper()
 	cfg.Logger = logtest.Logger(t)
-	e, err := embedded.StartEmbedded(logtest.Context(t), cfg)
+	e, err := embedded.Start(logtest.Context(t), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,7 @@
 package embedded
 
-// The embedded broker's questions to itself. kfake answers some in Go; the others, which it answers only to clients, are asked
-// over loopback in Kafka's protocol, through kmsg, kfake's own codec.
+// Questions to the broker in this process. kfake answers some of them in Go. The others it answers only to clients:
+// those are asked over loopback in Kafka's protocol, with kmsg, kfake's own codec.
 
 import (
 	"context"
@@ -22,15 +22,16 @@ import (
 // adminTimeout is how long the broker may take to answer itself.
 const adminTimeout = 30 * time.Second
 
-// admin asks one broker. It is safe for concurrent use while the cluster runs.
+// admin asks the broker. It is safe for concurrent use while the cluster runs.
 type admin struct {
 	cluster *kfake.Cluster
-	address string
+	address string // of its listener, host:port
 }
 
 // topics returns how many partitions each topic has.
 func (a admin) topics(ctx context.Context) (map[string]int, error) {
-	resp, err := ask[*kmsg.MetadataResponse](ctx, a, kmsg.NewPtrMetadataRequest(), 7) // of no topic in particular: of all
+	req := kmsg.NewPtrMetadataRequest() // names no topic: asks for all
+	resp, err := ask[*kmsg.MetadataResponse](ctx, a, req, 7)
 	if err != nil {
 		return nil, fmt.Errorf("list topics: %w", err)
 	}
@@ -85,8 +86,8 @@ func (a admin) groupOffsets(ctx context.Context) (map[string]topicOffsets, error
 	return groups, nil
 }
 
-// retention is a topic's retention.ms, negative for ever.
-func (a admin) retention(ctx context.Context, topic string) (time.Duration, error) {
+// retentionOf returns how long a topic's records are kept, which is its retention.ms. limited is false: for ever.
+func (a admin) retentionOf(ctx context.Context, topic string) (keep time.Duration, limited bool, err error) {
 	const name = "retention.ms"
 	req := kmsg.NewPtrDescribeConfigsRequest()
 	res := kmsg.NewDescribeConfigsRequestResource()
@@ -94,11 +95,11 @@ func (a admin) retention(ctx context.Context, topic string) (time.Duration, erro
 	req.Resources = append(req.Resources, res)
 	resp, err := ask[*kmsg.DescribeConfigsResponse](ctx, a, req, 3)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	for _, r := range resp.Resources {
 		if err := kerr.ErrorForCode(r.ErrorCode); err != nil {
-			return 0, err
+			return 0, false, err
 		}
 		for _, entry := range r.Configs {
 			if entry.Name != name || entry.Value == nil {
@@ -106,18 +107,19 @@ func (a admin) retention(ctx context.Context, topic string) (time.Duration, erro
 			}
 			ms, err := strconv.ParseInt(*entry.Value, 10, 64)
 			if err != nil {
-				return 0, fmt.Errorf("%s: %w", name, err)
+				return 0, false, fmt.Errorf("%s: %w", name, err)
 			}
 			if ms < 0 || ms > math.MaxInt64/int64(time.Millisecond) {
-				return -1, nil
+				return 0, false, nil
 			}
-			return time.Duration(ms) * time.Millisecond, nil
+			return time.Duration(ms) * time.Millisecond, true, nil
 		}
 	}
-	return -1, nil
+	return 0, false, nil
 }
 
-// firstSince returns, for each partition, the first offset whose record is as young as cutoff, or the largest number there is.
+// firstSince returns, for each partition, the first offset whose record is as young as cutoff, or the largest number
+// there is.
 func (a admin) firstSince(ctx context.Context, topic string, partitions int, cutoff time.Time) ([]int64, error) {
 	req := kmsg.NewPtrListOffsetsRequest()
 	req.ReplicaID = -1

@@ -15,46 +15,51 @@ import (
 
 func TestOneProcessPerDirectory(t *testing.T) {
 	dir := t.TempDir()
-	e := startEmbedded(t, dir)
-	_, err := StartEmbedded(logtest.Context(t), EmbeddedConfig{Dir: dir})
+	b := start(t, dir)
+	_, err := Start(logtest.Context(t), Config{Dir: dir})
 	if err == nil || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "in use") {
 		t.Errorf("a second one on the same directory: %v", err)
 	}
-	if err := e.Close(); err != nil {
+	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	startEmbedded(t, dir)
+	start(t, dir)
 }
 
 // What can't be read is refused with its path and a remedy, and left as it is.
 func TestUnreadableDirectory(t *testing.T) {
+	overwrite := func(name, text string) func(dir string) error {
+		return func(dir string) error { return os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600) }
+	}
+	remove := func(name string) func(dir string) error {
+		return func(dir string) error { return os.Remove(filepath.Join(dir, name)) }
+	}
 	for name, spoil := range map[string]func(dir string) error{
-		"meta.json is garbage": func(dir string) error { return os.WriteFile(filepath.Join(dir, "meta.json"), []byte("{"), 0o600) },
-		"meta.json of a later kfake": func(dir string) error {
-			return os.WriteFile(filepath.Join(dir, "meta.json"), []byte(`{"version":99}`), 0o600)
-		},
-		"meta.json is missing":   func(dir string) error { return os.Remove(filepath.Join(dir, "meta.json")) },
-		"topics.json is missing": func(dir string) error { return os.Remove(filepath.Join(dir, "topics.json")) },
-		"topics.json is garbage": func(dir string) error { return os.WriteFile(filepath.Join(dir, "topics.json"), []byte("[]"), 0o600) },
+		"meta.json is garbage":       overwrite("meta.json", "{"),
+		"meta.json of a later kfake": overwrite("meta.json", `{"version":99}`),
+		"meta.json is missing":       remove("meta.json"),
+		"topics.json is missing":     remove("topics.json"),
+		"topics.json is garbage":     overwrite("topics.json", "[]"),
 		"groups.log is a directory": func(dir string) error {
-			return errors.Join(os.Remove(filepath.Join(dir, "groups.log")), os.Mkdir(filepath.Join(dir, "groups.log"), 0o700))
+			path := filepath.Join(dir, "groups.log")
+			return errors.Join(os.Remove(path), os.Mkdir(path, 0o700))
 		},
 	} {
 		dir := t.TempDir()
 		func() {
-			e := startEmbedded(t, dir)
-			c := logtest.Open(t, log.Config{Brokers: e.Brokers()})
+			b := start(t, dir)
+			c := logtest.Open(t, log.Config{Brokers: b.Brokers()})
 			logtest.Send(t, logtest.NewProducer(t, c, log.ProducerConfig{}), logtest.NewTopic(t, c, 1), 0, "x")
 			c.Close()
-			e.Close()
+			b.Close()
 		}()
 		if err := spoil(dir); err != nil {
 			t.Fatal(err)
 		}
 		for range 2 {
-			e, err := StartEmbedded(logtest.Context(t), EmbeddedConfig{Dir: dir, Logger: logtest.Discard})
+			b, err := Start(logtest.Context(t), Config{Dir: dir, Logger: logtest.Discard})
 			if err == nil {
-				e.Close()
+				b.Close()
 				t.Errorf("%s: started", name)
 				break
 			}
@@ -67,7 +72,7 @@ func TestUnreadableDirectory(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := StartEmbedded(logtest.Context(t), EmbeddedConfig{Dir: file}); err == nil || !strings.Contains(err.Error(), file) {
+	if _, err := Start(logtest.Context(t), Config{Dir: file}); err == nil || !strings.Contains(err.Error(), file) {
 		t.Errorf("a file: %v", err)
 	}
 }
@@ -86,14 +91,14 @@ func TestTornTail(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			e := startEmbedded(t, dir)
-			c := logtest.Open(t, log.Config{Brokers: e.Brokers(), Flush: e.Flush})
+			b := start(t, dir)
+			c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Flush: b.Flush})
 			topic := logtest.NewTopic(t, c, 1)
 			p := logtest.NewProducer(t, c, log.ProducerConfig{})
 			logtest.Send(t, p, topic, 0, "a")
 			logtest.Send(t, p, topic, 0, "b")
 			c.Close()
-			e.Close()
+			b.Close()
 			segments, err := segmentsIn(filepath.Join(dir, partitionsDir, topic+"-0"))
 			if err != nil || len(segments) != 1 {
 				t.Fatal(segments, err)
@@ -107,59 +112,61 @@ func TestTornTail(t *testing.T) {
 			}
 			want := map[string]string{"half a batch": "a", "garbage": "ab", "zeros": "ab", "a flipped bit": "a"}[name]
 			for _, next := range []string{"c", "d"} {
-				e, err := StartEmbedded(logtest.Context(t), EmbeddedConfig{Dir: dir, Logger: logtest.Discard})
+				b, err := Start(logtest.Context(t), Config{Dir: dir, Logger: logtest.Discard})
 				if err != nil {
 					t.Fatal(err)
 				}
-				c := logtest.Open(t, log.Config{Brokers: e.Brokers(), Logger: logtest.Discard})
-				if offset := logtest.Send(t, logtest.NewProducer(t, c, log.ProducerConfig{}), topic, 0, next)[0]; offset != int64(len(want)) {
+				c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Logger: logtest.Discard})
+				p := logtest.NewProducer(t, c, log.ProducerConfig{})
+				if offset := logtest.Send(t, p, topic, 0, next)[0]; offset != int64(len(want)) {
 					t.Errorf("%s got offset %d, want %d", next, offset, len(want))
 				}
 				want += next
 				got := ""
-				for _, m := range logtest.ReadAll(t, e.Brokers(), topic, 0) {
+				for _, m := range logtest.ReadAll(t, b.Brokers(), topic, 0) {
 					got += m.Value
 				}
 				if got != want {
 					t.Errorf("read %s, want %s", got, want)
 				}
 				c.Close()
-				e.Close()
+				b.Close()
 			}
 		})
 	}
 }
 
-// A group that stands beyond the log's end, as a power cut can leave it, is put at the end: what is produced next isn't skipped.
+// A group that stands beyond the log's end, as a power cut can leave it, is put at the end: what is produced next
+// isn't skipped.
 func TestCommitBeyondTheLog(t *testing.T) {
 	dir := t.TempDir()
-	e := startEmbedded(t, dir)
-	c := logtest.Open(t, log.Config{Brokers: e.Brokers()})
+	b := start(t, dir)
+	c := logtest.Open(t, log.Config{Brokers: b.Brokers()})
 	topic := logtest.NewTopic(t, c, 2)
 	p := logtest.NewProducer(t, c, log.ProducerConfig{})
 	logtest.Send(t, p, topic, 0, "a", "b", "c")
 	logtest.Send(t, p, topic, 1, "a", "b", "c")
 	ctx := logtest.Context(t)
-	logtest.Commit(t, e.Brokers(), "g", topic, map[int]int64{0: 1000, 1: 2})
+	logtest.Commit(t, b.Brokers(), "g", topic, map[int]int64{0: 1000, 1: 2})
 	c.Close()
-	e.Close()
-	e, err := StartEmbedded(ctx, EmbeddedConfig{Dir: dir, Logger: logtest.Discard})
+	b.Close()
+	b, err := Start(ctx, Config{Dir: dir, Logger: logtest.Discard})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer e.Close()
-	offsets, err := logtest.Committed(ctx, e.Brokers(), "g", topic, 0, 1)
+	defer b.Close()
+	offsets, err := logtest.Committed(ctx, b.Brokers(), "g", topic, 0, 1)
 	if err != nil || offsets[0] != 3 || offsets[1] != 2 {
 		t.Errorf("the group stands at %v, want 3 and 2 (%v)", offsets, err)
 	}
 }
 
-// Retention deletes what is old and committed by every group, never the last batch, and offsets go on where they were after a
-// restart.
+// Retention deletes what is old and committed by every group, never the last batch, and offsets go on where they were
+// after a restart.
 func TestRetention(t *testing.T) {
 	dir := t.TempDir()
-	e := startEmbedded(t, dir)
-	c := logtest.Open(t, log.Config{Brokers: e.Brokers(), Flush: e.Flush})
+	b := start(t, dir)
+	c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Flush: b.Flush})
 	topic := logtest.NewTopic(t, c, 3) // keeps records for an hour
 	p := logtest.NewProducer(t, c, log.ProducerConfig{})
 	for part := range 3 {
@@ -170,7 +177,7 @@ func TestRetention(t *testing.T) {
 	ctx := logtest.Context(t)
 	firsts := func() [3]int64 {
 		t.Helper()
-		first, end := logtest.Bounds(t, e.Brokers(), topic, 3)
+		first, end := logtest.Bounds(t, b.Brokers(), topic, 3)
 		if !slices.Equal(end, []int64{10, 10, 10}) {
 			t.Errorf("the partitions end at %v, want 10 each", end)
 		}
@@ -178,13 +185,14 @@ func TestRetention(t *testing.T) {
 	}
 	retainAt := func(later time.Duration) {
 		t.Helper()
-		r := &Embedded{admin: e.admin, now: func() time.Time { return time.Now().Add(later) }}
-		if err := r.retain(ctx); err != nil {
+		clock := func() time.Time { return time.Now().Add(later) }
+		r := &retention{admin: admin{b.cluster, b.Brokers()[0]}, clock: clock, logger: logtest.Logger(t)}
+		if err := r.deleteOld(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}
-	logtest.Commit(t, e.Brokers(), "fast", topic, map[int]int64{0: 10, 1: 8, 2: 8})
-	logtest.Commit(t, e.Brokers(), "slow", topic, map[int]int64{0: 10, 1: 3})
+	logtest.Commit(t, b.Brokers(), "fast", topic, map[int]int64{0: 10, 1: 8, 2: 8})
+	logtest.Commit(t, b.Brokers(), "slow", topic, map[int]int64{0: 10, 1: 3})
 	retainAt(0)
 	if got := firsts(); got != [3]int64{} {
 		t.Errorf("young records were deleted: the log begins at %v", got)
@@ -195,9 +203,9 @@ func TestRetention(t *testing.T) {
 		t.Errorf("the log begins at %v, want %v", got, want)
 	}
 	c.Close()
-	e.Close()
-	e = startEmbedded(t, dir)
-	c = logtest.Open(t, log.Config{Brokers: e.Brokers()})
+	b.Close()
+	b = start(t, dir)
+	c = logtest.Open(t, log.Config{Brokers: b.Brokers()})
 	if got := firsts(); got != want {
 		t.Errorf("after a restart the log begins at %v, want %v", got, want)
 	}

@@ -11,7 +11,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
+	"testing/synctest"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"countersign/pipeline/log"
 	"countersign/pipeline/log/internal/logtest"
@@ -25,9 +27,9 @@ type syncLog struct {
 	fail  atomic.Pointer[error]
 }
 
-func watchSyncs(e *Embedded) *syncLog {
+func watchSyncs(b *Broker) *syncLog {
 	s := &syncLog{sizes: map[string]int64{}}
-	e.flusher.fsync = func(f *os.File) error {
+	b.flusher.syncer.fsync = func(f *os.File) error {
 		s.calls.Add(1)
 		if err := s.fail.Load(); err != nil {
 			return *err
@@ -50,13 +52,13 @@ func (s *syncLog) synced(path string) int64 {
 	return s.sizes[path]
 }
 
-// A flush syncs every segment that was written since the last one, those that were filled and followed by another included, and
-// the directories that name them; a flush with nothing to do syncs nothing.
+// A flush syncs every segment that was written since the last one, those that were filled and followed by another
+// included, and the directories that name them; a flush with nothing to do syncs nothing.
 func TestFlushSyncsWhatGrew(t *testing.T) {
 	dir := t.TempDir()
-	e := startEmbedded(t, dir)
-	syncs := watchSyncs(e)
-	c := logtest.Open(t, log.Config{Brokers: e.Brokers(), Flush: e.Flush})
+	b := start(t, dir)
+	syncs := watchSyncs(b)
+	c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Flush: b.Flush})
 	topic := logtest.NewTopic(t, c, 3)
 	p := logtest.NewProducer(t, c, log.ProducerConfig{})
 	ctx := logtest.Context(t)
@@ -79,8 +81,10 @@ func TestFlushSyncsWhatGrew(t *testing.T) {
 			if err == nil && syncs.synced(path) != info.Size() {
 				t.Errorf("round %d: of %s %d bytes are synced, it has %d", round, path, syncs.synced(path), info.Size())
 			}
-			if syncs.synced(filepath.Dir(path)) == 0 || syncs.synced(filepath.Join(dir, partitionsDir)) == 0 || syncs.synced(dir) == 0 {
-				t.Errorf("round %d: a directory of %s was not synced", round, path)
+			for _, d := range []string{filepath.Dir(path), filepath.Join(dir, partitionsDir), dir} {
+				if syncs.synced(d) == 0 {
+					t.Errorf("round %d: directory %s of %s was not synced", round, d, path)
+				}
 			}
 			return err
 		})
@@ -103,16 +107,16 @@ func TestFlushSyncsWhatGrew(t *testing.T) {
 // Full segments leave the page cache once, synced, and not while somebody may be reading them.
 func TestOldSegmentsLeaveThePageCache(t *testing.T) {
 	dir := t.TempDir()
-	e := startEmbedded(t, dir)
-	syncs := watchSyncs(e)
+	b := start(t, dir)
+	syncs := watchSyncs(b)
 	dropped := map[string]int{}
-	e.flusher.drop = func(path string) error {
+	b.flusher.syncer.dropCache = func(path string) error {
 		if dropped[path]++; syncs.synced(path) == 0 {
 			t.Errorf("%s isn't synced", path)
 		}
 		return dropCached(path)
 	}
-	c := logtest.Open(t, log.Config{Brokers: e.Brokers(), Flush: e.Flush})
+	c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Flush: b.Flush})
 	topic := logtest.NewTopic(t, c, 1)
 	p := logtest.NewProducer(t, c, log.ProducerConfig{})
 	large := string(bytes.Repeat([]byte{1}, log.MaxValueBytes))
@@ -139,28 +143,71 @@ func TestOldSegmentsLeaveThePageCache(t *testing.T) {
 	}
 }
 
-// Callers that wait at the same time share rounds, and none returns before its record is synced.
+// Callers that come while a round is under way share the next one.
 func TestFlushIsShared(t *testing.T) {
 	dir := t.TempDir()
-	e := startEmbedded(t, dir)
-	syncs := watchSyncs(e)
-	plain := e.flusher.fsync
-	e.flusher.fsync = func(f *os.File) error {
-		time.Sleep(2 * time.Millisecond) // a disk
-		return plain(f)
+	partition := filepath.Join(dir, partitionsDir, "topic-0")
+	if err := os.MkdirAll(partition, 0o700); err != nil {
+		t.Fatal(err)
 	}
-	c := logtest.Open(t, log.Config{Brokers: e.Brokers(), Flush: e.Flush})
+	if err := os.WriteFile(filepath.Join(partition, "0"+segmentSuffix), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		disk := make(chan struct{})
+		f := newFlusher(dir)
+		f.syncer.fsync = func(*os.File) error {
+			<-disk
+			return nil
+		}
+		var wg sync.WaitGroup
+		flush := func() {
+			wg.Go(func() {
+				if err := f.flush(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		flush()
+		synctest.Wait() // the round waits for the disk
+		for range 32 {
+			flush()
+		}
+		synctest.Wait() // the callers wait for the next round
+		f.mu.Lock()
+		next := f.next
+		f.mu.Unlock()
+		close(disk)
+		wg.Wait()
+		if next == nil {
+			t.Fatal("nobody waits for a next round")
+		}
+		select {
+		case <-next.done:
+		default:
+			t.Error("the callers didn't wait for the next round")
+		}
+		if err := f.close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// No caller returns before its record is synced, however many call at once.
+func TestFlushWaitsForItsRecord(t *testing.T) {
+	dir := t.TempDir()
+	b := start(t, dir)
+	syncs := watchSyncs(b)
+	c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Flush: b.Flush})
 	topic := logtest.NewTopic(t, c, 1)
 	p := logtest.NewProducer(t, c, log.ProducerConfig{})
 	logtest.Send(t, p, topic, 0, "first")
 	path := filepath.Join(dir, partitionsDir, topic+"-0", "0"+segmentSuffix)
 	ctx := logtest.Context(t)
-	before := syncs.calls.Load()
 	var wg sync.WaitGroup
-	const callers, each = 32, 10
-	for range callers {
+	for range 32 {
 		wg.Go(func() {
-			for range each {
+			for range 10 {
 				logtest.Send(t, p, topic, 0, "v")
 				info, err := os.Stat(path)
 				if err != nil {
@@ -177,34 +224,44 @@ func TestFlushIsShared(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if n := syncs.calls.Load() - before; n > callers*each/2 {
-		t.Errorf("%d syncs for %d flushes", n, callers*each)
-	}
 }
 
 // What was acknowledged before a commit is on disk before the commit is made.
 func TestCommitFollowsFlush(t *testing.T) {
 	dir := t.TempDir()
-	e := startEmbedded(t, dir)
-	syncs := watchSyncs(e)
-	c := logtest.Open(t, log.Config{Brokers: e.Brokers(), Flush: e.Flush})
+	b := start(t, dir)
+	syncs := watchSyncs(b)
+	c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Flush: b.Flush})
 	in, out := logtest.NewTopic(t, c, 1), logtest.NewTopic(t, c, 1)
 	p := logtest.NewProducer(t, c, log.ProducerConfig{})
 	logtest.Send(t, p, in, 0, logtest.Numbered("v", 5)...)
 	path := filepath.Join(dir, partitionsDir, out+"-0", "0"+segmentSuffix)
-	logtest.OnPartition(t, c, in, func(ctx context.Context, part *log.Partition) {
+	logtest.Send(t, p, out, 0, "the partition's first")
+	type commit struct{ offset, synced int64 }
+	commits := make(chan commit, 100)
+	b.cluster.ControlKey(int16(kmsg.OffsetCommit), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		b.cluster.KeepControl()
+		for _, t := range req.(*kmsg.OffsetCommitRequest).Topics {
+			for _, p := range t.Partitions {
+				commits <- commit{p.Offset, syncs.synced(path)}
+			}
+		}
+		return nil, nil, false
+	})
+	logtest.OnPartition(t, c, in, func(_ context.Context, part *log.Partition) {
 		for next := range int64(5) {
 			logtest.Send(t, p, out, 0, "what came of it")
 			info, err := os.Stat(path)
-			if err == nil {
-				err = part.CommitNow(ctx, next+1)
-			}
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			if got := syncs.synced(path); got < info.Size() {
-				t.Errorf("committed with %d of %d bytes on disk", got, info.Size())
+			part.Commit(next + 1)
+			for made := (commit{}); made.offset != next+1; {
+				made = logtest.Receive(t, commits, "commit")
+				if made.offset == next+1 && made.synced < info.Size() {
+					t.Errorf("committed %d with %d of %d bytes on disk", made.offset, made.synced, info.Size())
+				}
 			}
 		}
 	})
@@ -213,12 +270,12 @@ func TestCommitFollowsFlush(t *testing.T) {
 // After a failed sync nothing counts as flushed any more.
 func TestFlushFailureStays(t *testing.T) {
 	dir := t.TempDir()
-	e, err := StartEmbedded(logtest.Context(t), EmbeddedConfig{Dir: dir, Logger: logtest.Logger(t)})
+	b, err := Start(logtest.Context(t), Config{Dir: dir, Logger: logtest.Logger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	syncs := watchSyncs(e)
-	c := logtest.Open(t, log.Config{Brokers: e.Brokers(), Flush: e.Flush})
+	syncs := watchSyncs(b)
+	c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Flush: b.Flush})
 	topic := logtest.NewTopic(t, c, 1)
 	p := logtest.NewProducer(t, c, log.ProducerConfig{})
 	broken := errors.New("input/output error")
@@ -232,10 +289,10 @@ func TestFlushFailureStays(t *testing.T) {
 	if err := p.Flush(ctx); !errors.Is(err, broken) {
 		t.Errorf("the next flush: %v", err)
 	}
-	if err := e.Close(); !errors.Is(err, broken) {
+	if err := b.Close(); !errors.Is(err, broken) {
 		t.Errorf("close: %v", err)
 	}
-	if err := e.Flush(ctx); !errors.Is(err, ErrClosed) {
+	if err := b.Flush(ctx); !errors.Is(err, ErrClosed) {
 		t.Errorf("flush after close: %v", err)
 	}
 }

@@ -1,5 +1,10 @@
 package embedded
 
+// What speaks to the broker must speak Kafka's protocol, whose requests begin with their length, and kfake makes room
+// for whatever length it is sent. The first four letters of an HTTP request read as 1.2 GB, and any program or web
+// page on this machine can send some. So the lengths are looked at on the way in, and a connection with an impossible
+// one ends.
+
 import (
 	"encoding/binary"
 	"fmt"
@@ -7,13 +12,10 @@ import (
 	"net"
 )
 
-// What speaks to the embedded broker must speak Kafka, whose requests begin with their length, and kfake makes room for whatever that says.
-// The first four letters of an HTTP request are 1.2 GB, and any program or web page on this machine can send some. So lengths are looked at
-// on the way in, and a connection with an impossible one ends.
-
-// maxRequest bounds a request to the embedded broker. The largest that this package sends is a batch of records.
+// maxRequest bounds a request, in bytes. The largest that this service sends is a batch of records, below 1 MiB.
 const maxRequest = 4 << 20
 
+// framedListener accepts connections whose requests are looked at.
 type framedListener struct{ net.Listener }
 
 func (l framedListener) Accept() (net.Conn, error) {
@@ -24,12 +26,12 @@ func (l framedListener) Accept() (net.Conn, error) {
 	return &framedConn{Conn: c}, nil
 }
 
-// framedConn follows the frames of what is read.
+// framedConn follows the frames of what is read. Its fields are owned by the goroutine that reads.
 type framedConn struct {
 	net.Conn
-	head [4]byte // of the frame that begins; owned by the reader
-	got  int     // bytes of head
-	left int     // bytes of the frame's body
+	head [4]byte // length of the frame that begins
+	got  int     // bytes of head that have come
+	left int     // bytes of the frame's body that are still to come
 }
 
 func (c *framedConn) Read(b []byte) (int, error) {
@@ -45,7 +47,8 @@ func (c *framedConn) Read(b []byte) (int, error) {
 	}
 	size := binary.BigEndian.Uint32(c.head[:])
 	if size > maxRequest {
-		return 0, fmt.Errorf("embedded broker: a request of %d bytes, at most %d are possible: %w", size, maxRequest, io.ErrUnexpectedEOF)
+		return 0, fmt.Errorf("embedded broker: a request of %d bytes, at most %d are possible: %w",
+			size, maxRequest, io.ErrUnexpectedEOF)
 	}
 	c.left, c.got = int(size), 0
 	return n, err

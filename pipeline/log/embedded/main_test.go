@@ -17,17 +17,17 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// startEmbedded starts a broker that ends with the test.
-func startEmbedded(t testing.TB, dir string) *Embedded {
+// start starts a broker that ends with the test.
+func start(t testing.TB, dir string) *Broker {
 	t.Helper()
-	e, err := StartEmbedded(logtest.Context(t), EmbeddedConfig{Dir: dir, Logger: logtest.Logger(t)})
+	b, err := Start(logtest.Context(t), Config{Dir: dir, Logger: logtest.Logger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := e.Close(); err != nil {
+		if err := b.Close(); err != nil {
 			t.Errorf("close the broker: %v", err)
 		}
 	})
-	return e
+	return b
 }

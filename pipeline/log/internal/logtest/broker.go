@@ -82,7 +82,8 @@ func withAdmin(brokers []string, f func(*kafka.Client) error) error {
 	return f(&kafka.Client{Addr: kafka.TCP(brokers...), Transport: transport})
 }
 
-// Commit commits offsets, by partition, for a group that has no members. It repeats that until the group's coordinator is there.
+// Commit commits offsets, by partition, for a group that has no members. It repeats that until the group's
+// coordinator is there.
 func Commit(t testing.TB, brokers []string, group, topic string, offsets map[int]int64) {
 	t.Helper()
 	var commits []kafka.OffsetCommit
@@ -110,7 +111,8 @@ func Commit(t testing.TB, brokers []string, group, topic string, offsets map[int
 func Committed(ctx context.Context, brokers []string, group, topic string, partitions ...int) (map[int]int64, error) {
 	offsets := map[int]int64{}
 	err := withAdmin(brokers, func(c *kafka.Client) error {
-		res, err := c.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{topic: partitions}})
+		req := &kafka.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{topic: partitions}}
+		res, err := c.OffsetFetch(ctx, req)
 		if err == nil {
 			err = res.Error
 		}

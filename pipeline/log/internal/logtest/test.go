@@ -8,11 +8,15 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	mathrand "math/rand/v2"
+	"os"
+	"strconv"
 	"testing"
 	"time"
 )
 
-// Limit is how long a wait may take. It only passes when the test has failed, so it is far longer than a busy machine needs.
+// Limit is how long a wait may take. It only passes when the test has failed, so it is far longer than a busy machine
+// needs.
 const Limit = 2 * time.Minute
 
 // Discard is for tests whose warnings are expected, and for what may log after its test.
@@ -35,6 +39,23 @@ func UniqueName(kind string) string {
 	var b [6]byte
 	rand.Read(b[:])
 	return kind + "-" + hex.EncodeToString(b[:])
+}
+
+// SeedVariable names the environment variable that repeats the random choices of a test.
+const SeedVariable = "COUNTERSIGN_TEST_SEED"
+
+// Random is the source of a test's random choices. A test that fails prints the seed.
+func Random(t testing.TB) *mathrand.Rand {
+	t.Helper()
+	seed := mathrand.Uint64()
+	if text := os.Getenv(SeedVariable); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("%s: %v", SeedVariable, err)
+		}
+	}
+	t.Logf("%s=%d repeats this test's random choices", SeedVariable, seed)
+	return mathrand.New(mathrand.NewPCG(seed, 0))
 }
 
 // Numbered returns n values that say where they belong.
@@ -68,8 +89,8 @@ func Receive[T any](t testing.TB, from <-chan T, what string) T {
 	}
 }
 
-// Run calls f on a goroutine and returns a function that cancels its context and waits for its end. The test does the same when
-// it ends, and fails if f returned an error.
+// Run calls f on a goroutine and returns a function that cancels its context and waits for its end. The test does the
+// same when it ends, and fails if f returned an error.
 func Run(t testing.TB, f func(ctx context.Context) error) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
