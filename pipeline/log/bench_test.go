@@ -24,7 +24,7 @@ func BenchmarkProduce(b *testing.B) {
 	value := make([]byte, benchRecord)
 	b.SetBytes(benchRecord)
 	b.ReportAllocs()
-	var last [4]*log.Ack
+	var last [4]log.Ack
 	for i := 0; b.Loop(); i++ {
 		a, err := p.Send(ctx, topic, i%4, value)
 		if err != nil {
@@ -71,18 +71,17 @@ func BenchmarkLatency(b *testing.B) {
 	p := logtest.NewProducer(b, c, log.ProducerConfig{})
 	arrived := make(chan time.Time, 1)
 	ready := make(chan struct{})
-	stop := logtest.Run(b, func(ctx context.Context) error {
-		return c.Consume(ctx, log.GroupConfig{Group: logtest.UniqueName("group"), Topic: topic, Handle: func(ctx context.Context, p *log.Partition) error {
-			close(ready)
-			for {
-				msgs, err := p.Fetch(ctx)
-				if err != nil {
-					return err
-				}
-				arrived <- time.Now()
-				p.Commit(msgs[len(msgs)-1].Offset + 1)
+	group := logtest.UniqueName("group")
+	stop := logtest.Consume(b, c, group, topic, func(ctx context.Context, p *log.Partition) error {
+		close(ready)
+		for {
+			msgs, err := p.Fetch(ctx)
+			if err != nil {
+				return err
 			}
-		}})
+			arrived <- time.Now()
+			p.Commit(msgs[len(msgs)-1].Offset + 1)
+		}
 	})
 	<-ready
 	ctx := logtest.Context(b)

@@ -7,7 +7,8 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// A commit that the coordinator refuses because the generation is over is dropped; one that fails otherwise is repeated.
+// A commit that the coordinator refuses because the generation is over is dropped; one that fails otherwise is
+// repeated.
 func TestCommitFailures(t *testing.T) {
 	var sent []map[int]int64
 	var answer error
@@ -28,12 +29,15 @@ func TestCommitFailures(t *testing.T) {
 	if err := c.flush(); err != nil || len(sent) != 2 {
 		t.Errorf("flush of nothing: %v, sent %v", err, sent)
 	}
-	if c.set(2, 5) {
-		t.Error("a partition that isn't owned is committed for")
+	c.set(2, 5)
+	c.set(1, 104)
+	if err := c.flush(); err != nil || len(sent) != 2 {
+		t.Errorf("a partition that isn't owned, or a lower offset, is committed: %v, sent %v", err, sent)
 	}
 }
 
-// A handler that starts again at a lower offset, because a broker lost records, isn't overtaken by a commit from before.
+// A handler that starts again at a lower offset, because a broker lost records, isn't overtaken by a commit from
+// before.
 func TestCommitFromBeforeALoss(t *testing.T) {
 	var c *commits
 	c = newCommits(func(map[int]int64) error {

@@ -13,7 +13,7 @@ import (
 func TestMayBeStored(t *testing.T) {
 	cut, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, waitErr := (&Ack{done: make(chan struct{})}).Wait(cut)
+	_, waitErr := (&sentRecord{done: make(chan struct{})}).Wait(cut)
 	for _, tc := range []struct {
 		err  error
 		want bool
@@ -28,16 +28,18 @@ func TestMayBeStored(t *testing.T) {
 		}
 	}
 	for err, want := range map[error]bool{
-		kafka.NotLeaderForPartition: true, kafka.NotEnoughReplicas: true, kafka.MessageSizeTooLarge: true, kafka.TopicAuthorizationFailed: true,
-		kafka.NotEnoughReplicasAfterAppend: false, kafka.RequestTimedOut: false, kafka.Unknown: false, net.ErrClosed: false,
+		kafka.NotLeaderForPartition: true, kafka.NotEnoughReplicas: true, kafka.MessageSizeTooLarge: true,
+		kafka.TopicAuthorizationFailed: true, kafka.NotEnoughReplicasAfterAppend: false, kafka.RequestTimedOut: false,
+		kafka.Unknown: false, net.ErrClosed: false,
 	} {
 		if got := definite(err); got != want {
 			t.Errorf("definite(%v) = %v", err, got)
 		}
 	}
 	for err, want := range map[error]bool{
-		kafka.NotLeaderForPartition: true, kafka.NotEnoughReplicas: true, kafka.NotEnoughReplicasAfterAppend: true, kafka.Unknown: true,
-		net.ErrClosed: true, context.DeadlineExceeded: true, kafka.MessageSizeTooLarge: false, kafka.TopicAuthorizationFailed: false,
+		kafka.NotLeaderForPartition: true, kafka.NotEnoughReplicas: true, kafka.NotEnoughReplicasAfterAppend: true,
+		kafka.Unknown: true, net.ErrClosed: true, context.DeadlineExceeded: true, kafka.MessageSizeTooLarge: false,
+		kafka.TopicAuthorizationFailed: false,
 	} {
 		if got := retriable(err); got != want {
 			t.Errorf("retriable(%v) = %v", err, got)

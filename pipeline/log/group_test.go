@@ -27,7 +27,7 @@ type ledger struct {
 func newLedger() *ledger { return &ledger{seen: map[string]int{}, working: map[int]string{}} }
 
 // handle reads, notes and commits until ctx ends.
-func (l *ledger) handle(member string) func(ctx context.Context, p *log.Partition) error {
+func (l *ledger) handle(member string) logtest.Handler {
 	return func(ctx context.Context, p *log.Partition) error {
 		l.mu.Lock()
 		if other := l.working[p.ID()]; other != "" {
@@ -73,8 +73,8 @@ func (l *ledger) owners() map[string]int {
 	return n
 }
 
-// Members come and go while records arrive: no partition has two handlers at a time, every record is handled, and none twice,
-// because handlers that are revoked commit before the partition moves.
+// Members come and go while records arrive: no partition has two handlers at a time, every record is handled, and
+// none twice, because handlers that are revoked commit before the partition moves.
 func TestGroupHandover(t *testing.T) {
 	t.Parallel()
 	cfg := testConfig(t)
@@ -84,7 +84,7 @@ func TestGroupHandover(t *testing.T) {
 	l := newLedger()
 	member := func(name string) (stop func()) {
 		own := logtest.Open(t, cfg)
-		return logtest.Consume(t, own, log.GroupConfig{Group: group, Topic: topic, Handle: l.handle(name)})
+		return logtest.Consume(t, own, group, topic, l.handle(name))
 	}
 	produced := 0
 	p := logtest.NewProducer(t, c, log.ProducerConfig{})
@@ -129,15 +129,15 @@ func TestCrashedMember(t *testing.T) {
 	quiet := cfg
 	quiet.Logger = logtest.Discard
 	doomed := logtest.Open(t, quiet)
-	logtest.Consume(t, doomed, log.GroupConfig{Group: group, Topic: topic, Handle: l.handle("doomed")})
+	logtest.Consume(t, doomed, group, topic, l.handle("doomed"))
 	logtest.Eventually(t, "assigned", func() bool { return l.owners()["doomed"] == 2 })
 	var have atomic.Int32
 	doomed.Close() // no connection is left, and none can be made to leave the group
-	logtest.Consume(t, logtest.Open(t, cfg), log.GroupConfig{Group: group, Topic: topic, Handle: func(ctx context.Context, p *log.Partition) error {
+	logtest.Consume(t, logtest.Open(t, cfg), group, topic, func(ctx context.Context, p *log.Partition) error {
 		have.Add(1)
 		<-ctx.Done()
 		return nil
-	}})
+	})
 	begun := time.Now()
 	logtest.Eventually(t, "taken over", func() bool { return have.Load() == 2 })
 	t.Logf("taken over after %v", time.Since(begun).Round(100*time.Millisecond))
@@ -153,7 +153,7 @@ func TestHandlerError(t *testing.T) {
 	logtest.Send(t, p, topic, 0, logtest.Numbered("v", 10)...)
 	var calls [2]atomic.Int32
 	starts := make(chan int64, 10)
-	logtest.Consume(t, c, log.GroupConfig{Group: logtest.UniqueName("group"), Topic: topic, Handle: func(ctx context.Context, p *log.Partition) error {
+	logtest.Consume(t, c, logtest.UniqueName("group"), topic, func(ctx context.Context, p *log.Partition) error {
 		call := calls[p.ID()].Add(1)
 		if p.ID() == 1 {
 			<-ctx.Done()
@@ -170,7 +170,7 @@ func TestHandlerError(t *testing.T) {
 		}
 		<-ctx.Done()
 		return nil
-	}})
+	})
 	for _, want := range []int64{0, 4, 7} {
 		if got := logtest.Receive(t, starts, "start of the handler"); got != want {
 			t.Errorf("started at %d, want %d", got, want)
@@ -196,12 +196,12 @@ func TestCommit(t *testing.T) {
 		return offsets[0]
 	}
 	handed := make(chan *log.Partition)
-	stop := logtest.Consume(t, c, log.GroupConfig{Group: group, Topic: topic, Handle: func(ctx context.Context, p *log.Partition) error {
+	stop := logtest.Consume(t, c, group, topic, func(ctx context.Context, p *log.Partition) error {
 		handed <- p
 		<-ctx.Done()
 		p.Commit(8)
 		return nil
-	}})
+	})
 	p := logtest.Receive(t, handed, "partition")
 	logtest.Eventually(t, "the start committed", func() bool { return committed() == 0 })
 	p.Commit(5)
@@ -265,11 +265,11 @@ func TestStart(t *testing.T) {
 			logtest.Commit(t, cfg.Brokers, group, topic, map[int]int64{0: tc.committed})
 		}
 		started := make(chan int64, 1)
-		stop := logtest.Consume(t, c, log.GroupConfig{Group: group, Topic: topic, Handle: func(ctx context.Context, p *log.Partition) error {
+		stop := logtest.Consume(t, c, group, topic, func(ctx context.Context, p *log.Partition) error {
 			started <- p.Start()
 			<-ctx.Done()
 			return nil
-		}})
+		})
 		if got := logtest.Receive(t, started, "start of the handler"); got != tc.want {
 			t.Errorf("%s: starts at %d, want %d", tc.name, got, tc.want)
 		}

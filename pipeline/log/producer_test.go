@@ -18,8 +18,8 @@ import (
 	"countersign/pipeline/log/internal/logtest"
 )
 
-// Many goroutines send to the same partitions: each one's records stay in its order, every offset given is where the record is,
-// and nothing is there that wasn't sent.
+// Many goroutines send to the same partitions: each one's records stay in its order, every offset given is where the
+// record is, and nothing is there that wasn't sent.
 func TestOrderAndOffsets(t *testing.T) {
 	cfg := testConfig(t)
 	c := logtest.Open(t, cfg)
@@ -51,7 +51,8 @@ func TestOrderAndOffsets(t *testing.T) {
 		for i, m := range msgs {
 			v := m.Value
 			if m.Offset != want[fmt.Sprint(part, " ", v)] || m.Offset != int64(i) {
-				t.Fatalf("record %d of partition %d is %s at offset %d, acknowledged at %d", i, part, v, m.Offset, want[fmt.Sprint(part, " ", v)])
+				t.Fatalf("record %d of partition %d is %s at offset %d, acknowledged at %d",
+					i, part, v, m.Offset, want[fmt.Sprint(part, " ", v)])
 			}
 			sender, _, _ := strings.Cut(v, "-")
 			if last[sender] >= v {
@@ -70,7 +71,7 @@ func TestBatching(t *testing.T) {
 	p := logtest.NewProducer(t, c, log.ProducerConfig{})
 	large := bytes.Repeat([]byte{7}, log.MaxValueBytes)
 	ctx := logtest.Context(t)
-	var acks []*log.Ack
+	var acks []log.Ack
 	for range 5 {
 		a, err := p.Send(ctx, topic, 0, large)
 		if err != nil {
@@ -93,7 +94,7 @@ func TestBatching(t *testing.T) {
 func TestRecordTime(t *testing.T) {
 	cfg := testConfig(t)
 	at := time.Date(2026, 3, 4, 5, 6, 7, 8e6, time.UTC)
-	cfg.Now = func() time.Time { return at }
+	cfg.Clock = func() time.Time { return at }
 	c := logtest.Open(t, cfg)
 	topic := logtest.NewTopic(t, c, 1)
 	logtest.Send(t, logtest.NewProducer(t, c, log.ProducerConfig{}), topic, 0, "x")
@@ -134,7 +135,8 @@ func TestQueueIsBounded(t *testing.T) {
 	}
 	brief, cancel := context.WithTimeout(ctx, 50*time.Millisecond) // without a bound, Send would return before it ends
 	defer cancel()
-	if _, err := p.Send(brief, topic, 0, make([]byte, 900)); !errors.Is(err, context.DeadlineExceeded) || log.MayBeStored(err) {
+	_, err = p.Send(brief, topic, 0, make([]byte, 900))
+	if !errors.Is(err, context.DeadlineExceeded) || log.MayBeStored(err) {
 		t.Errorf("send to a full queue: %v", err)
 	}
 	sent := make(chan error, 1)
@@ -165,7 +167,9 @@ func newBlockingBroker(t *testing.T) *blockingBroker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &blockingBroker{brokers: cluster.ListenAddrs(), cluster: cluster, arrived: make(chan struct{}, 1), open: make(chan struct{})}
+	b := &blockingBroker{
+		brokers: cluster.ListenAddrs(), cluster: cluster, arrived: make(chan struct{}, 1), open: make(chan struct{}),
+	}
 	t.Cleanup(func() {
 		b.release()
 		cluster.Close()
@@ -187,8 +191,8 @@ func (b *blockingBroker) block() {
 
 func (b *blockingBroker) release() { b.once.Do(func() { close(b.open) }) }
 
-// A broker that went away: records fail after the timeout, as unavailable, and the error says truly whether they can be stored.
-// When the broker is back, on the same data, records go through and the earlier ones are there.
+// A broker that went away: records fail after the timeout, as unavailable, and the error says truly whether they can
+// be stored. When the broker is back, on the same data, records go through and the earlier ones are there.
 func TestBrokerStoppedAndBack(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -206,7 +210,8 @@ func TestBrokerStoppedAndBack(t *testing.T) {
 		return err == nil
 	})
 	e.Close()
-	// kfake closes its sockets a little after that. From then on the sender knows that nobody reads what it would write.
+	// kfake closes its sockets a little after that. From then on the sender knows that nobody reads what it would
+	// write.
 	logtest.Eventually(t, "hung up", func() bool { return p.HungUp(topic, 0) })
 	for partition, state := range []string{"an idle connection", "no connection"} {
 		a, err := p.Send(ctx, topic, partition, []byte("lost"))
@@ -262,8 +267,8 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 
-// A broker that takes the request and doesn't answer leaves the record's fate open. A record whose time was up before it was
-// written, as on a machine that is busy, says nothing about that: it gets more time.
+// A broker that takes the request and doesn't answer leaves the record's fate open. A record whose time was up before
+// it was written, as on a machine that is busy, says nothing about that: it gets more time.
 func TestUnansweredMayBeStored(t *testing.T) {
 	t.Parallel()
 	for timeout := 250 * time.Millisecond; timeout < logtest.Limit; timeout *= 2 {
@@ -296,7 +301,7 @@ func TestCloseDrains(t *testing.T) {
 	topic := logtest.NewTopic(t, c, 1)
 	p := c.NewProducer(log.ProducerConfig{})
 	ctx := logtest.Context(t)
-	var last *log.Ack
+	var last log.Ack
 	for _, v := range logtest.Numbered("v", 2000) {
 		var err error
 		if last, err = p.Send(ctx, topic, 0, []byte(v)); err != nil {

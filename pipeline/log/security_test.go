@@ -35,7 +35,8 @@ func TestTLSAndSASL(t *testing.T) {
 		{"TLS", []kfake.Opt{kfake.TLS(server)}, log.Config{TLS: trusting}},
 		{"PLAIN", login("PLAIN"), log.Config{SASL: log.SASL{"PLAIN", "user", "secret"}}},
 		{"SCRAM-SHA-256", login("SCRAM-SHA-256"), log.Config{SASL: log.SASL{"SCRAM-SHA-256", "user", "secret"}}},
-		{"TLS and SCRAM-SHA-512", append(login("SCRAM-SHA-512"), kfake.TLS(server)), log.Config{TLS: trusting, SASL: log.SASL{"SCRAM-SHA-512", "user", "secret"}}},
+		{"TLS and SCRAM-SHA-512", append(login("SCRAM-SHA-512"), kfake.TLS(server)),
+			log.Config{TLS: trusting, SASL: log.SASL{"SCRAM-SHA-512", "user", "secret"}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			tc.config.Brokers = startCluster3(t, tc.opts...)
@@ -46,7 +47,7 @@ func TestTLSAndSASL(t *testing.T) {
 				logtest.Send(t, p, topic, part, "x")
 			}
 			l := newLedger()
-			stop := logtest.Consume(t, c, log.GroupConfig{Group: group, Topic: topic, Handle: l.handle("A")})
+			stop := logtest.Consume(t, c, group, topic, l.handle("A"))
 			logtest.Eventually(t, "consumed", func() bool { return l.count() == 3 })
 			stop()
 			if lag, err := c.Lag(logtest.Context(t), group, topic); err != nil || lag != 0 {
@@ -72,9 +73,15 @@ func TestOpenFailures(t *testing.T) {
 	}{
 		{"no address", log.Config{}, []string{"host:port"}},
 		{"nobody there", log.Config{Brokers: []string{closed}}, []string{closed, "check that Kafka runs there"}},
-		{"wrong password", log.Config{Brokers: startCluster3(t, login("PLAIN")...), SASL: log.SASL{"PLAIN", "user", "wrong"}}, []string{"SASL"}},
-		{"unknown mechanism", log.Config{Brokers: []string{closed}, SASL: log.SASL{Mechanism: "GSSAPI"}}, []string{"GSSAPI", "SCRAM-SHA-512"}},
-		{"unknown authority", log.Config{Brokers: startCluster3(t, kfake.TLS(server)), TLS: &tls.Config{RootCAs: otherRoots}}, []string{"certificate"}},
+		{"wrong password",
+			log.Config{Brokers: startCluster3(t, login("PLAIN")...), SASL: log.SASL{"PLAIN", "user", "wrong"}},
+			[]string{"SASL"}},
+		{"unknown mechanism",
+			log.Config{Brokers: []string{closed}, SASL: log.SASL{Mechanism: "GSSAPI"}},
+			[]string{"GSSAPI", "SCRAM-SHA-512"}},
+		{"unknown authority",
+			log.Config{Brokers: startCluster3(t, kfake.TLS(server)), TLS: &tls.Config{RootCAs: otherRoots}},
+			[]string{"certificate"}},
 	} {
 		c, err := log.Open(logtest.Context(t), tc.config)
 		if err == nil {
@@ -127,7 +134,7 @@ func TestOpenTriesAllBrokers(t *testing.T) {
 	topic := logtest.NewTopic(t, c, 1)
 	logtest.Send(t, logtest.NewProducer(t, c, log.ProducerConfig{}), topic, 0, "x")
 	consumed := newLedger()
-	logtest.Consume(t, c, log.GroupConfig{Group: logtest.UniqueName("group"), Topic: topic, Handle: consumed.handle("A")})
+	logtest.Consume(t, c, logtest.UniqueName("group"), topic, consumed.handle("A"))
 	logtest.Eventually(t, "consumed", func() bool { return consumed.count() == 1 })
 }
 
@@ -182,8 +189,10 @@ func loopbackCertificate(t *testing.T) (*tls.Config, *x509.CertPool) {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "broker"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "broker"},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore:   time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)

@@ -10,14 +10,12 @@ func TestBatchSize(t *testing.T) {
 		{MaxValueBytes, 3, 1},
 		{0, 5, 5},
 	} {
-		var queue []*Ack
+		s := newSender(nil, topicPartition{})
 		for range tc.queued {
-			queue = append(queue, &Ack{value: make([]byte, tc.size)})
+			s.queue.Put(&sentRecord{value: make([]byte, tc.size)})
 		}
-		idle := &sender{queue: queue}
-		batch, open := idle.take(nil)
-		if len(batch) != tc.want || len(idle.queue) != tc.queued-tc.want || !open {
-			t.Errorf("of %d records of %d bytes %d go together, want %d", tc.queued, tc.size, len(batch), tc.want)
+		if n := len(s.nextBatch(nil)); n != tc.want || s.queue.Len() != tc.queued-tc.want {
+			t.Errorf("of %d records of %d bytes %d go together, want %d", tc.queued, tc.size, n, tc.want)
 		}
 	}
 }

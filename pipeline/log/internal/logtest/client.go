@@ -47,7 +47,7 @@ func NewProducer(t testing.TB, c *log.Client, cfg log.ProducerConfig) *log.Produ
 func Send(t testing.TB, p *log.Producer, topic string, partition int, values ...string) []int64 {
 	t.Helper()
 	ctx := Context(t)
-	var acks []*log.Ack
+	var acks []log.Ack
 	for _, v := range values {
 		a, err := p.Send(ctx, topic, partition, []byte(v))
 		if err != nil {
@@ -66,8 +66,12 @@ func Send(t testing.TB, p *log.Producer, topic string, partition int, values ...
 	return offsets
 }
 
+// Handler handles an assigned partition.
+type Handler = func(ctx context.Context, p *log.Partition) error
+
 // Consume joins a group until the returned function is called.
-func Consume(t testing.TB, c *log.Client, cfg log.GroupConfig) (stop func()) {
+func Consume(t testing.TB, c *log.Client, group, topic string, handle Handler) (stop func()) {
+	cfg := log.GroupConfig{Group: group, Topic: topic, Handle: handle}
 	return Run(t, func(ctx context.Context) error { return c.Consume(ctx, cfg) })
 }
 
@@ -86,7 +90,7 @@ func OnPartition(t testing.TB, c *log.Client, topic string, f func(ctx context.C
 		<-ctx.Done()
 		return nil
 	}
-	stop := Consume(t, c, log.GroupConfig{Group: UniqueName("group"), Topic: topic, Handle: handle})
+	stop := Consume(t, c, UniqueName("group"), topic, handle)
 	Receive(t, done, "end of the handler")
 	stop()
 }
