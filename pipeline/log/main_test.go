@@ -4,6 +4,8 @@ package log_test
 // (scripts/kafka.sh starts one). Those that stop a broker always use one of their own.
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"strings"
 	"testing"
@@ -17,10 +19,12 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// startEmbedded starts a broker that ends with the test.
+// startEmbedded starts a broker that ends with the test. Its loopback address is one that nobody else uses, so that
+// nobody takes its port while it is stopped.
 func startEmbedded(t testing.TB, dir string) *embedded.Broker {
 	t.Helper()
-	return start(t, embedded.Config{Dir: dir})
+	address := fmt.Sprintf("127.%d.%d.%d:0", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
+	return start(t, embedded.Config{Dir: dir, Address: address})
 }
 
 // restartEmbedded starts a broker where one was that has been closed, on its data.

@@ -3,6 +3,7 @@ package logtest
 // Clients of pipeline/log that end with their test.
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"testing"
@@ -36,8 +37,9 @@ func NewTopic(t testing.TB, c *log.Client, partitions int) string {
 	return spec.Name
 }
 
-// NewProducer makes a producer.
+// NewProducer makes a producer. Its Timeout is Limit unless cfg says otherwise.
 func NewProducer(t testing.TB, c *log.Client, cfg log.ProducerConfig) *log.Producer {
+	cfg.Timeout = cmp.Or(cfg.Timeout, Limit)
 	p := c.NewProducer(cfg)
 	t.Cleanup(func() { p.Close(Context(t)) })
 	return p
