@@ -33,14 +33,15 @@ var below = map[string][]string{
 
 // onlyImporter says which package alone may import a library.
 var onlyImporter = map[string]string{
-	"github.com/segmentio/kafka-go":      "pipeline/log",
-	"github.com/twmb/franz-go":           "pipeline/log",
+	"github.com/segmentio/kafka-go": "pipeline/log",
+	"github.com/twmb/franz-go":      "pipeline/log",
+	"github.com/ClickHouse/":        "sink/store",
+	"github.com/ebitengine/purego":  "sink/store",
+	"github.com/valyala/fasthttp":   "ingest",
+	"github.com/maypok86/otter":     "pipeline/certs",
+	"github.com/spf13/cobra":        "cmd",
+
 	"github.com/twmb/franz-go/pkg/kfake": "pipeline/log/embedded",
-	"github.com/ClickHouse/":             "sink/store",
-	"github.com/ebitengine/purego":       "sink/store",
-	"github.com/valyala/fasthttp":        "ingest",
-	"github.com/maypok86/otter":          "pipeline/certs",
-	"github.com/spf13/cobra":             "cmd",
 }
 
 type listed struct {
