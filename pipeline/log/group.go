@@ -32,8 +32,10 @@ const (
 	leaveGrace       = 3 * time.Second // how long leaving may take when stopped
 )
 
-// handlerBackoff is between a handler's end and its next start.
-var handlerBackoff = pause.Backoff{First: 100 * time.Millisecond, Most: 5 * time.Second}
+// handlerPause is the pause after a handler has ended for the n-th time, counted from 0, before it is started again.
+func handlerPause(n int) time.Duration {
+	return pause.Backoff{First: 100 * time.Millisecond, Most: 5 * time.Second}.After(n)
+}
 
 // GroupConfig says what to consume and who handles it.
 type GroupConfig struct {
@@ -171,7 +173,7 @@ func (c *Client) flushBeforeCommit() error {
 func (m *member) runPartition(ctx context.Context, commits *commits, a kafka.PartitionAssignment) {
 	committed := a.Offset
 	for failures := 0; ctx.Err() == nil; failures++ {
-		if failures > 0 && pause.For(ctx, handlerBackoff.After(failures-1)) != nil {
+		if failures > 0 && pause.For(ctx, handlerPause(failures-1)) != nil {
 			return
 		}
 		begun := time.Now()
@@ -247,7 +249,7 @@ func (m *member) askCommitted(ctx context.Context, partition int) (int64, error)
 		if err == nil {
 			return offsets[partition], nil
 		}
-		if pause.For(ctx, retryBackoff.After(attempt)) != nil {
+		if pause.For(ctx, retryPause(attempt)) != nil {
 			return 0, fmt.Errorf("committed offset of group %s: %w", m.cfg.Group, err)
 		}
 	}

@@ -196,7 +196,7 @@ func TestCommit(t *testing.T) {
 		}
 		return offsets[0]
 	}
-	handed := make(chan *log.Partition)
+	handed := make(chan *log.Partition, 10)
 	stop := logtest.Consume(t, c, group, topic, func(ctx context.Context, p *log.Partition) error {
 		handed <- p
 		<-ctx.Done()
@@ -265,7 +265,7 @@ func TestStart(t *testing.T) {
 		if tc.committed >= 0 {
 			logtest.Commit(t, cfg.Brokers, group, topic, map[int]int64{0: tc.committed})
 		}
-		started := make(chan int64, 1)
+		started := make(chan int64, 10)
 		stop := logtest.Consume(t, c, group, topic, func(ctx context.Context, p *log.Partition) error {
 			started <- p.Start()
 			<-ctx.Done()

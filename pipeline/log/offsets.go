@@ -80,7 +80,7 @@ func (c *Client) Lag(ctx context.Context, group, topic string) (records int64, e
 		if err == nil {
 			return records, nil
 		}
-		if !retriable(err) || pause.For(ctx, retryBackoff.After(attempt)) != nil {
+		if !retriable(err) || pause.For(ctx, retryPause(attempt)) != nil {
 			return 0, fmt.Errorf("lag of group %s on topic %s: %w", group, topic, markUnavailable(err))
 		}
 	}

@@ -103,7 +103,7 @@ func (r *reader) fetchSome(ctx context.Context) ([]Message, error) {
 			r.c.logger.Warn("kafka: cannot read, trying again",
 				"topic", r.topic, "partition", r.partition, "offset", r.next, "error", err)
 		}
-		if pause.For(ctx, retryBackoff.After(failures)) != nil {
+		if pause.For(ctx, retryPause(failures)) != nil {
 			return nil, context.Cause(ctx)
 		}
 	}
@@ -123,7 +123,7 @@ func (r *reader) bounds(ctx context.Context) (offsetRange, error) {
 			r.c.logger.Warn("kafka: cannot look offsets up, trying again",
 				"topic", r.topic, "partition", r.partition, "error", err)
 		}
-		if pause.For(ctx, retryBackoff.After(failures)) != nil {
+		if pause.For(ctx, retryPause(failures)) != nil {
 			return offsetRange{}, context.Cause(ctx)
 		}
 	}

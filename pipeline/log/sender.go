@@ -67,7 +67,7 @@ func (s *sender) nextBatch(dst []*sentRecord) []*sentRecord {
 func (s *sender) deliver(batch []*sentRecord) {
 	var last error
 	for attempt := 0; len(batch) > 0; attempt++ {
-		if attempt > 0 && s.pauseBefore(batch[0].deadline, retryBackoff.After(attempt-1)) != nil {
+		if attempt > 0 && s.pauseBefore(batch[0].deadline, retryPause(attempt-1)) != nil {
 			s.fail(batch, fmt.Errorf("%w: %w", errStopped, last))
 			return
 		}

@@ -18,8 +18,10 @@ import (
 // settleTime is how long a new topic or group coordinator may take to be known everywhere.
 const settleTime = 10 * time.Second
 
-// retryBackoff is between attempts at anything that a broker can't do now.
-var retryBackoff = pause.Backoff{First: 20 * time.Millisecond, Most: time.Second}
+// retryPause is the pause after attempt n, counted from 0, at anything that a broker can't do now.
+func retryPause(n int) time.Duration {
+	return pause.Backoff{First: 20 * time.Millisecond, Most: time.Second}.After(n)
+}
 
 // TopicSpec is a topic as it should be when it has to be created. An existing topic is left as it is.
 type TopicSpec struct {
@@ -65,7 +67,7 @@ func (c *Client) waitForLeaders(ctx context.Context, topic string, partitions in
 		if err == nil {
 			return nil
 		}
-		if !retriable(err) || pause.For(ctx, retryBackoff.After(attempt)) != nil {
+		if !retriable(err) || pause.For(ctx, retryPause(attempt)) != nil {
 			return fmt.Errorf("wait for the leaders of topic %s: %w", topic, markUnavailable(err))
 		}
 	}
@@ -110,7 +112,7 @@ func (c *Client) partitions(ctx context.Context, topic string) (int, error) {
 		if err == nil {
 			return n, nil
 		}
-		if !retriable(err) || pause.For(ctx, retryBackoff.After(attempt)) != nil {
+		if !retriable(err) || pause.For(ctx, retryPause(attempt)) != nil {
 			return 0, fmt.Errorf("partitions of topic %s: %w", topic, markUnavailable(err))
 		}
 	}
