@@ -22,10 +22,20 @@ import (
 // adminTimeout is how long the broker may take to answer itself.
 const adminTimeout = 30 * time.Second
 
-// admin asks the broker. It is safe for concurrent use while the cluster runs.
+// admin asks the broker. It is safe for concurrent use while the cluster runs: what kfake answers in Go waits for
+// kfake's goroutine, whatever context there is.
 type admin struct {
 	cluster *kfake.Cluster
 	address string // of its listener, host:port
+}
+
+// topicsAndGroups returns how many partitions each topic has, and what each group has committed.
+func (a admin) topicsAndGroups(ctx context.Context) (topics map[string]int, groups map[string]topicOffsets, err error) {
+	if topics, err = a.topics(ctx); err != nil {
+		return nil, nil, err
+	}
+	groups, err = a.groupOffsets(ctx)
+	return topics, groups, err
 }
 
 // topics returns how many partitions each topic has.

@@ -39,11 +39,7 @@ func (r *retention) run(ctx context.Context) {
 
 // deleteOld deletes what may be deleted now.
 func (r *retention) deleteOld(ctx context.Context) error {
-	topics, err := r.admin.topics(ctx)
-	if err != nil {
-		return err
-	}
-	groups, err := r.admin.groupOffsets(ctx)
+	topics, groups, err := r.admin.topicsAndGroups(ctx)
 	if err != nil {
 		return err
 	}
@@ -91,11 +87,7 @@ func (r *retention) deleteBefore(ctx context.Context, topic string, partitions i
 // keeps a power cut from leaving such offsets. A damaged or removed segment, or a client that doesn't flush, can
 // leave them, and the group would skip what is produced next.
 func (r *retention) clampCommits(ctx context.Context) error {
-	topics, err := r.admin.topics(ctx)
-	if err != nil {
-		return err
-	}
-	groups, err := r.admin.groupOffsets(ctx)
+	topics, groups, err := r.admin.topicsAndGroups(ctx)
 	if err != nil {
 		return err
 	}
