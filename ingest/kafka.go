@@ -20,11 +20,7 @@ type kafkaLog struct {
 }
 
 func (l kafkaLog) Send(ctx context.Context, partition int, value []byte) (Ack, error) {
-	ack, err := l.producer.Send(ctx, record.TopicUploads, partition, value)
-	if err != nil {
-		return nil, err // and no typed nil as Ack
-	}
-	return ack, nil
+	return l.producer.Send(ctx, record.TopicUploads, partition, value)
 }
 
 func (l kafkaLog) Flush(ctx context.Context) error { return l.producer.Flush(ctx) }

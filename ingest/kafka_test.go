@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"countersign/pipeline/log"
+	"countersign/pipeline/log/embedded"
 	"countersign/pipeline/record"
 )
 
@@ -15,7 +16,7 @@ func TestKafkaLog(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	logger := slog.New(slog.DiscardHandler)
-	broker, err := log.StartEmbedded(ctx, log.EmbeddedConfig{Dir: t.TempDir(), Logger: logger})
+	broker, err := embedded.Start(ctx, embedded.Config{Dir: t.TempDir(), Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,10 +33,10 @@ func TestKafkaLog(t *testing.T) {
 	}
 	producer := client.NewProducer(log.ProducerConfig{})
 	defer producer.Close(ctx)
-	log := KafkaLog(client, producer)
+	topics := KafkaLog(client, producer)
 
 	for want := range int64(3) {
-		ack, err := log.Send(ctx, 1, []byte("an upload"))
+		ack, err := topics.Send(ctx, 1, []byte("an upload"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -43,17 +44,17 @@ func TestKafkaLog(t *testing.T) {
 			t.Errorf("offset %d, want %d: %v", offset, want, err)
 		}
 	}
-	if err := log.Flush(ctx); err != nil {
+	if err := topics.Flush(ctx); err != nil {
 		t.Error(err)
 	}
-	if n, err := log.Backlog(ctx); err != nil || n != 3 {
+	if n, err := topics.Backlog(ctx); err != nil || n != 3 {
 		t.Errorf("backlog %d: %v", n, err)
 	}
 
 	follow, stop := context.WithCancel(ctx)
 	ready, seen, ended := make(chan struct{}), make(chan string, 1), make(chan error, 1)
 	go func() {
-		ended <- log.Follow(follow, func() { close(ready) }, func(value []byte) { seen <- string(value) })
+		ended <- topics.Follow(follow, func() { close(ready) }, func(value []byte) { seen <- string(value) })
 	}()
 	<-ready
 	if _, err := producer.Send(ctx, record.TopicEvents, 0, []byte("an event")); err != nil {
@@ -68,7 +69,7 @@ func TestKafkaLog(t *testing.T) {
 	}
 
 	large := make([]byte, 2<<20)
-	if ack, err := log.Send(ctx, 0, large); err == nil || ack != nil || log.MayBeStored(err) {
+	if ack, err := topics.Send(ctx, 0, large); err == nil || ack != nil || topics.MayBeStored(err) {
 		t.Errorf("a record that is too large: %v, %v", ack, err)
 	}
 }

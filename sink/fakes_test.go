@@ -99,7 +99,7 @@ func (w *world) produce(partition int, value []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.log[partition] = append(w.log[partition], log.Message{
-		Topic: record.TopicVerified, Partition: partition, Offset: int64(len(w.log[partition])), Value: value})
+		Partition: partition, Offset: int64(len(w.log[partition])), Value: value})
 	w.change()
 }
 

@@ -23,6 +23,8 @@ var below = map[string][]string{
 	"bench":                 {"client", "pipeline", "sink", "testsite"},
 	"ingest":                {"pipeline/record", "pipeline/log", "sink/store"},
 	"pipeline/verify":       {"pipeline/record", "pipeline/log", "pipeline/certs", "pipeline/signature"},
+	"pipeline/log":          {"internal"},
+	"pipeline/log/internal": {"pipeline/log"},
 	"pipeline/signature":    {"pipeline/signature"},
 	"pipeline/certs":        {"pipeline/signature"},
 	"sink":                  {"pipeline/record", "pipeline/log"},
@@ -38,6 +40,8 @@ var onlyImporter = map[string]string{
 	"github.com/valyala/fasthttp":   "ingest",
 	"github.com/maypok86/otter":     "pipeline/certs",
 	"github.com/spf13/cobra":        "cmd",
+
+	"github.com/twmb/franz-go/pkg/kfake": "pipeline/log/embedded",
 }
 
 type listed struct {

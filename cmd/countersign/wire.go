@@ -25,6 +25,7 @@ import (
 	"countersign/ingest"
 	"countersign/pipeline/certs"
 	"countersign/pipeline/log"
+	"countersign/pipeline/log/embedded"
 	"countersign/pipeline/record"
 	"countersign/pipeline/verify"
 	"countersign/sink"
@@ -240,7 +241,7 @@ func (s *service) startLog(ctx context.Context) error {
 		return err
 	}
 	if len(cfg.Brokers) == 0 {
-		broker, err := log.StartEmbedded(ctx, log.EmbeddedConfig{
+		broker, err := embedded.Start(ctx, embedded.Config{
 			Dir: filepath.Join(s.cfg.DataDir, "log"), Logger: s.log.With("part", "log"),
 		})
 		if err != nil {

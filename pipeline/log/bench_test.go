@@ -1,4 +1,4 @@
-package log
+package log_test
 
 import (
 	"context"
@@ -7,6 +7,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"countersign/pipeline/log"
+	"countersign/pipeline/log/internal/logtest"
 )
 
 // go test -bench . -run '^$' ./pipeline/log   (KAFKA_BROKERS for a real broker)
@@ -14,14 +17,14 @@ import (
 const benchRecord = 300_000
 
 func BenchmarkProduce(b *testing.B) {
-	c := connect(b, testConfig(b))
-	topic := newTopic(b, c, 4)
-	p := newProducer(b, c, ProducerConfig{})
-	ctx := within(b, time.Minute)
+	c := logtest.Open(b, testConfig(b))
+	topic := logtest.NewTopic(b, c, 4)
+	p := logtest.NewProducer(b, c, log.ProducerConfig{})
+	ctx := logtest.Context(b)
 	value := make([]byte, benchRecord)
 	b.SetBytes(benchRecord)
 	b.ReportAllocs()
-	var last [4]*Ack
+	var last [4]log.Ack
 	for i := 0; b.Loop(); i++ {
 		a, err := p.Send(ctx, topic, i%4, value)
 		if err != nil {
@@ -42,56 +45,46 @@ func BenchmarkProduce(b *testing.B) {
 }
 
 func BenchmarkFetch(b *testing.B) {
-	c := connect(b, testConfig(b))
-	topic := newTopic(b, c, 1)
-	p := newProducer(b, c, ProducerConfig{})
+	c := logtest.Open(b, testConfig(b))
+	topic := logtest.NewTopic(b, c, 1)
+	p := logtest.NewProducer(b, c, log.ProducerConfig{})
 	const records = 1000
 	for range records / 100 {
-		send(b, p, topic, 0, slices.Repeat([]string{string(make([]byte, benchRecord))}, 100)...)
+		logtest.Send(b, p, topic, 0, slices.Repeat([]string{string(make([]byte, benchRecord))}, 100)...)
 	}
-	r := &reader{c: c, topicPartition: topicPartition{topic, 0}}
-	defer r.disconnect()
-	ctx := within(b, time.Minute)
-	b.SetBytes(benchRecord)
-	b.ReportAllocs()
-	left := 0
-	for b.Loop() {
-		if left == 0 {
-			if r.next == records {
-				r.next = 0
+	logtest.OnPartition(b, c, topic, func(ctx context.Context, p *log.Partition) {
+		b.SetBytes(records * benchRecord)
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := p.ReadRange(ctx, 0, records, func(log.Message) error { return nil }); err != nil {
+				b.Error(err)
+				return
 			}
-			msgs, err := r.fetchSome(ctx)
-			if err != nil {
-				b.Fatal(err)
-			}
-			left = len(msgs)
 		}
-		left--
-	}
+	})
 }
 
 // An idle broker: from Send to the record in the hands of a group's handler, and from Send to flushed.
 func BenchmarkLatency(b *testing.B) {
-	c := connect(b, testConfig(b))
-	topic := newTopic(b, c, 1)
-	p := newProducer(b, c, ProducerConfig{})
+	c := logtest.Open(b, testConfig(b))
+	topic := logtest.NewTopic(b, c, 1)
+	p := logtest.NewProducer(b, c, log.ProducerConfig{})
 	arrived := make(chan time.Time, 1)
 	ready := make(chan struct{})
-	stop := start(b, func(ctx context.Context) error {
-		return c.Consume(ctx, GroupConfig{Group: uniqueName("group"), Topic: topic, Handle: func(ctx context.Context, p *Partition) error {
-			close(ready)
-			for {
-				msgs, err := p.Fetch(ctx)
-				if err != nil {
-					return err
-				}
-				arrived <- time.Now()
-				p.Commit(msgs[len(msgs)-1].Offset + 1)
+	group := logtest.UniqueName("group")
+	stop := logtest.Consume(b, c, group, topic, func(ctx context.Context, p *log.Partition) error {
+		close(ready)
+		for {
+			msgs, err := p.Fetch(ctx)
+			if err != nil {
+				return err
 			}
-		}})
+			arrived <- time.Now()
+			p.Commit(msgs[len(msgs)-1].Offset + 1)
+		}
 	})
 	<-ready
-	ctx := within(b, time.Minute)
+	ctx := logtest.Context(b)
 	var through, flushed []time.Duration
 	value := make([]byte, 400)
 	for b.Loop() {
@@ -125,11 +118,11 @@ func report(b *testing.B, what string, d []time.Duration) {
 func BenchmarkFlush(b *testing.B) {
 	for _, callers := range []int{1, 64} {
 		b.Run(fmt.Sprint(callers), func(b *testing.B) {
-			c := connect(b, testConfig(b))
+			c := logtest.Open(b, testConfig(b))
 			const partitions = 8
-			topic := newTopic(b, c, partitions)
-			p := newProducer(b, c, ProducerConfig{})
-			ctx := within(b, time.Minute)
+			topic := logtest.NewTopic(b, c, partitions)
+			p := logtest.NewProducer(b, c, log.ProducerConfig{})
+			ctx := logtest.Context(b)
 			work := make(chan int)
 			var wg sync.WaitGroup
 			for range callers {

@@ -1,5 +1,8 @@
 package log
 
+// The client: which cluster, how to log in to it, and the sockets to it. Producers and consumers are made from a
+// client.
+
 import (
 	"context"
 	"crypto/tls"
@@ -25,17 +28,28 @@ type Config struct {
 	TLS *tls.Config
 	// SASL authenticates connections. The zero value: none.
 	SASL SASL
-	// Prefix begins the names of topics and groups on the brokers, so that several services can share a cluster. Callers of this
-	// package leave it out.
+	// Prefix begins the names of topics and groups on the brokers, so that several services can share a cluster.
+	// Callers of this package leave it out.
 	Prefix string
 	// ClientID is how brokers name this process in their logs and quotas.
 	ClientID string
-	// Flush is the embedded broker's durability barrier ([Embedded.Flush]). nil for a cluster, where acks=all is the promise.
+	// Flush returns when what the brokers have acknowledged is on disk: (*embedded.Broker).Flush. nil for a cluster,
+	// which promises copies on several machines instead.
 	Flush func(context.Context) error
 	// Logger gets what an operator should know. nil: slog.Default().
 	Logger *slog.Logger
-	// Now stamps records. nil: time.Now.
-	Now func() time.Time
+	// Clock stamps records. nil: time.Now.
+	Clock func() time.Time
+}
+
+func (c Config) withDefaults() Config {
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	return c
 }
 
 // SASL is how to log in.
@@ -55,17 +69,17 @@ func (s SASL) mechanism() (sasl.Mechanism, error) {
 	case "SCRAM-SHA-512":
 		return scram.Mechanism(scram.SHA512, s.User, s.Password)
 	}
-	return nil, fmt.Errorf("kafka: SASL mechanism %q is unknown: use PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512", s.Mechanism)
+	return nil, fmt.Errorf("kafka: SASL mechanism %q is unknown: use PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512",
+		s.Mechanism)
 }
 
-// Client is a connection to a cluster, or to the embedded broker. It is safe for concurrent use. Producers and consumers made
-// from it must be stopped before it is closed.
+// Client is a connection to a cluster, or to the embedded broker. It is safe for concurrent use. Producers and
+// consumers made from a client must be stopped before the client is closed.
 type Client struct {
-	cfg   Config
-	sasl  sasl.Mechanism
-	log   *slog.Logger
-	now   func() time.Time
-	admin *kafka.Client // layout, topics, offsets; what carries records uses leaderConn
+	cfg    Config
+	sasl   sasl.Mechanism
+	logger *slog.Logger
+	admin  *kafka.Client // layout, topics, offsets; what carries records uses leaderConn
 
 	preferred atomic.Int32 // index of the broker that answered last
 
@@ -74,7 +88,8 @@ type Client struct {
 	closed bool               // guarded by mu
 }
 
-// Open checks that a broker answers and returns a client. The error names the addresses that were tried and what to check.
+// Open checks that a broker answers and returns a client. An error is ErrUnavailable, and names the addresses that
+// were tried and what to check, unless cfg itself is wrong. ctx bounds the call alone.
 func Open(ctx context.Context, cfg Config) (*Client, error) {
 	if len(cfg.Brokers) == 0 {
 		return nil, errors.New("kafka: no broker address given: name at least one host:port")
@@ -83,13 +98,8 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg, sasl: mechanism, log: cfg.Logger, now: cfg.Now, conns: map[*conn]struct{}{}}
-	if c.log == nil {
-		c.log = slog.Default()
-	}
-	if c.now == nil {
-		c.now = time.Now
-	}
+	cfg = cfg.withDefaults()
+	c := &Client{cfg: cfg, sasl: mechanism, logger: cfg.Logger, conns: map[*conn]struct{}{}}
 	if err := c.probe(ctx); err != nil {
 		c.Close()
 		return nil, err
@@ -117,8 +127,9 @@ func (c *Client) probe(ctx context.Context) error {
 			break
 		}
 	}
-	return fmt.Errorf("%w: no broker answers at %s; check that Kafka runs there, that the address is reachable from this machine, "+
-		"and that TLS and SASL are set as its listener expects: %w", ErrUnavailable, strings.Join(c.cfg.Brokers, ", "), errors.Join(tried...))
+	return fmt.Errorf("%w: no broker answers at %s; check that Kafka runs there, that the address is reachable from "+
+		"this machine, and that TLS and SASL are set as its listener expects: %w",
+		ErrUnavailable, strings.Join(c.cfg.Brokers, ", "), errors.Join(tried...))
 }
 
 func (c *Client) probeOne(ctx context.Context, address string) error {
@@ -139,7 +150,7 @@ func (c *Client) probeOne(ctx context.Context, address string) error {
 	return err
 }
 
-// Close closes every connection. Calls in progress fail.
+// Close closes every connection. Calls in progress fail. It may be called more than once and returns nil.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	c.closed = true

@@ -1,5 +1,8 @@
 package log
 
+// Committing offsets. Handlers call Commit as often as they like; what they have reached is sent together, a few
+// times a second.
+
 import (
 	"errors"
 	"fmt"
@@ -8,24 +11,24 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// commits gathers the offsets of one generation's partitions and sends them to the coordinator together, which refuses them once
-// the generation is over.
+// commits gathers the offsets of one generation's partitions and sends them to the group's coordinator, which refuses
+// them once the generation is over. It is safe for concurrent use.
 type commits struct {
 	send func(map[int]int64) error // blocks for an answer
 
-	sending sync.Mutex // one request at a time, so that a later one can't be overtaken
+	sending sync.Mutex // held during a request: an earlier one can't overtake a later one
 
 	mu      sync.Mutex
 	owned   map[int]bool  // partitions whose handler runs; guarded by mu
-	reached map[int]int64 // highest offset given or committed; guarded by mu
-	pending map[int]int64 // not yet sent; guarded by mu
+	reached map[int]int64 // where the partition's handler has got to; guarded by mu
+	pending map[int]int64 // offsets that are not yet sent; guarded by mu
 }
 
 func newCommits(send func(map[int]int64) error) *commits {
 	return &commits{send: send, owned: map[int]bool{}, reached: map[int]int64{}, pending: map[int]int64{}}
 }
 
-// open admits commits for the partition that lie above start.
+// open admits commits for the partition, whose handler begins at start.
 func (c *commits) open(partition int, start int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -34,7 +37,7 @@ func (c *commits) open(partition int, start int64) {
 	delete(c.pending, partition)
 }
 
-// pin has start itself committed although nothing was done yet.
+// pin commits start itself, although nothing is done yet.
 func (c *commits) pin(partition int, start int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -43,14 +46,14 @@ func (c *commits) pin(partition int, start int64) {
 	}
 }
 
-// position is the highest offset committed, or given to be.
+// position is where the partition's handler has got to.
 func (c *commits) position(partition int) int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.reached[partition]
 }
 
-// close sends what the partition has pending and admits no more for it.
+// close admits no more commits for the partition, and sends what is pending.
 func (c *commits) close(partition int) error {
 	c.mu.Lock()
 	delete(c.owned, partition)
@@ -58,51 +61,54 @@ func (c *commits) close(partition int) error {
 	return c.flush()
 }
 
-// set takes note of an offset, and reports whether the partition is owned.
-func (c *commits) set(partition int, next int64) bool {
+// set notes that the partition's handler has got to next. It ignores partitions that nobody handles, and lower
+// offsets than before.
+func (c *commits) set(partition int, next int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.owned[partition] {
-		return false
-	}
-	if next > c.reached[partition] {
+	if c.owned[partition] && next > c.reached[partition] {
 		c.reached[partition] = next
 		c.pending[partition] = next
 	}
-	return true
 }
 
-// flush sends what is pending. What can't be sent stays pending, unless the generation is over.
+// flush sends what is pending. What can't be sent stays pending, unless the generation is over (ErrRevoked).
 func (c *commits) flush() error {
 	c.sending.Lock()
 	defer c.sending.Unlock()
 	c.mu.Lock()
-	taken := c.pending
+	offsets := c.pending
 	c.pending = map[int]int64{}
 	c.mu.Unlock()
-	if len(taken) == 0 {
+	if len(offsets) == 0 {
 		return nil
 	}
-	err := c.send(taken)
-	if err == nil {
+	err := c.send(offsets)
+	switch {
+	case err == nil:
 		return nil
-	}
-	if generationOver(err) {
+	case generationOver(err):
 		return fmt.Errorf("%w: %w", ErrRevoked, err)
 	}
+	c.keepPending(offsets)
+	return markUnavailable(err)
+}
+
+// keepPending makes offsets pending again that could not be sent, except where a newer one is pending already, and
+// where the offset lies beyond the handler's position. The latter happens when Kafka lost records during the request,
+// so that the handler was started again from an earlier offset: the group must not skip what the handler reads now.
+func (c *commits) keepPending(offsets map[int]int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for partition, next := range taken {
-		// Beyond what is reached: the handler was started again meanwhile, before that, because the log has lost records.
+	for partition, next := range offsets {
 		if _, newer := c.pending[partition]; !newer && next <= c.reached[partition] {
 			c.pending[partition] = next
 		}
 	}
-	return unavailable(err)
 }
 
 // generationOver says that the coordinator no longer takes this generation for the current one.
 func generationOver(err error) bool {
-	return errors.Is(err, kafka.IllegalGeneration) || errors.Is(err, kafka.UnknownMemberId) || errors.Is(err, kafka.RebalanceInProgress) ||
-		errors.Is(err, kafka.FencedInstanceID)
+	return errors.Is(err, kafka.IllegalGeneration) || errors.Is(err, kafka.UnknownMemberId) ||
+		errors.Is(err, kafka.RebalanceInProgress) || errors.Is(err, kafka.FencedInstanceID)
 }

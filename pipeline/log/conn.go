@@ -1,22 +1,24 @@
 package log
 
+// Connections. Every socket to a broker is made here, so that closing the client ends them all, that no read waits
+// for ever, and that a cancelled context frees whoever waits for an answer. (kafka-go sets no deadline on its SASL
+// and version handshakes. A broker that is stopped without closing its sockets would hang them.)
+//
+// Produce and fetch use kafka-go's Conn, one for each partition, and not its Transport. Measured on the embedded
+// broker with records of 300 KB, Conn writes 1.3 times and reads 2 times as fast, with half the garbage. Each Conn
+// looks its leader up when it is dialled, so there is no cached layout that a leader's move could make stale.
+
 import (
 	"context"
 	"fmt"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"golang.org/x/sys/unix"
 )
-
-// Connections. Every socket to a broker is made here, so that closing the client ends them all, that no read waits for ever
-// (kafka-go sets no deadline on its SASL and version handshakes, and a broker that is stopped without closing its sockets
-// would hang them), and that a cancelled context frees whoever waits for an answer.
-//
-// Produce and fetch use kafka-go's Conn, one a partition, and not its Transport: measured on the embedded broker with 300 KB
-// records, Conn writes 1.3 times and reads 2 times as fast with half the garbage, and since each one looks its leader up when
-// it is dialled there is no cached layout that a leader's move could make stale.
 
 const (
 	dialTimeout = 5 * time.Second  // connect, TLS, SASL, and the leader's look-up
@@ -26,9 +28,9 @@ const (
 // conn is a socket that the client can close, with a limit on reads and writes that have none.
 type conn struct {
 	net.Conn
-	owner *Client
-	once  sync.Once
-	err   error
+	owner   *Client
+	closing sync.Once
+	err     error // of Close; written within closing
 }
 
 func (c *conn) SetDeadline(t time.Time) error      { return c.Conn.SetDeadline(atMost(t)) }
@@ -44,7 +46,7 @@ func atMost(t time.Time) time.Time {
 }
 
 func (c *conn) Close() error {
-	c.once.Do(func() {
+	c.closing.Do(func() {
 		c.owner.forget(c)
 		c.err = c.Conn.Close()
 	})
@@ -76,7 +78,9 @@ func (c *Client) forget(nc *conn) {
 
 // dialer returns a kafka-go dialer over dial.
 func (c *Client) dialer() *kafka.Dialer {
-	return &kafka.Dialer{ClientID: c.cfg.ClientID, DialFunc: c.dial, TLS: c.cfg.TLS, SASLMechanism: c.sasl, Timeout: dialTimeout}
+	return &kafka.Dialer{
+		ClientID: c.cfg.ClientID, DialFunc: c.dial, TLS: c.cfg.TLS, SASLMechanism: c.sasl, Timeout: dialTimeout,
+	}
 }
 
 // leaderConn is a connection to the broker that leads one partition. It isn't safe for concurrent use.
@@ -99,7 +103,8 @@ func (c *Client) dialLeader(ctx context.Context, topic string, partition int) (*
 			break
 		}
 	}
-	return nil, fmt.Errorf("connect to the leader of topic %s partition %d: %w", topic, partition, unavailable(last))
+	last = markUnavailable(last)
+	return nil, fmt.Errorf("connect to the leader of topic %s partition %d: %w", topic, partition, last)
 }
 
 func (c *Client) dialLeaderVia(ctx context.Context, broker, topic string, partition int) (*leaderConn, error) {
@@ -137,8 +142,28 @@ func (c *Client) dialLeaderVia(ctx context.Context, broker, topic string, partit
 	return &leaderConn{Conn: kc, nc: newest}, nil
 }
 
-// guard closes the connection if ctx ends before the returned function is called, which frees a caller waiting for an answer.
-// Closing the socket, not kafka-go's Conn, takes no lock.
+// guard closes the connection if ctx ends before the returned function is called, which frees a caller waiting for an
+// answer. Closing the socket, not kafka-go's Conn, takes no lock.
 func (lc *leaderConn) guard(ctx context.Context) (release func() bool) {
 	return context.AfterFunc(ctx, func() { lc.nc.Close() })
+}
+
+// hungUp reports whether the peer has closed the idle connection, without waiting and without taking bytes from it.
+func (lc *leaderConn) hungUp() bool {
+	sc, ok := lc.nc.Conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return true
+	}
+	gone := false
+	err = raw.Control(func(fd uintptr) {
+		var b [1]byte
+		n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		nothingYet := err == unix.EAGAIN || err == unix.EWOULDBLOCK || err == unix.EINTR
+		gone = n == 0 && err == nil || err != nil && !nothingYet
+	})
+	return gone || err != nil
 }

@@ -1,5 +1,9 @@
 package log
 
+// What can go wrong, and what a caller may conclude from it. Two questions matter: is trying again of any use
+// (retriable), and can the record be in the log although an error came back (definite)? Both are answered here and
+// nowhere else.
+
 import (
 	"context"
 	"errors"
@@ -12,16 +16,13 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// What can go wrong, and what a caller may conclude from it. Two questions matter: is trying again of any use (retriable), and
-// can the record be in the log although an error came back (definite)? Both are answered here and nowhere else.
-
 var (
-	// ErrUnavailable says that no broker could be reached, or that the one reached can't serve the partition now. The caller's
-	// client should try again later (503).
+	// ErrUnavailable says that no broker could be reached, or that the one reached can't serve the partition now. The
+	// caller's client should try again later (503).
 	ErrUnavailable = errors.New("kafka is not available")
 	// ErrOffsetGone says that records asked for are no longer, or not yet, in the partition's log.
 	ErrOffsetGone = errors.New("offset is not in the log")
-	// ErrClosed says that the producer, client or embedded broker was closed before the call.
+	// ErrClosed says that the producer or client was closed before the call.
 	ErrClosed = errors.New("closed")
 	// ErrTooLarge says that a value exceeds [MaxValueBytes] or the producer's queue.
 	ErrTooLarge = errors.New("record too large")
@@ -48,9 +49,9 @@ func (e *ProduceError) Error() string {
 
 func (e *ProduceError) Unwrap() error { return e.Err }
 
-// MayBeStored reports whether a record whose Send or Wait failed with err can be in the log. It is false only when it can't:
-// it was never written to a connection, or each broker that got it refused it. An error of unknown origin, a Wait that was
-// cut short included, is true.
+// MayBeStored reports whether a record whose Send or Wait failed with err can be in the log. It reports false only
+// when the record cannot be there: it was never written to a connection, or each broker that got it refused it. It
+// reports true for an error of unknown origin, and for a Wait whose context ended.
 func MayBeStored(err error) bool {
 	if err == nil {
 		return true // acknowledged: it is stored
@@ -83,8 +84,8 @@ func connectionLost(err error) bool {
 		return true
 	}
 	for _, target := range []error{
-		io.EOF, io.ErrUnexpectedEOF, io.ErrNoProgress, io.ErrClosedPipe, net.ErrClosed, os.ErrDeadlineExceeded, context.DeadlineExceeded,
-		syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, ErrUnavailable,
+		io.EOF, io.ErrUnexpectedEOF, io.ErrNoProgress, io.ErrClosedPipe, net.ErrClosed, os.ErrDeadlineExceeded,
+		context.DeadlineExceeded, syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, ErrUnavailable,
 	} {
 		if errors.Is(err, target) {
 			return true
@@ -100,14 +101,15 @@ func definite(err error) bool {
 		return false
 	}
 	switch ke {
-	case kafka.Unknown, kafka.RequestTimedOut, kafka.NotEnoughReplicasAfterAppend, kafka.NetworkException, kafka.KafkaStorageError:
+	case kafka.Unknown, kafka.RequestTimedOut, kafka.NotEnoughReplicasAfterAppend, kafka.NetworkException,
+		kafka.KafkaStorageError:
 		return false
 	}
 	return true
 }
 
-// unavailable wraps err so that errors.Is(err, ErrUnavailable) holds where waiting may help.
-func unavailable(err error) error {
+// markUnavailable wraps err so that errors.Is(err, ErrUnavailable) holds where waiting may help.
+func markUnavailable(err error) error {
 	if err == nil || errors.Is(err, ErrUnavailable) || !retriable(err) {
 		return err
 	}

@@ -1,53 +1,56 @@
 package log
 
+// Consuming as a group. kafka-go's ConsumerGroup joins, sends heartbeats and hands out generations. What happens
+// within a generation is ours: a goroutine for each partition runs the handler, and the generation ends only when all
+// handlers have returned and what they committed was sent. So two members never work on a partition at once, unless a
+// handler outlasts rebalanceTimeout.
+
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"countersign/internal/pause"
 )
 
-// Consuming as a group. kafka-go's ConsumerGroup joins, sends heartbeats and hands out generations; everything within one is
-// ours: a goroutine a partition runs the handler, and the generation ends only when all of them have returned and what they
-// committed was sent. So two members never work on a partition at once, unless a handler outlasts rebalanceTimeout.
-
 const (
-	// A member that crashed is noticed after sessionTimeout, and the others learn of it with their next heartbeat: its partitions
-	// move in about ten seconds. Brokers accept 6 s and more unless told otherwise.
+	// A member that crashed is noticed after sessionTimeout, and the others learn of it with their next heartbeat:
+	// its partitions move in about ten seconds. Brokers accept 6 s and more unless told otherwise.
 	sessionTimeout    = 9 * time.Second
 	heartbeatInterval = time.Second
-	// rebalanceTimeout is how long the group waits for a member's handlers to return before it goes on without the member.
+	// rebalanceTimeout is how long the group waits for a member's handlers to return before it goes on without the
+	// member.
 	rebalanceTimeout = 60 * time.Second
 	joinBackoff      = 250 * time.Millisecond // after a failed attempt to join
 	commitInterval   = 100 * time.Millisecond
 	leaveGrace       = 3 * time.Second // how long leaving may take when stopped
 )
 
-// StartFrom says where a partition starts that the group has no committed offset for.
-type StartFrom int
-
-const (
-	Earliest StartFrom = iota // at the oldest record there is
-	Latest                    // at the first record produced after the partition was assigned
-)
+// handlerPause is the pause after a handler has ended for the n-th time, counted from 0, before it is started again.
+func handlerPause(n int) time.Duration {
+	return pause.Backoff{First: 100 * time.Millisecond, Most: 5 * time.Second}.After(n)
+}
 
 // GroupConfig says what to consume and who handles it.
 type GroupConfig struct {
 	Group, Topic string
-	// Handle works on one assigned partition, on a goroutine of its own. ctx ends when the partition is revoked or Consume's
-	// context ends, and the rebalance waits for Handle to return: it should within seconds. If it returns while ctx is alive, its
-	// error is logged and it is called again, from the committed offset, after a pause; the other partitions don't notice.
+	// Handle works on one assigned partition, on a goroutine of its own. ctx ends when the partition is revoked or
+	// Consume's context ends. The rebalance waits for Handle to return, which should take seconds at most. If Handle
+	// returns while ctx is alive, its error is logged, and after a pause it is called again, from the committed
+	// offset; the other partitions don't notice. A partition for which the group has committed nothing starts at the
+	// oldest record there is.
 	Handle func(ctx context.Context, p *Partition) error
-	// StartFrom applies where nothing is committed yet.
-	StartFrom StartFrom
 }
 
-// Consume joins the group and runs Handle for each partition assigned to this member, through rebalances and failures of
-// brokers, until ctx ends. Then it waits for the handlers, commits, leaves the group at once and returns nil.
+// Consume joins the group and runs Handle for each partition that is assigned to this member, through rebalances and
+// failures of brokers, until ctx ends. Then it waits for the handlers, commits, leaves the group at once and returns
+// nil. It returns an error only if cfg lacks something.
 func (c *Client) Consume(ctx context.Context, cfg GroupConfig) error {
 	if cfg.Group == "" || cfg.Topic == "" || cfg.Handle == nil {
 		return errors.New("consume: group, topic and handler are required")
@@ -56,7 +59,7 @@ func (c *Client) Consume(ctx context.Context, cfg GroupConfig) error {
 	sockets := &socketSet{dial: c.dial}
 	dialer := c.dialer()
 	dialer.DialFunc = sockets.open
-	m := &member{c: c, cfg: cfg}
+	m := &member{c: c, cfg: cfg, logger: c.logger.With("group", cfg.Group, "topic", cfg.Topic)}
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID: cfg.Group, Topics: []string{cfg.Topic}, Brokers: c.cfg.Brokers, Dialer: dialer,
 		SessionTimeout: sessionTimeout, HeartbeatInterval: heartbeatInterval, RebalanceTimeout: rebalanceTimeout,
@@ -71,7 +74,7 @@ func (c *Client) Consume(ctx context.Context, cfg GroupConfig) error {
 		case ctx.Err() != nil:
 		case err != nil:
 			if failures++; failures%30 == 3 {
-				c.log.Warn("kafka: cannot join the group, trying again", "group", cfg.Group, "topic", cfg.Topic, "err", err)
+				m.logger.Warn("kafka: cannot join the group, trying again", "error", err)
 			}
 		default:
 			failures = 0
@@ -103,12 +106,13 @@ func leave(group *kafka.ConsumerGroup, sockets *socketSet) {
 // member is this process's part in a group.
 type member struct {
 	c       *Client
-	cfg     GroupConfig
+	cfg     GroupConfig // with names as the brokers know them
+	logger  *slog.Logger
 	running sync.WaitGroup // generations whose handlers have not all returned
 }
 
-// run starts a generation's handlers. kafka-go ends the generation when the function given to Start returns, and doesn't join the
-// next one before it has.
+// run starts a generation's handlers. kafka-go ends the generation when the function given to Start returns, and
+// doesn't join the next one before it has.
 func (m *member) run(ctx context.Context, gen *kafka.Generation) {
 	m.running.Wait()
 	m.running.Add(1)
@@ -127,7 +131,7 @@ func (m *member) runGeneration(ctx context.Context, gen *kafka.Generation) {
 	for i, a := range assigned {
 		ids[i] = a.ID
 	}
-	m.c.log.Info("kafka: partitions assigned", "group", m.cfg.Group, "topic", m.cfg.Topic, "generation", gen.ID, "partitions", ids)
+	m.logger.Info("kafka: partitions assigned", "generation", gen.ID, "partitions", ids)
 	commits := newCommits(func(offsets map[int]int64) error {
 		if err := m.c.flushBeforeCommit(); err != nil {
 			return err
@@ -145,16 +149,17 @@ func (m *member) runGeneration(ctx context.Context, gen *kafka.Generation) {
 		case <-ctx.Done():
 		case <-ticker.C:
 			if err := commits.flush(); err != nil && ctx.Err() == nil {
-				m.c.log.Debug("kafka: commit failed, repeated later", "group", m.cfg.Group, "topic", m.cfg.Topic, "err", err)
+				m.logger.Debug("kafka: commit failed, repeated later", "error", err)
 			}
 		}
 	}
 	handlers.Wait()
 }
 
-// flushBeforeCommit keeps the embedded broker's groups from getting ahead of its records: a commit says that what came of the
-// records below it is stored, and that is often a record elsewhere in the log. Everything acknowledged before Commit was called
-// is on disk before the offset is written, so a power cut can set a group back, but not beyond what is left (I1).
+// flushBeforeCommit keeps the embedded broker's groups from getting ahead of its records. A commit says that what
+// came of the records below it is stored, and what came of them is often a record elsewhere in the log. Everything
+// that was acknowledged before Commit was called is on disk before the offset is written. So a power cut can set a
+// group back, but not beyond what is left (I1).
 func (c *Client) flushBeforeCommit() error {
 	if c.cfg.Flush == nil {
 		return nil
@@ -168,7 +173,7 @@ func (c *Client) flushBeforeCommit() error {
 func (m *member) runPartition(ctx context.Context, commits *commits, a kafka.PartitionAssignment) {
 	committed := a.Offset
 	for failures := 0; ctx.Err() == nil; failures++ {
-		if failures > 0 && !pause(ctx, min(100*time.Millisecond<<min(failures-1, 6), 5*time.Second)) {
+		if failures > 0 && pause.For(ctx, handlerPause(failures-1)) != nil {
 			return
 		}
 		begun := time.Now()
@@ -179,12 +184,12 @@ func (m *member) runPartition(ctx context.Context, commits *commits, a kafka.Par
 		if time.Since(begun) > time.Minute {
 			failures = 0
 		}
-		m.c.log.Error("kafka: handler ended, starting it again from the committed offset", "group", m.cfg.Group, "topic", m.cfg.Topic,
-			"partition", a.ID, "offset", committed, "err", err)
+		m.logger.Error("kafka: handler ended, starting it again from the committed offset",
+			"partition", a.ID, "offset", committed, "error", err)
 	}
 }
 
-// handle runs Handle once. committed is where the group stands, negative if nowhere, and is moved on.
+// handle runs Handle once. committed is where the group stands, negative if nothing is committed; handle moves it on.
 func (m *member) handle(ctx context.Context, commits *commits, id int, committed *int64) error {
 	r := &reader{c: m.c, topicPartition: topicPartition{m.cfg.Topic, id}}
 	start, err := m.start(ctx, r, *committed)
@@ -201,15 +206,16 @@ func (m *member) handle(ctx context.Context, commits *commits, id int, committed
 	}
 	err = m.cfg.Handle(ctx, p)
 	if cerr := commits.close(id); cerr != nil {
-		m.c.log.Warn("kafka: last commit failed, records will be handled again", "group", m.cfg.Group, "topic", m.cfg.Topic, "partition", id, "err", cerr)
+		m.logger.Warn("kafka: last commit failed, records will be handled again", "partition", id, "error", cerr)
 	}
 	*committed = commits.position(id)
 	return err
 }
 
-// start is where to begin: at the committed offset if the log has it. If retention has deleted beyond it, at the log's first;
-// if the log ends before it, a broker lost acknowledged records (an unclean leader election), and what has taken their offsets
-// since was never read: everything is read again, which changes nothing (I5).
+// start is where to begin: at the committed offset if the log has it, and at the log's first if nothing is committed,
+// or if retention has deleted beyond the committed offset. If the log ends before the committed offset, a broker has
+// lost acknowledged records (an unclean leader election), and the records that have taken their offsets since were
+// never read: everything is read again, which changes nothing (I5).
 func (m *member) start(ctx context.Context, r *reader, committed int64) (int64, error) {
 	if committed < 0 {
 		var err error
@@ -222,30 +228,28 @@ func (m *member) start(ctx context.Context, r *reader, committed int64) (int64, 
 		return 0, err
 	}
 	switch {
-	case committed < 0 && m.cfg.StartFrom == Latest:
-		return held.end, nil
 	case committed < 0:
 		return held.first, nil
 	case committed < held.first:
-		m.c.log.Error("kafka: retention deleted records before the group had committed them; give the topic a longer retention",
-			"group", m.cfg.Group, "topic", m.cfg.Topic, "partition", r.partition, "from", committed, "to", held.first)
+		m.logger.Error("kafka: retention deleted records before the group had committed them; "+
+			"give the topic a longer retention", "partition", r.partition, "from", committed, "to", held.first)
 		return held.first, nil
 	case committed > held.end:
-		m.c.log.Error("kafka: the log ends before the committed offset, so brokers lost records; reading all there is again",
-			"group", m.cfg.Group, "topic", m.cfg.Topic, "partition", r.partition, "committed", committed, "end", held.end)
+		m.logger.Error("kafka: the log ends before the committed offset, so brokers lost records; "+
+			"reading all there is again", "partition", r.partition, "committed", committed, "end", held.end)
 		return held.first, nil
 	}
 	return committed, nil
 }
 
-// askCommitted repeats kafka-go's question for the committed offset, because it takes any error for "none".
+// askCommitted asks for the committed offset again, because kafka-go takes any error for "none".
 func (m *member) askCommitted(ctx context.Context, partition int) (int64, error) {
 	for attempt := 0; ; attempt++ {
 		offsets, err := m.c.committed(ctx, m.cfg.Group, m.cfg.Topic, []int{partition})
 		if err == nil {
 			return offsets[partition], nil
 		}
-		if !pause(ctx, backoff(attempt)) {
+		if pause.For(ctx, retryPause(attempt)) != nil {
 			return 0, fmt.Errorf("committed offset of group %s: %w", m.cfg.Group, err)
 		}
 	}

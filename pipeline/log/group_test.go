@@ -1,4 +1,4 @@
-package log
+package log_test
 
 import (
 	"context"
@@ -9,7 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"countersign/pipeline/log"
+	"countersign/pipeline/log/internal/logtest"
 )
 
 // ledger notes who handled which record.
@@ -23,8 +27,8 @@ type ledger struct {
 func newLedger() *ledger { return &ledger{seen: map[string]int{}, working: map[int]string{}} }
 
 // handle reads, notes and commits until ctx ends.
-func (l *ledger) handle(member string) func(ctx context.Context, p *Partition) error {
-	return func(ctx context.Context, p *Partition) error {
+func (l *ledger) handle(member string) logtest.Handler {
+	return func(ctx context.Context, p *log.Partition) error {
 		l.mu.Lock()
 		if other := l.working[p.ID()]; other != "" {
 			l.clashes = append(l.clashes, fmt.Sprintf("%s got partition %d while %s had it", member, p.ID(), other))
@@ -69,55 +73,41 @@ func (l *ledger) owners() map[string]int {
 	return n
 }
 
-// eventually waits until ok.
-func eventually(t testing.TB, limit time.Duration, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(limit); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("after %v: not yet %s", limit, what)
-		}
-	}
-}
-
-func consumer(t testing.TB, c *Client, cfg GroupConfig) (stop func()) {
-	return start(t, func(ctx context.Context) error { return c.Consume(ctx, cfg) })
-}
-
-// Members come and go while records arrive: no partition has two handlers at a time, every record is handled, and none twice,
-// because handlers that are revoked commit before the partition moves.
+// Members come and go while records arrive: no partition has two handlers at a time, every record is handled, and
+// none twice, because handlers that are revoked commit before the partition moves.
 func TestGroupHandover(t *testing.T) {
 	t.Parallel()
 	cfg := testConfig(t)
-	c := connect(t, cfg)
+	c := logtest.Open(t, cfg)
 	const partitions = 4
-	topic, group := newTopic(t, c, partitions), uniqueName("group")
+	topic, group := logtest.NewTopic(t, c, partitions), logtest.UniqueName("group")
 	l := newLedger()
 	member := func(name string) (stop func()) {
-		own := connect(t, cfg)
-		return consumer(t, own, GroupConfig{Group: group, Topic: topic, Handle: l.handle(name)})
+		own := logtest.Open(t, cfg)
+		return logtest.Consume(t, own, group, topic, l.handle(name))
 	}
 	produced := 0
-	p := newProducer(t, c, ProducerConfig{})
+	p := logtest.NewProducer(t, c, log.ProducerConfig{})
 	produce := func() {
 		for part := range partitions {
-			produced += len(send(t, p, topic, part, numbered("v", 50)...))
+			produced += len(logtest.Send(t, p, topic, part, logtest.Numbered("v", 50)...))
 		}
 	}
 	stopA := member("A")
 	produce()
-	eventually(t, 15*time.Second, "all with A", func() bool { return l.owners()["A"] == partitions })
+	logtest.Eventually(t, "all with A", func() bool { return l.owners()["A"] == partitions })
 	stopB := member("B")
 	produce()
-	eventually(t, 15*time.Second, "shared by A and B", func() bool { return l.owners()["A"] == 2 && l.owners()["B"] == 2 })
+	logtest.Eventually(t, "shared by A and B", func() bool { return l.owners()["A"] == 2 && l.owners()["B"] == 2 })
 	produce()
 	stopA()
 	produce()
-	eventually(t, 5*time.Second, "all with B at once after A left", func() bool { return l.owners()["B"] == partitions })
+	logtest.Eventually(t, "all with B", func() bool { return l.owners()["B"] == partitions })
 	produce()
 	stopB()
 	produce()
 	defer member("C")()
-	eventually(t, 15*time.Second, fmt.Sprintf("%d records handled", produced), func() bool { return l.count() == produced })
+	logtest.Eventually(t, fmt.Sprintf("%d records handled", produced), func() bool { return l.count() == produced })
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, clash := range l.clashes {
@@ -134,36 +124,36 @@ func TestGroupHandover(t *testing.T) {
 func TestCrashedMember(t *testing.T) {
 	t.Parallel()
 	cfg := testConfig(t)
-	topic, group := newTopic(t, connect(t, cfg), 2), uniqueName("group")
+	topic, group := logtest.NewTopic(t, logtest.Open(t, cfg), 2), logtest.UniqueName("group")
 	l := newLedger()
 	quiet := cfg
-	quiet.Logger = discard
-	doomed := connect(t, quiet)
-	consumer(t, doomed, GroupConfig{Group: group, Topic: topic, Handle: l.handle("doomed")})
-	eventually(t, 15*time.Second, "assigned", func() bool { return l.owners()["doomed"] == 2 })
+	quiet.Logger = logtest.Discard
+	doomed := logtest.Open(t, quiet)
+	logtest.Consume(t, doomed, group, topic, l.handle("doomed"))
+	logtest.Eventually(t, "assigned", func() bool { return l.owners()["doomed"] == 2 })
 	var have atomic.Int32
 	doomed.Close() // no connection is left, and none can be made to leave the group
-	consumer(t, connect(t, cfg), GroupConfig{Group: group, Topic: topic, Handle: func(ctx context.Context, p *Partition) error {
+	logtest.Consume(t, logtest.Open(t, cfg), group, topic, func(ctx context.Context, p *log.Partition) error {
 		have.Add(1)
 		<-ctx.Done()
 		return nil
-	}})
+	})
 	begun := time.Now()
-	eventually(t, 13*time.Second, "taken over", func() bool { return have.Load() == 2 })
+	logtest.Eventually(t, "taken over", func() bool { return have.Load() == 2 })
 	t.Logf("taken over after %v", time.Since(begun).Round(100*time.Millisecond))
 }
 
 // A handler's error restarts that partition from its committed offset; the others go on undisturbed.
 func TestHandlerError(t *testing.T) {
 	cfg := testConfig(t)
-	cfg.Logger = discard
-	c := connect(t, cfg)
-	topic := newTopic(t, c, 2)
-	p := newProducer(t, c, ProducerConfig{})
-	send(t, p, topic, 0, numbered("v", 10)...)
+	cfg.Logger = logtest.Discard
+	c := logtest.Open(t, cfg)
+	topic := logtest.NewTopic(t, c, 2)
+	p := logtest.NewProducer(t, c, log.ProducerConfig{})
+	logtest.Send(t, p, topic, 0, logtest.Numbered("v", 10)...)
 	var calls [2]atomic.Int32
 	starts := make(chan int64, 10)
-	consumer(t, c, GroupConfig{Group: uniqueName("group"), Topic: topic, Handle: func(ctx context.Context, p *Partition) error {
+	logtest.Consume(t, c, logtest.UniqueName("group"), topic, func(ctx context.Context, p *log.Partition) error {
 		call := calls[p.ID()].Add(1)
 		if p.ID() == 1 {
 			<-ctx.Done()
@@ -180,157 +170,114 @@ func TestHandlerError(t *testing.T) {
 		}
 		<-ctx.Done()
 		return nil
-	}})
+	})
 	for _, want := range []int64{0, 4, 7} {
-		select {
-		case got := <-starts:
-			if got != want {
-				t.Errorf("started at %d, want %d", got, want)
-			}
-		case <-time.After(15 * time.Second):
-			t.Fatal("not started again")
+		if got := logtest.Receive(t, starts, "start of the handler"); got != want {
+			t.Errorf("started at %d, want %d", got, want)
 		}
 	}
-	if n := calls[1].Load(); n != 1 {
+	logtest.Eventually(t, "the other partition handled", func() bool { return calls[1].Load() > 0 })
+	if n := calls[1].Load(); n > 1 {
 		t.Errorf("the other partition's handler was called %d times", n)
 	}
 }
 
 // What is committed never moves back, and is nothing once the handler returned.
 func TestCommit(t *testing.T) {
-	c := connect(t, testConfig(t))
-	topic, group := newTopic(t, c, 1), uniqueName("group")
-	send(t, newProducer(t, c, ProducerConfig{}), topic, 0, numbered("v", 10)...)
-	ctx := within(t, 30*time.Second)
+	cfg := testConfig(t)
+	c := logtest.Open(t, cfg)
+	topic, group := logtest.NewTopic(t, c, 1), logtest.UniqueName("group")
+	logtest.Send(t, logtest.NewProducer(t, c, log.ProducerConfig{}), topic, 0, logtest.Numbered("v", 10)...)
+	ctx := logtest.Context(t)
 	committed := func() int64 {
-		offsets, err := c.committed(ctx, group, topic, []int{0})
+		offsets, err := logtest.Committed(ctx, cfg.Brokers, group, topic, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return offsets[0]
 	}
-	handed := make(chan *Partition)
-	stop := consumer(t, c, GroupConfig{Group: group, Topic: topic, Handle: func(ctx context.Context, p *Partition) error {
+	handed := make(chan *log.Partition, 10)
+	stop := logtest.Consume(t, c, group, topic, func(ctx context.Context, p *log.Partition) error {
 		handed <- p
 		<-ctx.Done()
 		p.Commit(8)
 		return nil
-	}})
-	p := <-handed
-	eventually(t, 5*time.Second, "the start committed", func() bool { return committed() == 0 })
-	if err := p.CommitNow(ctx, 5); err != nil || committed() != 5 {
-		t.Errorf("committed %d, %v", committed(), err)
-	}
+	})
+	p := logtest.Receive(t, handed, "partition")
+	logtest.Eventually(t, "the start committed", func() bool { return committed() == 0 })
+	p.Commit(5)
+	logtest.Eventually(t, "5 committed", func() bool { return committed() == 5 })
 	p.Commit(3)
-	if err := p.CommitNow(ctx, 4); err != nil || committed() != 5 {
-		t.Errorf("committed %d after a lower offset, %v", committed(), err)
-	}
 	p.Commit(6)
-	eventually(t, 5*time.Second, "6 committed", func() bool { return committed() == 6 })
+	logtest.Eventually(t, "6 committed", func() bool {
+		at := committed()
+		if at < 5 {
+			t.Fatalf("the group went back to %d", at)
+		}
+		return at == 6
+	})
 	if lag, err := c.Lag(ctx, group, topic); err != nil || lag != 4 {
 		t.Errorf("lag %d, %v", lag, err)
 	}
 	stop()
+	p.Commit(10)
 	if got := committed(); got != 8 {
 		t.Errorf("committed %d when the handler returned, want 8", got)
 	}
-	p.Commit(9)
-	if err := p.CommitNow(ctx, 10); !errors.Is(err, ErrRevoked) || committed() != 8 {
-		t.Errorf("committed %d after the end, %v", committed(), err)
-	}
 }
 
-// A commit that the coordinator refuses because the generation is over is dropped; one that fails otherwise is repeated.
-func TestCommitFailures(t *testing.T) {
-	var sent []map[int]int64
-	var answer error
-	c := newCommits(func(offsets map[int]int64) error {
-		sent = append(sent, offsets)
-		return answer
+// A member that is stopped says so to the group, which needn't find out by itself.
+func TestStoppedMemberLeaves(t *testing.T) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	left := make(chan struct{}, 1)
+	cluster.ControlKey(int16(kmsg.LeaveGroup), func(kmsg.Request) (kmsg.Response, error, bool) {
+		left <- struct{}{}
+		return nil, nil, false
 	})
-	c.open(1, 100)
-	answer = kafka.RequestTimedOut
-	c.set(1, 105)
-	if err := c.flush(); !errors.Is(err, ErrUnavailable) {
-		t.Errorf("flush: %v", err)
-	}
-	answer = kafka.IllegalGeneration
-	if err := c.flush(); !errors.Is(err, ErrRevoked) || len(sent) != 2 || sent[1][1] != 105 {
-		t.Errorf("flush: %v, sent %v", err, sent)
-	}
-	if err := c.flush(); err != nil || len(sent) != 2 {
-		t.Errorf("flush of nothing: %v, sent %v", err, sent)
-	}
-	if c.set(2, 5) {
-		t.Error("a partition that isn't owned is committed for")
-	}
-}
-
-// A handler that starts again at a lower offset, because a broker lost records, isn't overtaken by a commit from before.
-func TestCommitFromBeforeALoss(t *testing.T) {
-	var c *commits
-	c = newCommits(func(map[int]int64) error {
-		c.open(1, 4) // while the request is on its way
-		return kafka.RequestTimedOut
-	})
-	c.open(1, 100)
-	c.set(1, 105)
-	_ = c.flush()
-	if next, ok := c.pending[1]; ok {
-		t.Errorf("%d will be committed, and the handler has begun at 4", next)
-	}
+	c := logtest.Open(t, log.Config{Brokers: cluster.ListenAddrs()})
+	logtest.OnPartition(t, c, logtest.NewTopic(t, c, 1), func(context.Context, *log.Partition) {})
+	logtest.Receive(t, left, "request to leave")
 }
 
 // Where a partition starts, by what is committed and what the log holds.
 func TestStart(t *testing.T) {
 	cfg := testConfig(t)
-	cfg.Logger = discard
-	c := connect(t, cfg)
-	topic := newTopic(t, c, 1)
-	send(t, newProducer(t, c, ProducerConfig{}), topic, 0, numbered("v", 10)...)
-	ctx := within(t, 50*time.Second)
-	deleteBelow(t, c, topic, 4)
+	cfg.Logger = logtest.Discard
+	c := logtest.Open(t, cfg)
+	topic := logtest.NewTopic(t, c, 1)
+	logtest.Send(t, logtest.NewProducer(t, c, log.ProducerConfig{}), topic, 0, logtest.Numbered("v", 10)...)
+	logtest.DeleteBelow(t, cfg.Brokers, topic, 4)
 	for _, tc := range []struct {
-		name      string
-		committed int64
-		from      StartFrom
-		want      int64
+		name            string
+		committed, want int64
 	}{
-		{"nothing committed", -1, Earliest, 4},
-		{"nothing committed, latest", -1, Latest, 10},
-		{"committed", 6, Earliest, 6},
-		{"committed, latest", 6, Latest, 6},
-		{"committed at the end", 10, Earliest, 10},
-		{"deleted since", 2, Earliest, 4},
-		{"beyond the end", 99, Earliest, 4},
+		{"nothing committed", -1, 4},
+		{"committed", 6, 6},
+		{"committed at the end", 10, 10},
+		{"deleted since", 2, 4},
+		{"beyond the end", 99, 4},
 	} {
-		group := uniqueName("group")
+		group := logtest.UniqueName("group")
 		if tc.committed >= 0 {
-			eventually(t, 15*time.Second, "committed from outside", func() bool {
-				return commitOutside(ctx, c, group, topic, []kafka.OffsetCommit{{Partition: 0, Offset: tc.committed}}) == nil
-			})
+			logtest.Commit(t, cfg.Brokers, group, topic, map[int]int64{0: tc.committed})
 		}
-		started := make(chan int64, 1)
-		stop := consumer(t, c, GroupConfig{Group: group, Topic: topic, StartFrom: tc.from, Handle: func(ctx context.Context, p *Partition) error {
+		started := make(chan int64, 10)
+		stop := logtest.Consume(t, c, group, topic, func(ctx context.Context, p *log.Partition) error {
 			started <- p.Start()
 			<-ctx.Done()
 			return nil
-		}})
-		if got := <-started; got != tc.want {
+		})
+		if got := logtest.Receive(t, started, "start of the handler"); got != tc.want {
 			t.Errorf("%s: starts at %d, want %d", tc.name, got, tc.want)
 		}
 		stop()
-		if offsets, err := c.committed(ctx, group, topic, []int{0}); err != nil || offsets[0] != tc.want {
+		offsets, err := logtest.Committed(logtest.Context(t), cfg.Brokers, group, topic, 0)
+		if err != nil || offsets[0] != tc.want {
 			t.Errorf("%s: the group stands at %d, want %d (%v)", tc.name, offsets[0], tc.want, err)
 		}
-	}
-}
-
-// deleteBelow deletes records of partition 0, as retention would.
-func deleteBelow(t testing.TB, c *Client, topic string, offset int64) {
-	t.Helper()
-	e := &Embedded{admin: c, brokers: c.cfg.Brokers}
-	if err := e.deleteRecords(within(t, 10*time.Second), topic, map[int32]int64{0: offset}); err != nil {
-		t.Fatal(err)
 	}
 }

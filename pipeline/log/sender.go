@@ -1,99 +1,73 @@
 package log
 
+// A partition's records on their way to its leader: batch by batch, each until it is acknowledged, refused or out of
+// time.
+
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"countersign/internal/pause"
+	"countersign/internal/queue"
 )
 
 // attemptTimeout is how long one produce request waits for its answer before the connection is given up and the request
 // repeated on a new one.
 const attemptTimeout = 10 * time.Second
 
-// sender sends one partition's records, in order, one request at a time.
+// sender sends one partition's records, in the order of Send, one request at a time. Its other fields than the queue
+// are owned by the goroutine that runs it.
 type sender struct {
 	topicPartition
-	p    *Producer
-	wake chan struct{} // capacity 1: something was queued, or the sender closed
+	p     *Producer
+	queue *queue.Queue[*sentRecord] // bounded by Producer.queued
 
-	mu     sync.Mutex
-	queue  []*Ack // in the order of Send; guarded by mu
-	closed bool   // guarded by mu
-
-	conn *leaderConn // owned by run
-	msgs []kafka.Message
+	conn *leaderConn     // nil: not connected
+	msgs []kafka.Message // of the request in flight
 }
 
-func (s *sender) put(a *Ack) error {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return fmt.Errorf("producer: %w", ErrClosed)
-	}
-	s.queue = append(s.queue, a)
-	s.mu.Unlock()
-	s.signal()
-	return nil
+func newSender(p *Producer, tp topicPartition) *sender {
+	return &sender{topicPartition: tp, p: p, queue: queue.New[*sentRecord]()}
 }
 
-func (s *sender) close() {
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	s.signal()
-}
-
-func (s *sender) signal() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
-
-// run ends when the sender is closed and its queue is empty.
+// run ends when the producer is closing and the queue is empty.
 func (s *sender) run() {
-	defer func() { s.disconnect() }()
-	var batch []*Ack
-	for {
-		var open bool
-		if batch, open = s.take(batch[:0]); len(batch) > 0 {
+	defer s.disconnect()
+	var batch []*sentRecord
+	for closing := false; ; {
+		if batch = s.nextBatch(batch[:0]); len(batch) > 0 {
 			s.deliver(batch)
 			clear(batch)
 			continue
 		}
-		if !open {
+		if closing {
 			return
 		}
-		<-s.wake
+		select {
+		case <-s.queue.Ready():
+		case <-s.p.closing:
+			closing = true // nothing is queued from here on
+		}
 	}
 }
 
-// take moves the longest prefix of the queue that fits a batch into dst.
-func (s *sender) take(dst []*Ack) (batch []*Ack, open bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	size, n := batchOverhead, 0
-	for _, a := range s.queue {
-		if size += len(a.value) + recordOverhead; n > 0 && size > maxBatchBytes {
-			break
-		}
-		n++
-	}
-	dst = append(dst, s.queue[:n]...)
-	rest := copy(s.queue, s.queue[n:])
-	clear(s.queue[rest:])
-	s.queue = s.queue[:rest]
-	return dst, !s.closed
+// nextBatch moves the longest prefix of the queue that fits a batch into dst.
+func (s *sender) nextBatch(dst []*sentRecord) []*sentRecord {
+	size := batchOverhead
+	return s.queue.TakeWhile(dst, func(r *sentRecord) bool {
+		size += len(r.value) + recordOverhead
+		return size <= maxBatchBytes
+	})
 }
 
 // deliver brings every record of the batch to its end: acknowledged, refused, or out of time.
-func (s *sender) deliver(batch []*Ack) {
+func (s *sender) deliver(batch []*sentRecord) {
 	var last error
 	for attempt := 0; len(batch) > 0; attempt++ {
-		if attempt > 0 && !s.pauseBefore(batch[0].deadline, backoff(attempt-1)) {
+		if attempt > 0 && s.pauseBefore(batch[0].deadline, retryPause(attempt-1)) != nil {
 			s.fail(batch, fmt.Errorf("%w: %w", errStopped, last))
 			return
 		}
@@ -109,26 +83,27 @@ func (s *sender) deliver(batch []*Ack) {
 			s.fail(batch, err)
 			return
 		}
-		last = unavailable(err)
-		s.p.c.log.Debug("produce attempt failed", "topic", s.topic, "partition", s.partition, "records", len(batch), "attempt", attempt+1, "err", err)
+		last = markUnavailable(err)
+		s.p.c.logger.Debug("produce attempt failed", "topic", s.topic, "partition", s.partition,
+			"records", len(batch), "attempt", attempt+1, "error", err)
 	}
 }
 
-// pauseBefore waits d, but not past the first record's deadline, and reports whether to go on.
-func (s *sender) pauseBefore(deadline time.Time, d time.Duration) bool {
-	return pause(s.p.ctx, max(0, min(d, time.Until(deadline))))
+// pauseBefore waits for d, but not past the deadline. An error says that the producer is not to go on.
+func (s *sender) pauseBefore(deadline time.Time, d time.Duration) error {
+	return pause.For(s.p.ctx, min(d, time.Until(deadline)))
 }
 
 // attempt sends the batch once. Records whose fate it leaves open are marked.
-func (s *sender) attempt(batch []*Ack) (base int64, err error) {
+func (s *sender) attempt(batch []*sentRecord) (base int64, err error) {
 	ctx, cancel := context.WithDeadline(s.p.ctx, batch[0].deadline)
 	defer cancel()
 	if err := s.connect(ctx); err != nil {
 		return 0, err // nothing was written
 	}
 	s.msgs = s.msgs[:0]
-	for _, a := range batch {
-		s.msgs = append(s.msgs, kafka.Message{Value: a.value, Time: a.stamp})
+	for _, r := range batch {
+		s.msgs = append(s.msgs, kafka.Message{Value: r.value, Time: r.stamp})
 	}
 	defer clear(s.msgs)
 	limit := time.Now().Add(attemptTimeout)
@@ -146,16 +121,16 @@ func (s *sender) attempt(batch []*Ack) (base int64, err error) {
 		return base, nil
 	}
 	if !definite(err) {
-		for _, a := range batch {
-			a.stored = true
+		for _, r := range batch {
+			r.stored = true
 		}
 	}
 	s.disconnect() // the leader may have moved: look it up again
 	return 0, err
 }
 
-// connect makes sure that there is a connection whose peer hasn't hung up, so that a broker that went away while nothing was
-// sent doesn't leave the next record's fate open.
+// connect makes sure that there is a connection whose peer hasn't hung up, so that a broker that went away while
+// nothing was sent doesn't leave the next record's fate open.
 func (s *sender) connect(ctx context.Context) error {
 	if s.conn != nil && s.conn.hungUp() {
 		s.disconnect()
@@ -176,7 +151,7 @@ func (s *sender) disconnect() {
 }
 
 // expire fails the records whose time is up, and returns the others.
-func (s *sender) expire(batch []*Ack, last error) []*Ack {
+func (s *sender) expire(batch []*sentRecord, last error) []*sentRecord {
 	now, n := time.Now(), 0
 	for n < len(batch) && !batch[n].deadline.After(now) {
 		n++
@@ -190,23 +165,23 @@ func (s *sender) expire(batch []*Ack, last error) []*Ack {
 	return batch[n:]
 }
 
-func (s *sender) succeed(batch []*Ack, base int64) {
-	for i, a := range batch {
-		a.offset = base + int64(i)
-		s.finish(a)
+func (s *sender) succeed(batch []*sentRecord, base int64) {
+	for i, r := range batch {
+		r.offset = base + int64(i)
+		s.finish(r)
 	}
 }
 
-func (s *sender) fail(batch []*Ack, err error) {
-	for _, a := range batch {
-		a.err = &ProduceError{Topic: s.topic, Partition: s.partition, Stored: a.stored, Err: err}
-		s.finish(a)
+func (s *sender) fail(batch []*sentRecord, err error) {
+	for _, r := range batch {
+		r.err = &ProduceError{Topic: s.topic, Partition: s.partition, Stored: r.stored, Err: err}
+		s.finish(r)
 	}
 }
 
-func (s *sender) finish(a *Ack) {
-	size := queueSize(a.value)
-	a.value = nil
-	close(a.done)
+func (s *sender) finish(r *sentRecord) {
+	size := queueSize(r.value)
+	r.value = nil
+	close(r.done)
 	s.p.queued.Release(size)
 }

@@ -1,5 +1,7 @@
 package log
 
+// Following a topic from its end, without a group: every process sees every record, and nothing is committed.
+
 import (
 	"context"
 	"errors"
@@ -15,8 +17,9 @@ type Tail struct {
 	readers []*reader
 }
 
-// OpenTail fixes the position: Run will see every record produced after OpenTail returned, and none acknowledged before it was
-// called. It fails if the brokers can't be reached.
+// OpenTail fixes the position: Run will see every record that is produced after OpenTail returned, and none that was
+// acknowledged before OpenTail was called. It fails with ErrUnavailable if the brokers can't be reached. A Tail must
+// be run or closed.
 func (c *Client) OpenTail(ctx context.Context, topic string) (*Tail, error) {
 	topic = c.onBroker(topic)
 	n, err := c.partitions(ctx, topic)
@@ -38,7 +41,7 @@ func (c *Client) OpenTail(ctx context.Context, topic string) (*Tail, error) {
 	}
 	if err := g.Wait(); err != nil {
 		t.Close()
-		return nil, fmt.Errorf("tail topic %s: %w", topic, unavailable(err))
+		return nil, fmt.Errorf("tail topic %s: %w", topic, markUnavailable(err))
 	}
 	return t, nil
 }
@@ -50,9 +53,9 @@ func (t *Tail) Close() {
 	}
 }
 
-// Run calls fn for each record from the position on, until ctx ends (the result is nil) or fn fails (its error). Calls don't
-// overlap; records of one partition come in order. Connections are made anew after failures. Where retention was faster than
-// the reader, it goes on at the end. Run is called once.
+// Run calls fn for each record from the position on, until ctx ends (the result is nil) or fn fails (the result is
+// its error). Calls don't overlap, and records of one partition come in order. Connections are made anew after
+// failures. Where retention has deleted what comes next, Run goes on at the end. Run is called once.
 func (t *Tail) Run(ctx context.Context, fn func(Message) error) error {
 	defer t.Close()
 	ctx, cancel := context.WithCancel(ctx)
@@ -92,15 +95,7 @@ func (t *Tail) skip(ctx context.Context, r *reader) {
 	if err != nil {
 		return // ctx ended
 	}
-	t.c.log.Warn("kafka: tail lost its place, going on at the end", "topic", r.topic, "partition", r.partition, "from", r.next, "to", held.end)
+	t.c.logger.Warn("kafka: tail lost its place, going on at the end",
+		"topic", r.topic, "partition", r.partition, "from", r.next, "to", held.end)
 	r.next = held.end
-}
-
-// Tail is OpenTail and Run. A caller that must not miss what happens from some moment on calls them apart.
-func (c *Client) Tail(ctx context.Context, topic string, fn func(Message) error) error {
-	t, err := c.OpenTail(ctx, topic)
-	if err != nil {
-		return err
-	}
-	return t.Run(ctx, fn)
 }

@@ -1,4 +1,6 @@
-package log
+package embedded
+
+// The page cache, where the operating system lets a program advise.
 
 import (
 	"os"
@@ -6,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dropCached tells the kernel that a file won't be read soon. What isn't on disk yet stays.
+// dropCached tells the kernel that a file won't be read soon. What isn't on disk yet stays in the page cache.
 func dropCached(path string) error {
 	f, err := os.Open(path)
 	if err != nil {

@@ -1,4 +1,18 @@
-package log
+package embedded
+
+// Preparing the data directory for kfake, before kfake loads it. The layout is kfake's:
+//
+//	partitions/<topic>-<n>/<base offset>.dat   segments: record batches back to back
+//	partitions/<topic>-<n>/snapshot.json       what a clean stop knew of the partition
+//	topics.json, meta.json                     the topics, and the version of all this
+//	groups.log                                 the committed offsets
+//	session_state.json                         the members of groups at a clean stop
+//
+// After a kill the snapshots don't fit the segments. kfake then reads every record of every partition into memory at
+// once before it starts. With a snapshot that fits, kfake reads one segment at a time, but believes the segment's
+// size in the snapshot, even where it has just cut a torn batch off. From then on it would write and read at
+// different places. So restore checks and cuts the last segment of each partition, and writes a snapshot that says
+// what is true.
 
 import (
 	"cmp"
@@ -16,15 +30,6 @@ import (
 	"time"
 )
 
-// Preparing the data directory for kfake, before it loads it. The layout is kfake's: partitions/<topic>-<n>/<base offset>.dat hold
-// record batches back to back, snapshot.json beside them what a clean stop knew of the partition, topics.json the topics,
-// groups.log the committed offsets.
-//
-// After a kill the snapshots don't fit the segments, and kfake then reads every record of every partition into memory at once
-// before it starts. With a snapshot that fits it reads a segment at a time, but takes the segment's size from the snapshot, even
-// where it has just cut a torn batch off, and from then on writes and reads at different places. So the last segment is
-// checked and cut here, and a snapshot written that says what is true.
-
 const (
 	partitionsDir = "partitions"
 	segmentSuffix = ".dat"
@@ -32,11 +37,11 @@ const (
 )
 
 // restore checks what kfake would misread, and removes what it would misuse.
-func restore(dir string, log *slog.Logger) error {
-	if err := complete(dir); err != nil {
+func restore(dir string, logger *slog.Logger) error {
+	if err := checkComplete(dir); err != nil {
 		return err
 	}
-	// Group members as of the last clean stop. They were this broker's clients and are gone.
+	// The members at the last clean stop were this broker's clients and are gone.
 	if err := os.Remove(filepath.Join(dir, "session_state.json")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -46,7 +51,7 @@ func restore(dir string, log *slog.Logger) error {
 		return err
 	}
 	for _, name := range names {
-		if err := restorePartition(filepath.Join(top, name), log); err != nil {
+		if err := restorePartition(filepath.Join(top, name), logger); err != nil {
 			return err
 		}
 	}
@@ -68,8 +73,8 @@ type snapshotSegment struct {
 	Size       int64 `json:"size"`
 }
 
-// restorePartition cuts what a kill or a power cut tore at the log's end, and writes the snapshot.
-func restorePartition(dir string, log *slog.Logger) error {
+// restorePartition cuts off what a kill or a power cut tore at the end of the partition's log, and writes the snapshot.
+func restorePartition(dir string, logger *slog.Logger) error {
 	segments, err := segmentsIn(dir)
 	if err != nil {
 		return err
@@ -77,7 +82,7 @@ func restorePartition(dir string, log *slog.Logger) error {
 	var end, size int64
 	for len(segments) > 0 {
 		last := segments[len(segments)-1]
-		if end, size, err = mendSegment(last.path, log); err != nil {
+		if end, size, err = mendSegment(last.path, logger); err != nil {
 			return err
 		}
 		if size > 0 {
@@ -91,7 +96,8 @@ func restorePartition(dir string, log *slog.Logger) error {
 	if len(segments) == 0 {
 		return nil // nothing was produced, or none of it is left
 	}
-	snap := snapshot{Version: 1, HighWatermark: end, LastStableOffset: end, LogStartOffset: logStart(dir, segments[0].base)}
+	start := logStart(dir, segments[0].base)
+	snap := snapshot{Version: 1, HighWatermark: end, LastStableOffset: end, LogStartOffset: start}
 	for i, s := range segments {
 		info, err := os.Stat(s.path)
 		if err != nil {
@@ -105,8 +111,9 @@ func restorePartition(dir string, log *slog.Logger) error {
 	return writeJSON(filepath.Join(dir, snapshotFile), snap)
 }
 
-// logStart is the first offset that wasn't deleted, as the snapshot of the last clean stop knew it. What was deleted since but
-// shares a segment with records that were not is there again, as it is in Kafka after an unclean stop.
+// logStart is the first offset that wasn't deleted, as the snapshot of the last clean stop knew it; base is that of
+// the first segment. Records that were deleted since then are there again if they share a segment with others, as
+// they are in Kafka after an unclean stop.
 func logStart(dir string, base int64) int64 {
 	var old snapshot
 	if raw, err := os.ReadFile(filepath.Join(dir, snapshotFile)); err == nil && json.Unmarshal(raw, &old) == nil {
@@ -116,7 +123,7 @@ func logStart(dir string, base int64) int64 {
 }
 
 // mendSegment cuts the file after its last whole batch, and returns the offset after that batch and the file's size.
-func mendSegment(path string, log *slog.Logger) (end, size int64, err error) {
+func mendSegment(path string, logger *slog.Logger) (end, size int64, err error) {
 	raw, err := os.ReadFile(path) // about segmentBytes
 	if err != nil {
 		return 0, 0, err
@@ -129,15 +136,20 @@ func mendSegment(path string, log *slog.Logger) (end, size int64, err error) {
 		size, end = size+int64(n), next
 	}
 	if torn := int64(len(raw)) - size; torn > 0 {
-		log.Warn("embedded broker: the last stop tore a record batch that was never acknowledged, or not flushed; it is cut off", "file", path, "bytes", torn)
+		logger.Warn("embedded broker: the last stop tore a record batch that was never acknowledged, or not flushed; "+
+			"it is cut off", "file", path, "bytes", torn)
 		return end, size, os.Truncate(path, size)
 	}
 	return end, size, nil
 }
 
-// wholeBatch measures the record batch at the start of raw, by its length and checksum, and returns the offset after its last
-// record. n is 0 if there is no whole batch. The format is KIP-98's: base offset (8 bytes), length of what follows (4), leader
-// epoch (4), magic (1), CRC-32C of the rest (4), attributes (2), last offset delta (4), and so on, big-endian.
+// batchOverhead is the size of a record batch header (KIP-98).
+const batchOverhead = 61
+
+// wholeBatch measures the record batch at the start of raw, by its length and checksum, and returns the offset after
+// its last record. n is 0 if there is no whole batch. The format is KIP-98's: base offset (8 bytes), length of what
+// follows (4), leader epoch (4), magic (1), CRC-32C of the rest (4), attributes (2), last offset delta (4), and so
+// on, big-endian.
 func wholeBatch(raw []byte) (n int, next int64) {
 	const lengthAt, magicAt, crcAt, checkedFrom, deltaAt = 8, 16, 17, 21, 23
 	if len(raw) < batchOverhead {
@@ -148,7 +160,8 @@ func wholeBatch(raw []byte) (n int, next int64) {
 	if size < batchOverhead || size > int64(len(raw)) || raw[magicAt] != 2 {
 		return 0, 0
 	}
-	if crc32.Checksum(raw[checkedFrom:size], crc32.MakeTable(crc32.Castagnoli)) != binary.BigEndian.Uint32(raw[crcAt:]) {
+	sum := crc32.Checksum(raw[checkedFrom:size], crc32.MakeTable(crc32.Castagnoli))
+	if sum != binary.BigEndian.Uint32(raw[crcAt:]) {
 		return 0, 0
 	}
 	base := int64(binary.BigEndian.Uint64(raw))
@@ -172,8 +185,9 @@ func writeJSON(path string, v any) error {
 	return os.Rename(f.Name(), path)
 }
 
-// complete refuses a directory that lacks a file which kfake would take for new, and then overwrite what is left.
-func complete(dir string) error {
+// checkComplete refuses a directory that has records but lacks a file without which kfake would begin a new log over
+// them.
+func checkComplete(dir string) error {
 	logs, err := readNames(filepath.Join(dir, partitionsDir))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -192,7 +206,7 @@ func complete(dir string) error {
 
 // segment is a file of record batches.
 type segment struct {
-	base int64
+	base int64 // offset of its first record
 	path string
 }
 

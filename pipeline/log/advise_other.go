@@ -1,5 +1,0 @@
-//go:build !linux
-
-package log
-
-func dropCached(string) error { return nil }
