@@ -23,21 +23,46 @@ import (
 
 // memoryLog is every topic of one service. Appends can be made to fail, with the record stored or not.
 type memoryLog struct {
-	mu        sync.Mutex
-	grown     *sync.Cond
+	mu        sync.Mutex          // guards the fields below, but for flush
+	changed   *sync.Cond          // on mu: a record was appended, or an offset committed
 	topics    map[string][][]byte // "topic/partition"
 	committed int64               // of uploads/0
 	fault     func(topic string) (store bool, err error)
 
-	flushed int  // records of uploads/0 that a power cut leaves
-	cut     int  // of them, those that were there when the first record of topic verified was sent; -1: none was
-	deaf    bool // Flush fails
+	// flush runs before each Flush, without mu, and may block or fail it. Nil: every Flush succeeds at once. It is set before
+	// the stage runs.
+	flush func(context.Context) error
+
+	flushed     int // records of uploads/0 that a power cut leaves
+	forwardedAt int // flushed when the first record of topic verified was sent; -1: none was sent
 }
 
 func newMemoryLog() *memoryLog {
-	l := &memoryLog{topics: make(map[string][][]byte), cut: -1}
-	l.grown = sync.NewCond(&l.mu)
+	l := &memoryLog{topics: make(map[string][][]byte), forwardedAt: -1}
+	l.changed = sync.NewCond(&l.mu)
 	return l
+}
+
+// await returns when reached, which is called with mu held after every change, reports true; or false when ctx ends before.
+func (l *memoryLog) await(ctx context.Context, reached func() bool) bool {
+	stop := context.AfterFunc(ctx, l.wake)
+	defer stop()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for !reached() {
+		if ctx.Err() != nil {
+			return false
+		}
+		l.changed.Wait()
+	}
+	return true
+}
+
+// wake wakes all that wait for a change. It takes mu, so that nobody is between looking and waiting.
+func (l *memoryLog) wake() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.changed.Broadcast()
 }
 
 type memoryAck struct {
@@ -58,22 +83,24 @@ func (l *memoryLog) Send(ctx context.Context, topic string, partition int, value
 		store, err = l.fault(topic)
 	}
 	key := fmt.Sprintf("%s/%d", topic, partition)
-	if topic == record.TopicVerified && l.cut < 0 {
-		l.cut = l.flushed
+	if topic == record.TopicVerified && l.forwardedAt < 0 {
+		l.forwardedAt = l.flushed
 	}
 	if store {
 		l.topics[key] = append(l.topics[key], slices.Clone(value))
-		l.grown.Broadcast()
 	}
+	l.changed.Broadcast()
 	return memoryAck{int64(len(l.topics[key]) - 1), err}, nil
 }
 
-func (l *memoryLog) Flush(context.Context) error {
+func (l *memoryLog) Flush(ctx context.Context) error {
+	if l.flush != nil {
+		if err := l.flush(ctx); err != nil {
+			return err
+		}
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.deaf {
-		return errors.New("the disk is away")
-	}
 	l.flushed = len(l.topics["uploads/0"])
 	return nil
 }
@@ -82,7 +109,7 @@ func (l *memoryLog) append(m *recordpb.Upload) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.topics["uploads/0"] = append(l.topics["uploads/0"], record.Encode(m))
-	l.grown.Broadcast()
+	l.changed.Broadcast()
 	return int64(len(l.topics["uploads/0"]) - 1)
 }
 
@@ -92,9 +119,8 @@ func (l *memoryLog) end() int64 {
 	return int64(len(l.topics["uploads/0"]))
 }
 
+// done reports whether everything in the log was worked off. The caller holds mu.
 func (l *memoryLog) done() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	return l.committed == int64(len(l.topics["uploads/0"]))
 }
 
@@ -108,16 +134,11 @@ func (p *memoryPartition) ID() int      { return 0 }
 func (p *memoryPartition) Start() int64 { return p.next }
 
 func (p *memoryPartition) Fetch(ctx context.Context) ([]log.Message, error) {
-	stop := context.AfterFunc(ctx, p.log.grown.Broadcast)
-	defer stop()
-	p.log.mu.Lock()
-	defer p.log.mu.Unlock()
-	for p.next == int64(len(p.log.topics["uploads/0"])) && ctx.Err() == nil {
-		p.log.grown.Wait()
-	}
-	if ctx.Err() != nil {
+	if !p.log.await(ctx, func() bool { return p.next < int64(len(p.log.topics["uploads/0"])) }) || ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
+	p.log.mu.Lock()
+	defer p.log.mu.Unlock()
 	to := min(p.next+3, int64(len(p.log.topics["uploads/0"])))
 	messages := p.log.messages(p.next, to)
 	p.next = to
@@ -136,7 +157,7 @@ func (p *memoryPartition) Commit(next int64) {
 	p.log.mu.Lock()
 	defer p.log.mu.Unlock()
 	p.log.committed = max(p.log.committed, next)
-	p.log.grown.Broadcast()
+	p.log.changed.Broadcast()
 }
 
 func (p *memoryPartition) ReadRange(_ context.Context, from, to int64, fn func(log.Message) error) error {
@@ -290,10 +311,8 @@ type forwarded struct {
 }
 
 // read folds all records of topic verified and checks what must hold of each: shards own their hashes, and a replay repeats a part to
-// the byte.
+// the byte. The caller holds mu, or the stage has stopped.
 func (l *memoryLog) read(shards int) (*forwarded, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	f := &forwarded{pairs: make(map[uuid.UUID]map[uint32]string), uploads: make(map[uuid.UUID]uint64)}
 	parts := make(map[string]string)
 	for shard := range shards {

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -38,37 +40,56 @@ func newSite(t testing.TB, f *fakeCerts, name string) *testsite.Site {
 	return site
 }
 
-// run works on the log until stop says so, and then ends as a crash does: nothing is finished.
-func run(t testing.TB, l *memoryLog, f *fakeCerts, memory int64, stop func() bool) *Stage {
+// run works on the log until stop says so, and then ends as a crash does: nothing is finished. stop is called with the log's mutex
+// held, after every change of the log.
+//
+// Everything that run starts lives in a synctest bubble. Time stands still there while anything works, so no machine is too slow for the
+// bound on the waiting: a minute is over at once when the stage has come to rest elsewhere than at stop.
+func run(t *testing.T, l *memoryLog, f *fakeCerts, memory int64, stop func() bool) *Stage {
+	t.Helper()
+	return runOn(t, &memoryPartition{log: l, next: l.committed}, l, f, memory, stop)
+}
+
+// runOn is run with a partition of the caller's, which reads l.
+func runOn(t *testing.T, p Partition, l *memoryLog, f *fakeCerts, memory int64, stop func() bool) (s *Stage) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var crash func()
+		s, crash = start(ctx, t, p, l, f, memory)
+		if !l.await(ctx, stop) {
+			t.Error("the stage came to rest elsewhere")
+		}
+		crash()
+	})
+	return s
+}
+
+// start makes a stage that works on p. crash ends it, and returns when all of its goroutines have ended.
+func start(ctx context.Context, t *testing.T, p Partition, l *memoryLog, f *fakeCerts, memory int64) (s *Stage, crash func()) {
 	t.Helper()
 	s, err := New(Config{Producer: l, Certs: f, Shards: shards, Workers: 2, MemoryLimit: memory, Retry: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	finished := make(chan struct{})
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
 	for range s.cfg.Workers {
-		go s.work(ctx)
+		running.Go(func() { s.work(ctx) })
 	}
-	go func() {
-		defer close(finished)
-		if err := s.handle(ctx, &memoryPartition{log: l, next: l.committed}); err != nil {
+	running.Go(func() {
+		if err := s.handle(ctx, p); err != nil {
 			t.Error(err)
 		}
-	}()
-	for !stop() && ctx.Err() == nil {
-		time.Sleep(100 * time.Microsecond)
+	})
+	return s, func() {
+		cancel()
+		running.Wait()
+		if held := s.held.Load(); held != 0 {
+			t.Errorf("%d bytes are still counted as held", held)
+		}
 	}
-	if !stop() {
-		t.Error("the stage did not get there in time")
-	}
-	cancel()
-	<-finished
-	if held := s.held.Load(); held != 0 {
-		t.Errorf("%d bytes are still counted as held", held)
-	}
-	return s
 }
 
 func check(t testing.TB, l *memoryLog, sources ...*source) {
@@ -203,7 +224,7 @@ func TestTheFirstDecisionStands(t *testing.T) {
 					}
 					return true, nil
 				}
-				run(t, l, &f, memory, func() bool { l.mu.Lock(); defer l.mu.Unlock(); return sends > 3 })
+				run(t, l, &f, memory, func() bool { return sends > 3 })
 				if l.end() == sealed {
 					t.Fatal("nothing was decided before the crash")
 				}
@@ -223,19 +244,63 @@ func TestNothingLeavesBeforeItsSealAndDecisionAreOnDisk(t *testing.T) {
 	l := newMemoryLog()
 	s := newSource(newSite(t, &f, "example.com"), "", mixed(1500), 1000)
 	s.write(l)
-	l.deaf = true
-	until := time.Now().Add(50 * time.Millisecond)
-	run(t, l, &f, 1<<30, func() bool { return time.Now().After(until) })
-	decided := l.end()
-	if decided != int64(len(s.chunks))+2 || l.cut >= 0 {
-		t.Fatalf("%d records in the log, want a decision and nothing forwarded", decided)
+	synctest.Test(t, func(t *testing.T) {
+		flushes, release := 0, make(chan struct{})
+		l.flush = func(ctx context.Context) error {
+			flushes++
+			select {
+			case <-release:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		_, crash := start(t.Context(), t, &memoryPartition{log: l}, l, &f, 1<<30)
+		defer crash()
+		synctest.Wait() // until the stage has come to rest: it waits for the disk
+		decided := l.end()
+		if flushes != 1 || decided != int64(len(s.chunks))+2 || l.forwardedAt >= 0 {
+			t.Fatalf("%d flushes, %d records in the log, %d on disk when something was forwarded; want one flush that waits, a "+
+				"decision in the log and nothing forwarded", flushes, decided, l.forwardedAt)
+		}
+		close(release)
+		if !l.await(t.Context(), l.done) {
+			t.Error("the stage came to rest elsewhere")
+		}
+		if l.forwardedAt < int(decided) {
+			t.Errorf("forwarded with %d of %d records on disk", l.forwardedAt, decided)
+		}
+	})
+	check(t, l, s)
+}
+
+// A disk that is away for a while delays forwarding, and a crash meanwhile leaves nothing behind but the decision.
+func TestForwardingWaitsForADiskThatIsAway(t *testing.T) {
+	var f fakeCerts
+	l := newMemoryLog()
+	s := newSource(newSite(t, &f, "example.com"), "", mixed(1500), 1000)
+	s.write(l)
+	failures := 0
+	l.flush = func(context.Context) error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		failures++
+		l.changed.Broadcast()
+		return errors.New("the disk is away")
 	}
-	l.deaf = false
+	run(t, l, &f, 1<<30, func() bool { return failures == 3 })
+	if l.forwardedAt >= 0 {
+		t.Error("something was forwarded that isn't on disk")
+	}
+	failures = 0
+	l.flush = func(context.Context) error {
+		if failures++; failures < 3 {
+			return errors.New("the disk is away")
+		}
+		return nil
+	}
 	run(t, l, &f, 1<<30, l.done)
 	check(t, l, s)
-	if l.cut < int(decided) {
-		t.Errorf("forwarded with %d of %d records on disk", l.cut, decided)
-	}
 }
 
 func TestWhatCantBeUsedGoesToTheDeadLetters(t *testing.T) {
@@ -292,11 +357,7 @@ func TestCrashesAndRepetitionsChangeNothing(t *testing.T) {
 		}
 		for range rapid.IntRange(0, 4).Draw(rt, "crashes") {
 			crashAt = appends + rapid.IntRange(1, 12).Draw(rt, "appends until the crash")
-			run(t, l, &f, drawMemory(rt), func() bool {
-				l.mu.Lock()
-				defer l.mu.Unlock()
-				return appends >= crashAt || l.committed == int64(len(l.topics["uploads/0"]))
-			})
+			run(t, l, &f, drawMemory(rt), func() bool { return appends >= crashAt || l.done() })
 		}
 		crashAt = -1
 		run(t, l, &f, drawMemory(rt), l.done)
