@@ -90,7 +90,7 @@ func TestNetworkDoesNotReachPrivateAddressesByName(t *testing.T) {
 	ca := newCA(t)
 	site, address := serve(t, ca, siteName, testsite.SiteConfig{Curve: elliptic.P256()})
 	names := &nameServer{answer: func(int64) netip.Addr { return netip.MustParseAddr("127.0.0.1") }}
-	config := NetworkConfig{Roots: ca.Roots(), Resolver: names.resolver(t), Backoff: time.Millisecond}
+	config := NetworkConfig{Roots: ca.Roots(), Timeout: patience, Resolver: names.resolver(t), Backoff: time.Millisecond}
 	_, err := Network(config)(t.Context(), siteName)
 	if u := unavailable(t, err, siteName, "not public"); u.Temporary || !errors.Is(u, errNotPublic) {
 		t.Errorf("%v; want a final refusal for the address", u)
@@ -132,7 +132,7 @@ func TestNetworkJudgesTheAddressItConnectsTo(t *testing.T) {
 		passed = append(passed, address)
 		return syscall.ECONNREFUSED
 	}
-	config := NetworkConfig{Roots: ca.Roots(), DialContext: dialer.DialContext, Backoff: time.Millisecond}
+	config := NetworkConfig{Roots: ca.Roots(), Timeout: patience, DialContext: dialer.DialContext, Backoff: time.Millisecond}
 	_, err := Network(config)(t.Context(), siteName)
 	if u := unavailable(t, err, siteName, "not public"); !errors.Is(u, errNotPublic) {
 		t.Errorf("%v; want a refusal for the address", u)
@@ -155,7 +155,7 @@ func TestNetworkTellsWhatDNSSaid(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			names := &nameServer{code: c.code, answer: func(int64) netip.Addr { return netip.Addr{} }}
-			_, err := Network(NetworkConfig{Resolver: names.resolver(t), Tries: 2, Backoff: time.Millisecond})(t.Context(), siteName)
+			_, err := Network(NetworkConfig{Resolver: names.resolver(t), Timeout: patience, Tries: 2, Backoff: time.Millisecond})(t.Context(), siteName)
 			if u := unavailable(t, err, siteName, c.why); u.Temporary != c.temporary {
 				t.Errorf("temporary %t, want %t: %v", u.Temporary, c.temporary, u)
 			}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"countersign/testsite"
@@ -121,54 +122,55 @@ func TestCacheForgetsWithTheCertificate(t *testing.T) {
 }
 
 func TestCacheAsksOnceForAHundredCallers(t *testing.T) {
-	f := &fake{chains: chainsOf(t, testsite.SiteConfig{}), hold: make(chan struct{})}
-	cache := newCache(t, f, CacheConfig{})
-	entries := make(chan *Entry, 100)
-	var callers sync.WaitGroup
-	for range 100 {
-		callers.Go(func() {
-			entry, err := cache.Get(t.Context(), siteName)
-			if err != nil {
-				t.Error(err)
-			}
-			entries <- entry
-		})
-	}
-	for f.called() == 0 {
-		time.Sleep(time.Millisecond)
-	}
-	close(f.hold)
-	callers.Wait()
-	close(entries)
-	first := <-entries
-	for entry := range entries {
-		if entry != first {
-			t.Fatal("callers got different entries")
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{chains: chainsOf(t, testsite.SiteConfig{}), hold: make(chan struct{})}
+		cache := newCache(t, f, CacheConfig{})
+		entries := make(chan *Entry, 100)
+		var callers sync.WaitGroup
+		for range 100 {
+			callers.Go(func() {
+				entry, err := cache.Get(t.Context(), siteName)
+				if err != nil {
+					t.Error(err)
+				}
+				entries <- entry
+			})
 		}
-	}
-	if f.called() != 1 {
-		t.Errorf("%d calls, want 1", f.called())
-	}
+		synctest.Wait() // until all of them wait for the one fetch
+		close(f.hold)
+		callers.Wait()
+		close(entries)
+		first := <-entries
+		for entry := range entries {
+			if entry != first {
+				t.Fatal("callers got different entries")
+			}
+		}
+		if f.called() != 1 {
+			t.Errorf("%d calls, want 1", f.called())
+		}
+	})
 }
 
 func TestCacheFetchOutlivesItsFirstCaller(t *testing.T) {
-	f := &fake{chains: chainsOf(t, testsite.SiteConfig{}), hold: make(chan struct{})}
-	cache := newCache(t, f, CacheConfig{})
-	ctx, leave := context.WithCancel(t.Context())
-	first, second := make(chan error, 1), make(chan error, 1)
-	go func() { _, err := cache.Get(ctx, siteName); first <- err }()
-	for f.called() == 0 {
-		time.Sleep(time.Millisecond)
-	}
-	go func() { _, err := cache.Get(t.Context(), siteName); second <- err }()
-	leave()
-	if err := <-first; !errors.Is(err, context.Canceled) {
-		t.Errorf("the caller that left got %v", err)
-	}
-	close(f.hold)
-	if err := <-second; err != nil || f.called() != 1 {
-		t.Errorf("the other got %v after %d calls", err, f.called())
-	}
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{chains: chainsOf(t, testsite.SiteConfig{}), hold: make(chan struct{})}
+		cache := newCache(t, f, CacheConfig{})
+		ctx, leave := context.WithCancel(t.Context())
+		first, second := make(chan error, 1), make(chan error, 1)
+		go func() { _, err := cache.Get(ctx, siteName); first <- err }()
+		synctest.Wait()
+		go func() { _, err := cache.Get(t.Context(), siteName); second <- err }()
+		synctest.Wait() // until both wait for the fetch
+		leave()
+		if err := <-first; !errors.Is(err, context.Canceled) {
+			t.Errorf("the caller that left got %v", err)
+		}
+		close(f.hold)
+		if err := <-second; err != nil || f.called() != 1 {
+			t.Errorf("the other got %v after %d calls", err, f.called())
+		}
+	})
 }
 
 func TestCacheRemembersFailuresForAMinute(t *testing.T) {
@@ -300,24 +302,24 @@ func TestRefetchOfNothingIsGet(t *testing.T) {
 }
 
 func TestCloseEndsFetchesWithoutAVerdict(t *testing.T) {
-	f := &fake{hold: make(chan struct{})}
-	cache, err := NewCache(f.source, CacheConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	result := make(chan error, 1)
-	go func() { _, err := cache.Get(t.Context(), siteName); result <- err }()
-	for f.called() == 0 {
-		time.Sleep(time.Millisecond)
-	}
-	cache.Close()
-	_, later := cache.Get(t.Context(), siteName)
-	for _, err := range []error{<-result, later} {
-		if _, ok := errors.AsType[*Unavailable](err); ok || !errors.Is(err, ErrClosed) {
-			t.Errorf("error %v, want ErrClosed and nothing about the site", err)
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{hold: make(chan struct{})}
+		cache, err := NewCache(f.source, CacheConfig{})
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	cache.Close()
+		result := make(chan error, 1)
+		go func() { _, err := cache.Get(t.Context(), siteName); result <- err }()
+		synctest.Wait()
+		cache.Close()
+		_, later := cache.Get(t.Context(), siteName)
+		for _, err := range []error{<-result, later} {
+			if _, ok := errors.AsType[*Unavailable](err); ok || !errors.Is(err, ErrClosed) {
+				t.Errorf("error %v, want ErrClosed and nothing about the site", err)
+			}
+		}
+		cache.Close()
+	})
 }
 
 func TestCacheStaysWithinItsBound(t *testing.T) {
