@@ -2,7 +2,6 @@ package ecbatch
 
 import (
 	"math/big"
-	"reflect"
 
 	"countersign/pipeline/signature/internal/ecbatch/internal/field"
 )
@@ -37,9 +36,6 @@ func affine[E any, F field.Element[E]](x, y *big.Int) point[E] {
 
 // comb is the table of one point, entries points for each byte of a scalar.
 type comb[E any] []point[E]
-
-// bytes is the size of the table.
-func (c comb[E]) bytes() int { return len(c) * int(reflect.TypeFor[point[E]]().Size()) }
 
 // newComb builds the table of base, a point of order n given in Montgomery form. It takes some 4,000 (P-256) or 6,000
 // (P-384) additions.

@@ -8,7 +8,7 @@
 //
 // Signatures, digests and public keys are public: nothing here runs in constant time.
 //
-// The environment variable COUNTERSIGN_CPU=generic, read by New, keeps it to code that runs on every CPU.
+// It chooses no implementation itself: whoever calls New has asked Supported.
 package ecbatch
 
 //go:generate go run ./internal/gen/emit
@@ -36,10 +36,8 @@ const worthTable = 32
 // memory, both shared by all keys.
 type Key struct {
 	public *ecdsa.PublicKey // own copy, on the curve
-	kind   string
-	seen   atomic.Int64    // signatures asked about so far
-	build  func() verifier // makes the table on the first call, returns the same verifier ever after
-	built  atomic.Bool
+	seen   atomic.Int64     // signatures asked about so far
+	build  func() verifier  // makes the table on the first call, returns the same verifier ever after
 }
 
 // The engines are constants in effect: a generator's table takes a millisecond to compute, so it is computed when first
@@ -55,21 +53,26 @@ var (
 	ifma384 = sync.OnceValue(newIFMA384)
 )
 
-// choose is the engine for a key on P-256 or P-384, and the name of its kind.
-func choose(curve elliptic.Curve) (kind string, engine func() engine) {
-	switch ifma := haveIFMA(); {
+// choose returns the engine for a key on P-256 or P-384: the kernels' or the portable one.
+func choose(curve elliptic.Curve, ifma bool) func() engine {
+	switch {
 	case ifma && curve == elliptic.P256():
-		return "avx512ifma", ifma256
+		return ifma256
 	case ifma:
-		return "avx512ifma", ifma384
+		return ifma384
 	case curve == elliptic.P256():
-		return "table", portable256
+		return portable256
 	}
-	return "table", portable384
+	return portable384
 }
 
-// New prepares a public key, which it copies. It fails if the curve is neither P-256 nor P-384, or the point isn't on it.
-func New(pub *ecdsa.PublicKey) (*Key, error) {
+// New prepares a public key, which it copies. ifma says whether to verify with the AVX-512 IFMA kernels, in place of code
+// that runs on every processor; it may be true only where Supported is. New fails if the curve is neither P-256 nor P-384,
+// the point isn't on the curve, or this processor can't run the kernels that were asked for.
+func New(pub *ecdsa.PublicKey, ifma bool) (*Key, error) {
+	if ifma && !Supported() {
+		return nil, errors.New("this processor has no AVX-512 IFMA")
+	}
 	if pub == nil || pub.Curve == nil || pub.X == nil || pub.Y == nil {
 		return nil, errors.New("no ECDSA public key given")
 	}
@@ -80,24 +83,9 @@ func New(pub *ecdsa.PublicKey) (*Key, error) {
 		return nil, fmt.Errorf("checking the ECDSA public key: %w", err)
 	}
 	k := &Key{public: &ecdsa.PublicKey{Curve: pub.Curve, X: new(big.Int).Set(pub.X), Y: new(big.Int).Set(pub.Y)}}
-	kind, engine := choose(pub.Curve)
-	k.kind = kind
-	k.build = sync.OnceValue(func() verifier {
-		defer k.built.Store(true)
-		return engine().prepare(k.public)
-	})
+	engine := choose(pub.Curve, ifma)
+	k.build = sync.OnceValue(func() verifier { return engine().prepare(k.public) })
 	return k, nil
-}
-
-// Kind names the code that verifies once the table is there: "avx512ifma", or "table" for the portable code.
-func (k *Key) Kind() string { return k.kind }
-
-// Size is how many bytes of tables the key holds for itself now.
-func (k *Key) Size() int {
-	if !k.built.Load() {
-		return 0
-	}
-	return k.build().bytes()
 }
 
 // Verify sets valid[i] to whether signatures[i], ASN.1 DER, is a valid signature of the digest digests[i]. The three

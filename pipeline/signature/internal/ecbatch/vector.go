@@ -110,8 +110,6 @@ func (e *vectorEngine[V, E, O, F, N]) table(base point[E]) comb[E] {
 	return table
 }
 
-func (e *vectorKey[V, E, O, F, N]) bytes() int { return e.key.bytes() }
-
 func (e *vectorKey[V, E, O, F, N]) verify(results []result, digests [][32]byte, signatures [][]byte) {
 	w := e.workspaces.Get().(*vectorWorkspace[V, E, O, N])
 	defer e.workspaces.Put(w)
