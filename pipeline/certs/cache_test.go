@@ -360,8 +360,8 @@ func TestRotationIsNoticed(t *testing.T) {
 	}
 	entry := refetch(t, cache, seen)
 	checkServed(t, site, entry.Chains[0], kindECDSA)
+	site.Close() // waits until the handshakes that were made are counted
 	handshakes := site.Handshakes()
-	site.Close()
 	if refetch(t, cache, entry) != entry || site.Handshakes() != handshakes {
 		t.Error("a second refetch within the minute")
 	}

@@ -1,9 +1,6 @@
-// Package fastrsa makes RSA keys that sign quickly, for load tests that need millions of signatures.
-//
-// The modulus is a product of primes of one machine word, so that by the Chinese remainder theorem a signature costs many tiny
-// exponentiations instead of two large ones (RFC 8017, section 3.2): some hundred times less. To whoever verifies, key and signatures are
-// ordinary RSA. Such a key is easily factored: it protects nothing, and nothing outside tests and benches may use it.
 package fastrsa
+
+// A key is made of many small primes, and signs modulo each of them alone.
 
 import (
 	"crypto"
