@@ -17,6 +17,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"countersign/internal/hostname"
 )
 
 // maxFile bounds a file of chains, in bytes.
@@ -40,7 +42,7 @@ func Dir(dir string, config DirConfig) Source {
 	}
 	return func(_ context.Context, site string) ([]Chain, error) {
 		// The check keeps the path inside dir: no separators, no "..".
-		if !isHostName(site) {
+		if hostname.Check(site) != nil {
 			return nil, notAHostName(site)
 		}
 		text, err := readFile(filepath.Join(dir, site+".pem"))

@@ -17,6 +17,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"countersign/internal/hostname"
 )
 
 // NetworkConfig says how [Network] asks sites. The zero value asks the public
@@ -109,7 +111,7 @@ func LoadRoots(file string, withSystem bool) (*x509.CertPool, error) {
 func ParseHost(entry string) (site, address string, err error) {
 	site, address, found := strings.Cut(entry, "=")
 	host, port, splitErr := net.SplitHostPort(address)
-	if !found || !isHostName(site) || splitErr != nil || host == "" || port == "" {
+	if !found || hostname.Check(site) != nil || splitErr != nil || host == "" || port == "" {
 		return "", "", fmt.Errorf("%q is not site=host:port, such as example.com=127.0.0.1:8443", entry)
 	}
 	return site, address, nil
@@ -131,7 +133,7 @@ type target struct {
 }
 
 func (n *network) fetch(ctx context.Context, site string) ([]Chain, error) {
-	if !isHostName(site) {
+	if hostname.Check(site) != nil {
 		return nil, notAHostName(site)
 	}
 	if err := n.wait(ctx, site); err != nil {

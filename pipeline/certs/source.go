@@ -11,7 +11,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"strings"
 
 	"countersign/pipeline/signature"
 )
@@ -122,30 +121,8 @@ func leafKind(leaf *x509.Certificate) (kind, error) {
 	return 0, fmt.Errorf("%w: %T", signature.ErrUnsupportedKey, leaf.PublicKey)
 }
 
-// isHostName repeats the check that the API makes on a site's name, because
-// here the name becomes part of a file's path and of a DNS query: letters,
-// digits and hyphens are the only characters between the dots
-// (RFC 1123, section 2.1), and the last label isn't a number, which would be an
-// IP address.
-func isHostName(site string) bool {
-	if len(site) > 253 {
-		return false
-	}
-	labels := strings.Split(site, ".")
-	for _, label := range labels {
-		if len(label) == 0 || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
-			return false
-		}
-		for i := range len(label) {
-			if c := label[i]; !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-') {
-				return false
-			}
-		}
-	}
-	return strings.Trim(labels[len(labels)-1], "0123456789") != ""
-}
-
-// notAHostName is the refusal of every source for a name that can't be one.
+// notAHostName is what every source answers for a name that is no host name. Sources check the name themselves, although the API has
+// checked it before: here the name becomes part of a file's path and of a DNS query.
 func notAHostName(site string) *Unavailable {
 	return &Unavailable{
 		Site:   site,

@@ -7,6 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"countersign/internal/hostname"
 	"countersign/pipeline/record/recordpb"
 )
 
@@ -55,7 +56,7 @@ func FuzzParseSite(f *testing.F) {
 		if again, err := ParseSite(site); err != nil || again != site {
 			t.Fatalf("%q → %q → %q, %v", s, site, again, err)
 		}
-		if len(site) > maxSite || strings.Trim(site, "abcdefghijklmnopqrstuvwxyz0123456789-.") != "" {
+		if len(site) > hostname.MaxLength || strings.Trim(site, "abcdefghijklmnopqrstuvwxyz0123456789-.") != "" {
 			t.Fatalf("%q → %q", s, site)
 		}
 	})

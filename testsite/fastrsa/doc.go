@@ -1,5 +1,5 @@
 // Package fastrsa makes RSA keys that sign quickly and are INSECURE. NEVER use one of its keys to protect anything: whoever sees the
-// public key can compute the private key from it in minutes.
+// public key can factor it, and then signs as well as its owner.
 //
 // The keys are for load tests, which need millions of signatures. The modulus is a product of primes of 64 bits, so by the Chinese
 // remainder theorem a signature costs many tiny exponentiations instead of two large ones (RFC 8017, section 3.2). That is some hundred
