@@ -14,6 +14,14 @@ type BatchState struct {
 // them against this.
 func (b BatchState) Done() bool { return b.Decided && b.Resolved == b.Claims }
 
+// MaxPartBytes bounds one part of a batch's claims, in bytes of hashes and signatures. Verify cuts the claims of one batch for one shard
+// into parts by this rule alone: a claim that would take a part past the bound begins the next part.
+//
+// The number must never change. The sink counts the results of a batch by (upload, batch, shard, part), so a replay must cut the same
+// claims into the same parts (I5). After a change, a replay of an upload that was stored before it would cut other parts. Their results
+// would be counted beside the old ones, and the batch would have more results than claims for ever.
+const MaxPartBytes = 800 << 10
+
 // MaxUnstoredSingles bounds the single signings of a whole service that were announced and whose rows may not be stored yet, over
 // all shards and sinks. Every ingest process keeps so many announced rows in memory, so that whoever was told "signed OK" finds
 // the hash (docs/design.md, "Single signings").

@@ -1,10 +1,6 @@
-// Package record owns what travels through the log: the messages of every topic (recordpb), their validation, and the
-// few rules that all stages must share to the bit: what a batch is, which shard owns a hash, what a site name is.
-//
-// It promises that a decoded record is well formed: columns agree in length, positions lie inside their batch, names and
-// identifiers have their shape. A stage that gets a record from here indexes its columns without further checks (I7).
-// It must not know Kafka, HTTP, ClickHouse or any key.
 package record
+
+// Names, sizes and columns: what every stage must read and write in the same way.
 
 import (
 	"encoding/binary"
@@ -36,6 +32,8 @@ const (
 	HashSize = 32
 	// IDSize is the length of an attempt's or upload's identifier in bytes.
 	IDSize = 16
+	// MaxPairs is how many pairs an upload can have: the position of a pair in its upload has 32 bits, and batches are whole.
+	MaxPairs = 1<<32 - BatchSize
 	// MaxSignature is the longest signature that can be valid, in bytes: RSA-8192's. A column holds a longer one as empty.
 	MaxSignature = 1024
 	// MaxText bounds the text of an unparsed pair, and any reason, in bytes: a batch in which every pair has both fits a record.

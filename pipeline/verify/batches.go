@@ -99,7 +99,7 @@ func (b *batches) claim(ctx context.Context, p pair, signer byte) error {
 		c = b.newClaims(0, len(p.signature))
 		b.shards[shard] = c
 	}
-	if len(c.Hashes)+len(c.Signatures)+len(p.signature) > maxPart {
+	if len(c.Hashes)+len(c.Signatures)+len(p.signature) > record.MaxPartBytes {
 		if err := b.send(ctx, shard); err != nil {
 			return err
 		}

@@ -16,12 +16,9 @@ import (
 	"countersign/pipeline/record/recordpb"
 )
 
-// Sizes in encoded bytes. A claim is its hash, its signature and six bytes; a part with maxPart of those fits into a record beside its
-// header, and so does one outcome, at 1000 failures of at most 600 bytes.
-const (
-	maxPart   = 800 << 10 // never to be changed: a replay across the change would cut other parts, and count them beside the old ones
-	maxRecord = 850 << 10
-)
+// maxRecord is where a record of topic verified stops growing, in encoded bytes. A part of a batch's claims fits into it
+// (record.MaxPartBytes, and six bytes more for each claim), and so does the outcome of a batch, at 1000 failures of at most 600 bytes.
+const maxRecord = 850 << 10
 
 // outbox collects one round's records. It is used by one goroutine.
 type outbox struct {
