@@ -92,7 +92,7 @@ func TestNetworkDoesNotReachPrivateAddressesByName(t *testing.T) {
 	names := &nameServer{answer: func(int64) netip.Addr { return netip.MustParseAddr("127.0.0.1") }}
 	config := NetworkConfig{Roots: ca.Roots(), Timeout: patience, Resolver: names.resolver(t), Backoff: time.Millisecond}
 	_, err := Network(config)(t.Context(), siteName)
-	if u := unavailable(t, err, siteName, "not public"); u.Temporary || !errors.Is(u, errNotPublic) {
+	if u := unavailable(t, err, siteName, "not public"); isTemporary(u.Err) || !errors.Is(u, errNotPublic) {
 		t.Errorf("%v; want a final refusal for the address", u)
 	}
 	if names.lookups.Load() == 0 || site.Handshakes() != 0 {
@@ -146,9 +146,9 @@ func TestNetworkJudgesTheAddressItConnectsTo(t *testing.T) {
 
 func TestNetworkTellsWhatDNSSaid(t *testing.T) {
 	for _, c := range []struct {
-		name, why string
-		code      dnsmessage.RCode
-		temporary bool
+		name, why  string
+		code       dnsmessage.RCode
+		askedAgain bool
 	}{
 		{"no such name", "no address in DNS", dnsmessage.RCodeNameError, false},
 		{"broken server", "can't be looked up", dnsmessage.RCodeServerFailure, true},
@@ -156,8 +156,8 @@ func TestNetworkTellsWhatDNSSaid(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			names := &nameServer{code: c.code, answer: func(int64) netip.Addr { return netip.Addr{} }}
 			_, err := Network(NetworkConfig{Resolver: names.resolver(t), Timeout: patience, Tries: 2, Backoff: time.Millisecond})(t.Context(), siteName)
-			if u := unavailable(t, err, siteName, c.why); u.Temporary != c.temporary {
-				t.Errorf("temporary %t, want %t: %v", u.Temporary, c.temporary, u)
+			if u := unavailable(t, err, siteName, c.why); isTemporary(u.Err) != c.askedAgain {
+				t.Errorf("asked again: %t, want %t: %v", !c.askedAgain, c.askedAgain, u)
 			}
 		})
 	}

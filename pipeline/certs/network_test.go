@@ -137,8 +137,8 @@ func TestNetworkRefusesCertificatesThatDoNotHold(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			_, address := serve(t, c.ca, siteName, c.config)
 			_, err := Network(at(ca, address))(t.Context(), siteName)
-			if u := unavailable(t, err, siteName, c.why); u.Temporary {
-				t.Error("the error is temporary; the site answered")
+			if u := unavailable(t, err, siteName, c.why); isTemporary(u.Err) {
+				t.Error("the site would be asked again, although it answered")
 			}
 		})
 	}
@@ -163,12 +163,12 @@ func TestNetworkEndsWithWhateverAnswers(t *testing.T) {
 	refused.Close()
 	for _, c := range []struct {
 		name, address, why string
-		temporary          bool
+		askedAgain         bool
 	}{
 		{"closes at once", closed, "closed during the TLS handshake", true},
 		{"refuses connections", refused.Addr().String(), "refused", true},
-		{"hangs", listen(t, func(c net.Conn) { io.Copy(io.Discard, c) }), timedOut, true},
-		{"drips bytes of a record", listen(t, drip), timedOut, true},
+		{"hangs", listen(t, func(c net.Conn) { io.Copy(io.Discard, c) }), timedOut, false},
+		{"drips bytes of a record", listen(t, drip), timedOut, false},
 		{"speaks HTTP", listen(t, say("HTTP/1.1 400 Bad Request\r\n\r\n")), "doesn't speak TLS", false},
 		{"sends zeros", listen(t, say(strings.Repeat("\x00", 1<<16))), "doesn't speak TLS", false},
 		{"sends empty records for ever", listen(t, repeat("\x16\x03\x03\x00\x00")), "handshake", false},
@@ -186,8 +186,8 @@ func TestNetworkEndsWithWhateverAnswers(t *testing.T) {
 			defer cancel()
 			_, err := Network(config)(ctx, siteName)
 			u := unavailable(t, err, siteName, c.why)
-			if u.Temporary != c.temporary {
-				t.Errorf("temporary %t, want %t (%v)", u.Temporary, c.temporary, u)
+			if isTemporary(u.Err) != c.askedAgain {
+				t.Errorf("asked again: %t, want %t (%v)", !c.askedAgain, c.askedAgain, u)
 			}
 		})
 	}
@@ -257,9 +257,7 @@ func TestNetworkAsksAgainWhenConnectionsAreRefused(t *testing.T) {
 				}
 				return
 			}
-			if u := unavailable(t, err, siteName, "connections to port 443 are refused"); !u.Temporary {
-				t.Error("the error isn't temporary")
-			}
+			unavailable(t, err, siteName, "connections to port 443 are refused")
 			if dials.Load() != 6 {
 				t.Errorf("%d connections, want two in each of three tries", dials.Load())
 			}
@@ -333,19 +331,16 @@ func TestLoadRoots(t *testing.T) {
 	if err := ca.WriteRoots(file); err != nil {
 		t.Fatal(err)
 	}
-	pool, err := LoadRoots(file, false)
+	pool, err := LoadRoots(file)
 	if err != nil || !pool.Equal(ca.Roots()) {
 		t.Errorf("the pool isn't the file's root: %v", err)
-	}
-	if pool, err = LoadRoots(file, true); err != nil || pool == nil {
-		t.Errorf("with the system's roots: %v", err)
 	}
 	empty := filepath.Join(dir, "empty.pem")
 	if err := os.WriteFile(empty, []byte("no PEM"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, bad := range []string{empty, filepath.Join(dir, "missing.pem")} {
-		if _, err := LoadRoots(bad, false); err == nil || !strings.Contains(err.Error(), bad) {
+		if _, err := LoadRoots(bad); err == nil || !strings.Contains(err.Error(), bad) {
 			t.Errorf("loading %s: error %v, want one that names the file", bad, err)
 		}
 	}

@@ -1,7 +1,7 @@
 package certs
 
-// A Source is a function, and the ways to get certificates are functions around
-// functions: no type has to be implemented to add one.
+// A Source is a function, and sources are combined by functions that take and return sources. To add a way to get certificates, write a
+// function.
 
 import (
 	"context"
@@ -60,14 +60,11 @@ type Unavailable struct {
 	// Reason is a sentence for the uploader: what is wrong and what mends it.
 	// It holds no text that a server or a certificate made up, and no address.
 	Reason string
-	// Temporary: the site gave no answer, so that asking again soon may help.
-	// Otherwise it answered, and something about the answer must be changed.
-	Temporary bool
-	// Err is what lies behind, for the operator's log. May be nil.
+	// Err is the cause, for the operator's log. It may be nil.
 	Err error
 }
 
-// Error gives the reason and what lies behind it.
+// Error gives the reason and its cause.
 func (u *Unavailable) Error() string {
 	if u.Err == nil {
 		return u.Reason

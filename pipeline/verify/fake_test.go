@@ -18,6 +18,7 @@ import (
 	"countersign/pipeline/log"
 	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
+	"countersign/pipeline/signature"
 	"countersign/testsite"
 )
 
@@ -186,7 +187,7 @@ func (f *fakeCerts) serve(t testing.TB, name string, site *testsite.Site) {
 	for _, ders := range site.Chains() {
 		chains = append(chains, certs.Chain{Certificates: ders})
 	}
-	keys, err := certs.KeysOf(chains)
+	keys, err := f.KeysOf(chains)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +225,20 @@ func (f *fakeCerts) Refetch(_ context.Context, site string, _ *certs.Entry) (*ce
 	return f.cached[site], f.err
 }
 
-func (f *fakeCerts) KeysOf(chains []certs.Chain) ([]certs.Key, error) { return certs.KeysOf(chains) }
+func (f *fakeCerts) KeysOf(chains []certs.Chain) (keys []certs.Key, _ error) {
+	for _, chain := range chains {
+		leaf, err := chain.Leaf()
+		if err != nil {
+			return nil, err
+		}
+		verifier, err := signature.NewKey(leaf.PublicKey)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, certs.Key{Fingerprint: chain.Fingerprint(), Verifier: verifier})
+	}
+	return keys, nil
+}
 
 // What a pair is made to be. The values are what results are compared by.
 const (
