@@ -210,7 +210,7 @@ func (c *Cache) KeysOf(chains []Chain) ([]Key, error) {
 			if key, err = keyOf(chain); err != nil {
 				return nil, err
 			}
-			// Whoever came first is kept, with the tables it may have by now.
+			// If another caller has stored a key meanwhile, that one is kept: it may have built its tables by now.
 			if kept, added := c.keys.SetIfAbsent(fingerprint, key); !added {
 				key = kept
 			}
@@ -225,8 +225,8 @@ func (e *Entry) same(other *Entry) bool {
 	return e != nil && slices.EqualFunc(e.Keys, other.Keys, func(a, b Key) bool { return a.Fingerprint == b.Fingerprint })
 }
 
-// nanoClock is otter's view of a clock. It has no ticks: what has expired goes
-// when something else is stored, and the bound holds all the same.
+// nanoClock is a clock as otter wants it. It has no ticks: an expired answer is removed when another one is stored, and the bound on their
+// number holds all the same.
 type nanoClock func() time.Time
 
 func (c nanoClock) NowNano() int64                      { return c().UnixNano() }

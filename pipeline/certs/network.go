@@ -54,9 +54,9 @@ type NetworkConfig struct {
 // Network is the source that dials the site on port 443 and takes the
 // certificates it serves under its name (SNI), if their chain leads to the
 // roots and they are for that name and valid now. It succeeds with either an
-// RSA or an ECDSA leaf: most sites have one, and those that don't always show
-// both are what [Cache.Refetch] is for. Only public addresses are dialled, but
-// for Hosts.
+// RSA or an ECDSA leaf, because most sites have only one. A site with both may
+// fail to show one of them at times; [Cache.Refetch] then finds it later. Only
+// public addresses are dialled, except those in Hosts.
 func Network(config NetworkConfig) Source {
 	n := &network{NetworkConfig: config.withDefaults()}
 	n.turns = make(chan struct{}, n.MaxConcurrent)
@@ -179,7 +179,7 @@ func (n *network) try(ctx context.Context, t target) ([]Chain, error) {
 	}
 }
 
-// ask is one try: both kinds at once, then whatever the site likes.
+// ask is one try: with an offer for each kind at once, and then, if both are refused, with TLS 1.3 for the kind that the site prefers.
 func (n *network) ask(ctx context.Context, t target) ([]Chain, error) {
 	var leaves [kinds]leafChain
 	var errs [kinds]error
@@ -195,7 +195,7 @@ func (n *network) ask(ctx context.Context, t target) ([]Chain, error) {
 		}
 		return []Chain{leaf.chain}, nil
 	}
-	// What counts is the kind that came, not the one that was asked for.
+	// A site may answer an offer for one kind with a certificate of the other kind: the kind of the certificate counts.
 	var found [kinds]Chain
 	for k := range kinds {
 		if errs[k] == nil {

@@ -19,7 +19,7 @@ import (
 
 // isTemporary reports whether the same question may have another answer in a
 // moment: the site refused the connection, dropped it, or its name couldn't be
-// looked up. A time-out has used up its time and isn't among them.
+// looked up. A time-out isn't temporary: it has used up the time for all tries.
 func isTemporary(err error) bool {
 	e, ok := errors.AsType[*probeError](err)
 	if !ok || isTimeout(err) {

@@ -17,14 +17,14 @@ import (
 
 // A Source gives the chains that a site serves now: at most one with an RSA
 // leaf and one with an ECDSA leaf, RSA first, and at least one of them. site is
-// a host name in lower-case ASCII. It may be called concurrently, and returns
-// within a bounded time even if ctx never ends. The error is an *[Unavailable],
-// or wraps ctx's error where ctx ended first: then nothing was found out about
-// the site.
+// a host name in its canonical form (package hostname). It may be called
+// concurrently, and returns within a bounded time even if ctx never ends. The
+// error is an *[Unavailable], or wraps ctx's error where ctx ended first, or
+// wraps [ErrBusy]: then nothing was found out about the site.
 type Source func(ctx context.Context, site string) ([]Chain, error)
 
-// Chain is a certificate chain, the leaf first, each certificate in DER. Those
-// from [Network] were validated and end with a root. The bytes are shared and
+// Chain is a certificate chain, the leaf first, each certificate in DER. A chain
+// from [Network] was validated and ends with a root. The bytes are shared and
 // must not be changed.
 type Chain struct {
 	Certificates [][]byte
