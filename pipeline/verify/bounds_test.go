@@ -141,23 +141,23 @@ func TestASingleSigningDoesNotWaitForLargeUploads(t *testing.T) {
 	runOn(t, p, l, &f, 0, isForwarded(t, l, s))
 }
 
-func TestACertificateIsToldOnceARound(t *testing.T) {
+func TestACertificateIsSentOnceARound(t *testing.T) {
 	var f fakeCerts
 	l := newMemoryLog()
 	single(l, newSource(newSite(t, &f, "example.com"), "", []string{isGood}, 1), numbered("", 300)...)
 	run(t, l, &f, 1<<30, l.done)
-	told := 0
+	sent := 0
 	for shard := range shards {
 		for _, value := range l.topics[fmt.Sprintf("verified/%d", shard)] {
 			m, err := record.DecodeVerified(value)
 			if err != nil {
 				t.Fatal(err)
 			}
-			told += len(m.GetOutcomes().GetCertificates())
+			sent += len(m.GetOutcomes().GetCertificates())
 		}
 	}
-	if told != 1 {
-		t.Errorf("the shards were told of one certificate %d times", told)
+	if sent != 1 {
+		t.Errorf("one certificate was sent to the shards %d times", sent)
 	}
 }
 
@@ -175,7 +175,7 @@ func TestARecordOfDecisionsFits(t *testing.T) {
 			b.add(a)
 		}
 		for seed := uint64(0); !b.full(); seed++ {
-			if b.bytes+2*small+5000 > maxDecisions { // the worst time for a large one
+			if b.bytes+2*small+5000 > maxDecisionsBytes { // the worst time for a large one
 				add(1<<20, handshake)
 				break
 			}
@@ -188,11 +188,13 @@ func TestARecordOfDecisionsFits(t *testing.T) {
 }
 
 func TestDecisionsShareTheirChains(t *testing.T) {
-	r := newRecentDecisions(10)
+	r := newRecentDecisions()
 	der := randomBytes(1, 1000)
-	one := newDecision(&recordpb.Decision{Chains: []uint32{0}}, []*recordpb.Chain{{Certificates: [][]byte{bytes.Clone(der), {1}}}}, r.share)
-	two := newDecision(&recordpb.Decision{Chains: []uint32{0}}, []*recordpb.Chain{{Certificates: [][]byte{bytes.Clone(der), {1}}}}, r.share)
-	other := newDecision(&recordpb.Decision{Chains: []uint32{0}}, []*recordpb.Chain{{Certificates: [][]byte{bytes.Clone(der), {2}}}}, r.share)
+	add := func(root byte) *decision {
+		chain := &recordpb.Chain{Certificates: [][]byte{bytes.Clone(der), {root}}}
+		return r.add(uuid.New(), &recordpb.Decision{Chains: []uint32{0}}, []*recordpb.Chain{chain})
+	}
+	one, two, other := add(1), add(1), add(2)
 	if &one.chains[0].Certificates[0][0] != &two.chains[0].Certificates[0][0] {
 		t.Error("each decision keeps the same chain for itself")
 	}
@@ -208,12 +210,12 @@ func TestAForwarderThatIsStoppedReleasesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		p := &partition{stage: s, log: &memoryPartition{}, logger: s.cfg.Logger, decided: newQueue()}
+		p := s.newPartition(&memoryPartition{}, nil)
 		held := &attempt{pieces: []*piece{{}}, release: func(int64) {}}
-		p.decided.put(&upload{seal: &recordpb.Seal{Count: 1}, attempt: held, settled: make(chan struct{})})
+		p.decided.Put(&upload{seal: &recordpb.Seal{Count: 1}, attempt: held, deciderDone: make(chan struct{})})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
-		go func() { ended <- p.forward(ctx) }()
+		go func() { ended <- forwarder{p}.run(ctx) }()
 		synctest.Wait() // until the forwarder waits for the decider
 		cancel()
 		if err := <-ended; !errors.Is(err, context.Canceled) {
@@ -222,7 +224,7 @@ func TestAForwarderThatIsStoppedReleasesNothing(t *testing.T) {
 		if held.pieces == nil {
 			t.Error("the pieces were taken away under the decider")
 		}
-		if len(p.decided.take()) != 1 {
+		if len(p.decided.Take()) != 1 {
 			t.Error("the upload's memory is nobody's to give back")
 		}
 	})

@@ -1,79 +1,77 @@
 package verify
 
-// Small containers of a partition: the forwarder's queue, and the decisions of late.
+// Decisions as they are read from the log.
 
 import (
 	"bytes"
 	"slices"
-	"sync"
 
 	"github.com/google/uuid"
 
+	"countersign/internal/fifo"
 	"countersign/pipeline/certs"
+	"countersign/pipeline/record/recordpb"
 )
 
-// queue holds decided uploads for the forwarder. Its length is bounded by the open seals in the log, which ingest bounds by the
-// backlog limit: an upload here is a few hundred bytes beside what the memory budget counts.
-type queue struct {
-	mu    sync.Mutex
-	items []*upload
-	ready chan struct{} // capacity 1: there may be items
+// decision says which certificates decide an upload. It is immutable.
+type decision struct {
+	chains []certs.Chain
+	reason string // why there are no chains
 }
 
-func newQueue() *queue { return &queue{ready: make(chan struct{}, 1)} }
+const (
+	// maxRecent bounds the decisions that a partition remembers. They are for retries with an Idempotency-Key that were in flight at
+	// once: several seals of one upload, which all go by the first decision.
+	maxRecent = 4096
+	// maxShared bounds the chains that decisions share.
+	maxShared = 256
+)
 
-func (q *queue) put(u *upload) {
-	q.mu.Lock()
-	q.items = append(q.items, u)
-	q.mu.Unlock()
-	select {
-	case q.ready <- struct{}{}:
-	default:
-	}
-}
-
-// take empties the queue.
-func (q *queue) take() []*upload {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	items := q.items
-	q.items = nil
-	return items
-}
-
-// recentDecisions remembers the last so many decisions that were read, oldest out first.
+// recentDecisions remembers the decisions read last, by upload. It belongs to the reader.
 type recentDecisions struct {
-	byUpload map[uuid.UUID]*decision
-	ring     []uuid.UUID
-	at       int
-	chains   map[[32]byte]certs.Chain // by leaf
+	decisions *fifo.Map[uuid.UUID, *decision]
+	chains    *fifo.Map[[32]byte, certs.Chain] // by the leaf's fingerprint
 }
 
-const maxShared = 256 // chains
-
-func newRecentDecisions(n int) *recentDecisions {
-	return &recentDecisions{byUpload: make(map[uuid.UUID]*decision), ring: make([]uuid.UUID, n)}
+func newRecentDecisions() recentDecisions {
+	return recentDecisions{decisions: fifo.New[uuid.UUID, *decision](maxRecent), chains: fifo.New[[32]byte, certs.Chain](maxShared)}
 }
 
-func (r *recentDecisions) get(id uuid.UUID) *decision { return r.byUpload[id] }
-
-func (r *recentDecisions) put(id uuid.UUID, d *decision) {
-	delete(r.byUpload, r.ring[r.at])
-	r.ring[r.at] = id
-	r.at = (r.at + 1) % len(r.ring)
-	r.byUpload[id] = d
+// get returns the decision for an upload, or nil.
+func (r recentDecisions) get(upload uuid.UUID) *decision {
+	d, _ := r.decisions.Get(upload)
+	return d
 }
 
-// share returns the chain that earlier decisions hold, where it equals c: every record of decisions brings its own copy of
-// kilobytes, and most are of the same few sites. Past maxShared leaves it starts afresh.
-func (r *recentDecisions) share(c certs.Chain) certs.Chain {
+// add remembers a decision of a record, whose chains are given, and returns it.
+func (r recentDecisions) add(upload uuid.UUID, d *recordpb.Decision, chains []*recordpb.Chain) *decision {
+	out := &decision{reason: d.Reason}
+	for _, i := range d.Chains {
+		out.chains = append(out.chains, r.share(certs.Chain{Certificates: chains[i].Certificates}))
+	}
+	r.decisions.Put(upload, out)
+	return out
+}
+
+// share returns the chain that an earlier decision holds, if it equals c, and c if there is none. Every record of decisions brings its own
+// copy of each chain, which has kilobytes, and most records are about the same few sites.
+func (r recentDecisions) share(c certs.Chain) certs.Chain {
 	leaf := c.Fingerprint()
-	if held, ok := r.chains[leaf]; ok && slices.EqualFunc(held.Certificates, c.Certificates, bytes.Equal) {
+	if held, ok := r.chains.Get(leaf); ok && slices.EqualFunc(held.Certificates, c.Certificates, bytes.Equal) {
 		return held
 	}
-	if r.chains == nil || len(r.chains) >= maxShared {
-		r.chains = make(map[[32]byte]certs.Chain)
-	}
-	r.chains[leaf] = c
+	r.chains.Put(leaf, c)
 	return c
+}
+
+// sameChains reports whether two lists of chains end in the same leaves, in the same order.
+func sameChains(a, b []certs.Chain) bool {
+	return slices.EqualFunc(a, b, func(a, b certs.Chain) bool { return bytes.Equal(leafOf(a), leafOf(b)) })
+}
+
+func leafOf(c certs.Chain) []byte {
+	if len(c.Certificates) == 0 {
+		return nil
+	}
+	return c.Certificates[0]
 }

@@ -1,9 +1,11 @@
 package verify
 
-// Sending decided uploads on. What shards store is durable, so it may only come of seals and decisions that are: the log is flushed
-// first, once for all that wait. A round takes every upload that is waiting, packs their claims into a block for each shard and their
-// outcomes into a record for the shard of their UUID, and ends when the log has acknowledged all of it: only then are
-// their seals done. A round that fails is repeated whole; the shards have seen such claims before and count them once (I5).
+// Sending decided uploads on. What the shards store is durable, so it may only come of seals and decisions that are durable: the log is
+// flushed first, once for all uploads that wait.
+//
+// The forwarder works in rounds. A round packs the claims of some uploads into a block for each shard, and their outcomes into a record
+// for the shard of their UUID. It ends when the log has acknowledged all of these records, and only then are the uploads' seals done. A
+// round that fails is repeated whole: the shards may see its claims twice and count them once (I5).
 
 import (
 	"context"
@@ -13,83 +15,87 @@ import (
 	"countersign/pipeline/record/recordpb"
 )
 
-func (p *partition) forward(ctx context.Context) error {
+// roundPairs is how many pairs a round has at most, or else one upload. No upload is done before its round is, so rounds are not larger.
+const roundPairs = 50_000
+
+// forwarder is the goroutine that forwards. It keeps nothing from one round to the next.
+type forwarder struct{ *partition }
+
+// run works until ctx ends. Its only errors are ctx's. Uploads that are not forwarded then are in partition.decided.
+func (f forwarder) run(ctx context.Context) error {
 	for {
 		select {
-		case <-p.decided.ready:
+		case <-f.decided.Ready():
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		round := p.decided.take()
-		err := p.flush(ctx)
-		for err == nil && len(round) > 0 {
-			n := p.roundSize(round)
-			if err = p.forwardRound(ctx, round[:n]); err == nil {
-				round = round[n:]
+		waiting := f.decided.Take()
+		err := f.flush(ctx)
+		for err == nil && len(waiting) > 0 {
+			n := roundSize(waiting)
+			if err = f.forwardRound(ctx, waiting[:n]); err == nil {
+				waiting = waiting[n:]
 			}
 		}
 		if err != nil {
-			for _, u := range round { // a decider may be reading what one holds: releaseAll comes after it
-				p.decided.put(u)
-			}
+			// An upload's decider may still read what the upload holds. So nothing is released here, but by handle, when all have ended.
+			f.decided.PutBack(waiting...)
 			return err
 		}
 	}
 }
 
-// flush makes the log durable as far as it is acknowledged, as often as it takes. Its only errors are ctx's.
-func (p *partition) flush(ctx context.Context) error {
+// flush puts on disk what the log has acknowledged. It tries until it succeeds: its only errors are ctx's.
+func (f forwarder) flush(ctx context.Context) error {
 	for {
-		err := p.stage.cfg.Producer.Flush(ctx)
+		err := f.stage.cfg.Producer.Flush(ctx)
 		if err == nil {
 			return nil
 		}
-		if err := p.pause(ctx, err); err != nil {
+		if err := f.backOff(ctx, err); err != nil {
 			return err
 		}
 	}
 }
 
-// roundPairs is how many pairs a round takes, at least one upload: an upload is not done before its round is.
-const roundPairs = 50_000
-
-func (p *partition) roundSize(round []*upload) int {
-	n, pairs := 1, round[0].seal.Count
-	for n < len(round) && pairs+round[n].seal.Count <= roundPairs {
-		pairs += round[n].seal.Count
+// roundSize returns how many of the uploads that wait, from the first, make the next round.
+func roundSize(waiting []*upload) int {
+	n, pairs := 1, waiting[0].seal.Count
+	for n < len(waiting) && pairs+waiting[n].seal.Count <= roundPairs {
+		pairs += waiting[n].seal.Count
 		n++
 	}
 	return n
 }
 
-// forwardRound sends uploads on, as often as it takes, and finishes their seals. Its only errors are ctx's.
-func (p *partition) forwardRound(ctx context.Context, round []*upload) error {
+// forwardRound sends uploads on and finishes their seals. It tries until it succeeds: its only errors are ctx's.
+func (f forwarder) forwardRound(ctx context.Context, round []*upload) error {
 	for {
-		err := p.tryRound(ctx, round)
+		err := f.tryRound(ctx, round)
 		if err == nil {
 			break
 		}
-		if err := p.pause(ctx, err); err != nil {
+		if err := f.backOff(ctx, err); err != nil {
 			return err
 		}
 	}
 	for _, u := range round {
-		p.progress.finish(u.offset)
+		f.progress.finish(u.offset)
 		u.release()
-		p.stage.metrics.forwarded.Inc()
+		f.stage.metrics.forwarded.Inc()
 	}
-	p.log.Commit(p.progress.prefix())
+	f.log.Commit(f.progress.committable())
 	return nil
 }
 
-func (p *partition) tryRound(ctx context.Context, round []*upload) error {
-	out := newOutbox(p.stage, p.log.ID())
+func (f forwarder) tryRound(ctx context.Context, round []*upload) error {
+	out := newOutbox(f.stage, f.log.ID())
 	for _, u := range round {
-		err := p.pack(ctx, u, out)
-		if errors.Is(err, errBroken) {
-			p.logger.Error("an accepted upload can't be read back", "upload", u.id, "offset", u.offset, "error", err)
-			p.stage.metrics.dead.Inc()
-			err = p.deadLetter(ctx, u.offset, err)
+		err := f.pack(ctx, u, out)
+		if errors.Is(err, errUnrecoverable) {
+			f.logger.Error("an accepted upload can't be read back", "upload", u.id, "offset", u.offset, "error", err)
+			f.stage.metrics.dead.Inc()
+			err = f.deadLetter(ctx, u.offset, err)
 		}
 		if err != nil {
 			return fmt.Errorf("forwarding upload %s: %w", u.id, err)
@@ -98,30 +104,37 @@ func (p *partition) tryRound(ctx context.Context, round []*upload) error {
 	return out.flush(ctx)
 }
 
-// pack puts all of an upload into the outbox, as its decision says.
-func (p *partition) pack(ctx context.Context, u *upload, out *outbox) error {
+// pack puts all of an upload into the outbox, as its decision says, or nothing of it.
+//
+// The outbox sends a record whenever one is full, so the first claims of a large upload are gone before its last chunk is read. If a chunk
+// turned out to be missing then, a part of the upload would be stored (I2). So nothing may be packed of an upload that nobody has seen all
+// of. If the decider has verified it, all of it was there. If the decider was stopped by a decision that it did not make, the upload is
+// read once only to see that all is there, and once more to pack it. For an upload in memory the first reading costs nothing. For others
+// it happens after a restart only, and costs less than keeping a million verdicts and signatures until the last chunk is read.
+func (f forwarder) pack(ctx context.Context, u *upload, out *outbox) error {
 	select {
-	case <-u.settled:
+	case <-u.deciderDone:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	keys, err := p.stage.cfg.Certs.KeysOf(u.decision.chains)
+	keys, err := f.stage.cfg.Certs.KeysOf(u.decision.chains)
 	if err != nil {
-		return broken("the log names a certificate that can't be used: %v", err)
+		return unrecoverable("the log names a certificate that can't be used: %v", err)
 	}
-	if u.found == nil { // nobody here has seen all of it: nothing of it may leave if something is missing (I2)
-		if err := p.source(ctx, u, func(*recordpb.Chunk) error { return nil }); err != nil {
+	if u.verdicts == nil {
+		if err := f.eachChunk(ctx, u, func(*recordpb.Chunk) error { return nil }); err != nil {
 			return err
 		}
 	}
-	if err := out.accepted(ctx, u, p.stage.cfg.Clock()); err != nil {
+	if err := out.addAccepted(ctx, u, f.stage.cfg.Clock()); err != nil {
 		return err
 	}
 	batches := newBatches(u, keys, out)
-	if u.found != nil && len(u.decision.chains) > 0 && sameChains(u.found.chains, u.decision.chains) {
-		err = p.source(ctx, u, u.found.pieces(func(piece *piece) error { return batches.add(ctx, piece) }))
+	add := func(piece *piece) error { return batches.add(ctx, piece) }
+	if u.verdicts != nil && len(u.decision.chains) > 0 && sameChains(u.verdicts.chains, u.decision.chains) {
+		err = f.eachChunk(ctx, u, u.verdicts.attach(add))
 	} else {
-		err = p.eachPiece(ctx, u, keys, func(piece *piece) error { return batches.add(ctx, piece) })
+		err = f.eachPiece(ctx, u, keys, add)
 	}
 	if err != nil {
 		return err

@@ -1,12 +1,6 @@
-// Package verify is the verify stage: it reads uploads from the log, checks their signatures while they are still
-// arriving, decides by which certificates, and forwards claims and outcomes to the shards.
-//
-// It promises what docs/design.md says of verify: an upload is forwarded only after its seal (I2), by the first decision
-// in its partition's log (I5), completely (I3), and again in the same way after any crash. All it remembers is a cache: what
-// it does not hold it reads again, so memory is bounded whatever is open (I6). No record stops a partition (I7).
-//
-// It must not know HTTP, ClickHouse, or which hash was signed before.
 package verify
+
+// The stage as a whole: what it needs, the group that it consumes, and the workers and the memory that all assigned partitions share.
 
 import (
 	"context"
@@ -31,31 +25,60 @@ type Config struct {
 	Certs    Certs
 	Shards   int // partitions of topic verified
 
-	// Workers is how many goroutines verify signatures; 0 means one per processor that Go may use.
+	// Workers is how many goroutines check signatures. 0: one for each processor that Go may use.
 	Workers int
-	// MemoryLimit bounds the bytes of chunks held for open uploads, in the whole process. An upload that finds no room is
-	// read again after its seal, so 0 works, at the price of verifying twice.
+	// MemoryLimit bounds the bytes of chunks held for open uploads, in the whole process. An upload that finds no room is read again
+	// after its seal, so 0 works, at the price of checking each signature after a second reading.
 	MemoryLimit int64
-	// OrphanAge is how long an upload that nobody writes to may hold memory when others need it. Its writer is given
-	// up by ingest sooner than that. Default one minute.
+	// OrphanAge is how long an upload that nobody writes to may hold memory when others need it. Ingest gives up an upload's writer
+	// sooner than that. 0: one minute.
 	OrphanAge time.Duration
-	// MaxDeciding bounds the sealed uploads of one partition that wait for certificates, verification or their decision's
-	// append. Past it the partition is not read on, so it should be more than are sealed for sites that hang, in the 20 s until
-	// those are given up; each is a goroutine of a few KiB. Default 2048.
+	// MaxDeciding bounds the sealed uploads of one partition that wait for certificates, for workers, or for their decision's place in
+	// the log. Past it the partition is not read on. So it should be more than the uploads that are sealed in 20 s for sites that don't
+	// answer: after that time such sites are given up. Each is a goroutine of a few KiB. 0: 2048.
 	MaxDeciding int
-	// Retry is the pause before something the log refused is tried again. Default half a second.
-	Retry time.Duration
+	// Backoff is the pause before something that the log refused is tried again. 0: half a second.
+	Backoff time.Duration
 
-	Clock      func() time.Time
-	Logger     *slog.Logger
-	Registerer prometheus.Registerer // nil: no metrics are exported
+	// Clock says what time it is for OrphanAge and for certificates that were announced before. Nil: time.Now.
+	Clock func() time.Time
+	// Logger gets what an operator should know. Nil: nothing is logged.
+	Logger *slog.Logger
+	// Registerer exports the metrics. Nil: none are exported.
+	Registerer prometheus.Registerer
 }
 
-// Producer appends records to the log. See KafkaProducer.
+// withDefaults returns the configuration with its gaps filled, or an error that says what is missing.
+func (c Config) withDefaults() (Config, error) {
+	if c.Producer == nil || c.Certs == nil || c.Shards < 1 {
+		return c, errors.New("verify: Producer, Certs and Shards must be given")
+	}
+	if c.Workers <= 0 {
+		c.Workers = runtime.GOMAXPROCS(0)
+	}
+	if c.MaxDeciding <= 0 {
+		c.MaxDeciding = 2048
+	}
+	if c.OrphanAge <= 0 {
+		c.OrphanAge = time.Minute
+	}
+	if c.Backoff <= 0 {
+		c.Backoff = 500 * time.Millisecond
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c, nil
+}
+
+// Producer appends records to the log. KafkaProducer makes one.
 type Producer interface {
 	// Send queues value, which the producer owns until the Ack is there. Records of one partition keep their order.
 	Send(ctx context.Context, topic string, partition int, value []byte) (Ack, error)
-	// Flush returns when no power cut can take away what was acknowledged before the call, to whomever.
+	// Flush returns when everything that was acknowledged before the call, to any caller, is on disk.
 	Flush(ctx context.Context) error
 }
 
@@ -78,14 +101,14 @@ func (p kafkaProducer) Send(ctx context.Context, topic string, partition int, va
 	return ack, nil
 }
 
-// Certs gives the keys of sites. *certs.Cache is one.
+// Certs gives the keys of sites. *certs.Cache is one, and its methods say what these promise.
 type Certs interface {
 	Get(ctx context.Context, site string) (*certs.Entry, error)
 	Refetch(ctx context.Context, site string, seen *certs.Entry) (*certs.Entry, error)
 	KeysOf(chains []certs.Chain) ([]certs.Key, error)
 }
 
-// Partition is one assigned partition of topic uploads. *log.Partition is one.
+// Partition is one assigned partition of topic uploads. *log.Partition is one, and its methods say what these promise.
 type Partition interface {
 	ID() int
 	Start() int64
@@ -96,39 +119,21 @@ type Partition interface {
 
 // Stage verifies. Its workers and its memory are shared by all partitions that the process is assigned.
 type Stage struct {
-	cfg                   Config
-	jobs                  chan func(*scratch) // unbuffered: a job that is taken is run
-	held                  atomic.Int64        // bytes of chunks in memory, all partitions
-	shortReads, longReads chan struct{}       // see turns
-	sightings             sightings
-	metrics               *metrics
+	cfg       Config
+	jobs      chan func(*scratch) // unbuffered: a job that was sent is being run
+	held      atomic.Int64        // bytes of chunks in memory, all partitions
+	turns     turns
+	sightings *sightings
+	metrics   *metrics
 }
 
-// New checks the configuration and makes a stage; Run works.
+// New checks the configuration and makes a stage. Nothing works before Run.
 func New(cfg Config) (*Stage, error) {
-	if cfg.Producer == nil || cfg.Certs == nil || cfg.Shards < 1 {
-		return nil, errors.New("pipeline: Producer, Certs and Shards must be given")
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
 	}
-	if cfg.Workers <= 0 {
-		cfg.Workers = runtime.GOMAXPROCS(0)
-	}
-	if cfg.MaxDeciding <= 0 {
-		cfg.MaxDeciding = 2048
-	}
-	if cfg.OrphanAge <= 0 {
-		cfg.OrphanAge = time.Minute
-	}
-	if cfg.Retry <= 0 {
-		cfg.Retry = 500 * time.Millisecond
-	}
-	if cfg.Clock == nil {
-		cfg.Clock = time.Now
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	s := &Stage{cfg: cfg, jobs: make(chan func(*scratch)),
-		shortReads: make(chan struct{}, maxShortReads), longReads: make(chan struct{}, maxLongReads)}
+	s := &Stage{cfg: cfg, jobs: make(chan func(*scratch)), turns: newTurns(), sightings: newSightings()}
 	s.metrics = newMetrics(cfg.Registerer, &s.held)
 	return s, nil
 }
@@ -152,27 +157,4 @@ func (s *Stage) Run(ctx context.Context, consume func(context.Context, log.Group
 		return fmt.Errorf("verify: %w", err)
 	}
 	return nil
-}
-
-// work runs jobs until ctx ends.
-func (s *Stage) work(ctx context.Context) {
-	scratch := new(scratch)
-	for {
-		select {
-		case job := <-s.jobs:
-			job(scratch)
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// submit hands a job to the workers, or reports that ctx ended first. It waits for a worker, never for another partition.
-func (s *Stage) submit(ctx context.Context, job func(*scratch)) error {
-	select {
-	case s.jobs <- job:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

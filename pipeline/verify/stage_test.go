@@ -69,7 +69,7 @@ func runOn(t *testing.T, p Partition, l *memoryLog, f *fakeCerts, memory int64, 
 // start makes a stage that works on p. crash ends it, and returns when all of its goroutines have ended.
 func start(ctx context.Context, t *testing.T, p Partition, l *memoryLog, f *fakeCerts, memory int64) (s *Stage, crash func()) {
 	t.Helper()
-	s, err := New(Config{Producer: l, Certs: f, Shards: shards, Workers: 2, MemoryLimit: memory, Retry: time.Millisecond})
+	s, err := New(Config{Producer: l, Certs: f, Shards: shards, Workers: 2, MemoryLimit: memory, Backoff: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
