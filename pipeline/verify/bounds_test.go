@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
-	"pgregory.net/rapid"
 
 	"countersign/pipeline/certs"
 	"countersign/pipeline/log"
@@ -248,75 +246,5 @@ func TestTheForwarderVerifiesNothingThatWasVerified(t *testing.T) {
 		if got := metrics[0].Metric[0].Counter.GetValue(); got != 2500 {
 			t.Errorf("memory %d: %v signatures were checked for 2500 pairs", memory, got)
 		}
-	}
-}
-
-// Two requests with one Idempotency-Key in flight: two attempts, cut into chunks as their bodies came, and one upload (I5).
-func TestTwoAttemptsAtAnUploadAreOneUpload(t *testing.T) {
-	var f fakeCerts
-	site := newSite(t, &f, "example.com")
-	one := newSource(site, "twins", mixed(2300), 1000)
-	two := one.recut(170)
-	rapid.Check(t, func(rt *rapid.T) {
-		l := newMemoryLog()
-		interleaveWhole(rt, l, one, two)
-		for range rapid.IntRange(0, 2).Draw(rt, "crashes") {
-			until := int(l.end()) + rapid.IntRange(0, 2).Draw(rt, "decisions until the crash")
-			run(t, l, &f, drawMemory(rt), func() bool { return len(l.topics["uploads/0"]) >= until || l.done() })
-		}
-		run(t, l, &f, drawMemory(rt), l.done)
-		check(t, l, one)
-		if t.Failed() {
-			rt.FailNow()
-		}
-	})
-}
-
-// recut is another attempt with the same pairs, in chunks of at most size.
-func (s *source) recut(size int) *source {
-	out := *s
-	out.attempt, out.chunks = uuid.NewSHA1(s.attempt, nil), nil
-	for _, c := range s.chunks {
-		signatures := c.Signatures
-		for from, n := 0, len(c.Hashes)/record.HashSize; from < n; from += size {
-			to := min(from+size, n)
-			part := &recordpb.Chunk{
-				Attempt: out.attempt[:], Site: c.Site, First: c.First + uint32(from),
-				Hashes: c.Hashes[from*record.HashSize : to*record.HashSize], SignatureLengths: c.SignatureLengths[2*from : 2*to],
-			}
-			bytes := 0
-			for i := range to - from {
-				bytes += record.Uint16(part.SignatureLengths, i)
-				if record.Bit(c.Upper, from+i) {
-					part.Upper = record.SetBit(part.Upper, i, to-from)
-				}
-			}
-			part.Signatures, signatures = signatures[:bytes], signatures[bytes:]
-			for _, u := range c.Unparsed {
-				if i := int(u.Index); from <= i && i < to {
-					part.Unparsed = append(part.Unparsed, &recordpb.Unparsed{Index: uint32(i - from), Text: u.Text, Reason: u.Reason})
-				}
-			}
-			out.chunks = append(out.chunks, part)
-		}
-	}
-	return &out
-}
-
-// interleaveWhole appends all of every source, in some order.
-func interleaveWhole(rt *rapid.T, l *memoryLog, open ...*source) {
-	first, next := make(map[*source]int64), make(map[*source]int)
-	for len(open) > 0 {
-		i := rapid.IntRange(0, len(open)-1).Draw(rt, "whose turn")
-		s := open[i]
-		if at := next[s]; at < len(s.chunks) {
-			if o := l.append(chunkRecord(s.chunks[at])); at == 0 {
-				first[s] = o
-			}
-			next[s]++
-			continue
-		}
-		l.append(sealRecord(s.seal(first[s])))
-		open = slices.Delete(open, i, i+1)
 	}
 }

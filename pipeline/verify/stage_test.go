@@ -5,14 +5,12 @@ import (
 	"crypto/elliptic"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
-	"pgregory.net/rapid"
 
 	"countersign/pipeline/certs"
 	"countersign/pipeline/log"
@@ -332,75 +330,6 @@ func TestWhatCantBeUsedGoesToTheDeadLetters(t *testing.T) {
 	if len(got.pairs[lost.upload]) != 0 || len(got.uploads) != 1 {
 		t.Error("something of an incomplete upload was forwarded")
 	}
-}
-
-// Uploads interleave, records are stored twice, appends fail in both ways, the process dies anywhere: what was sealed is forwarded
-// completely and alike, and nothing else is (I2, I3, I5).
-func TestCrashesAndRepetitionsChangeNothing(t *testing.T) {
-	var f fakeCerts
-	site := newSite(t, &f, "example.com")
-	var made []*source
-	for i, n := range []int{1, 3, 1200, 2100, 40, 1, 900} {
-		made = append(made, newSource(site, fmt.Sprint(i), mixed(n), 500))
-	}
-	rapid.Check(t, func(rt *rapid.T) {
-		l := newMemoryLog()
-		sealed := interleave(rt, l, made)
-		appends := 0
-		crashAt := -1
-		l.fault = func(string) (bool, error) {
-			appends++
-			if appends == crashAt {
-				return rapid.Bool().Draw(rt, "stored"), errors.New("no answer")
-			}
-			return true, nil
-		}
-		for range rapid.IntRange(0, 4).Draw(rt, "crashes") {
-			crashAt = appends + rapid.IntRange(1, 12).Draw(rt, "appends until the crash")
-			run(t, l, &f, drawMemory(rt), func() bool { return appends >= crashAt || l.done() })
-		}
-		crashAt = -1
-		run(t, l, &f, drawMemory(rt), l.done)
-		check(t, l, sealed...)
-		if t.Failed() {
-			rt.FailNow()
-		}
-	})
-}
-
-func drawMemory(rt *rapid.T) int64 {
-	return rapid.SampledFrom([]int64{0, 60_000, 1 << 30}).Draw(rt, "memory limit")
-}
-
-// interleave appends the sources' records in some order, each record perhaps twice, and returns those that were sealed.
-func interleave(rt *rapid.T, l *memoryLog, made []*source) (sealed []*source) {
-	first := make(map[*source]int64)
-	next := make(map[*source]int)
-	open := slices.Clone(made)
-	for len(open) > 0 {
-		i := rapid.IntRange(0, len(open)-1).Draw(rt, "whose turn")
-		s := open[i]
-		for range rapid.SampledFrom([]int{1, 1, 1, 2}).Draw(rt, "times stored") {
-			if at := next[s]; at < len(s.chunks) {
-				if o := l.append(chunkRecord(s.chunks[at])); at == 0 {
-					if _, known := first[s]; !known {
-						first[s] = o
-					}
-				}
-			} else {
-				l.append(sealRecord(s.seal(first[s])))
-			}
-		}
-		next[s]++
-		switch {
-		case next[s] > len(s.chunks):
-			sealed = append(sealed, s)
-			open = slices.Delete(open, i, i+1)
-		case rapid.IntRange(0, 9).Draw(rt, "given up") == 0:
-			open = slices.Delete(open, i, i+1)
-		}
-	}
-	return sealed
 }
 
 // What ends a partition or the whole stage has to be told: nobody else starts them again.
