@@ -1,15 +1,6 @@
-// Package ecbatch verifies many ECDSA signatures (FIPS 186-5, SHA-256 digests) under one public key on P-256 or P-384.
-//
-// It owns the arithmetic that makes many signatures under one key cheaper than one by one: tables of multiples of the
-// generator and of the key, so that a signature is a sum of table entries, and inversions shared by a block of
-// signatures. It promises exactly the answers of crypto/ecdsa.VerifyASN1, for every byte string; wherever its formulas
-// have an exception it asks crypto/ecdsa. It must not know what is signed, where keys come from, or how work is
-// divided among cores.
-//
-// Signatures, digests and public keys are public: nothing here runs in constant time.
-//
-// It chooses no implementation itself: whoever calls New has asked Supported.
 package ecbatch
+
+// A Key is what package signature sees. It leaves the first signatures under a key to crypto/ecdsa, until a table is worth its cost.
 
 //go:generate go run ./internal/gen/emit
 

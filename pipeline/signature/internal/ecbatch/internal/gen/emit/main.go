@@ -1,4 +1,3 @@
-// Command emit writes the generated files of package ecbatch below the current directory, which must be that package's.
 package main
 
 import (
