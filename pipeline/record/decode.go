@@ -1,7 +1,7 @@
 package record
 
-// Decoding and validation of records. Brokers are shared and bytes are hostile (I7): whoever can write to a topic can write
-// anything, so a record that does not hold together is an error here, once, and never an index out of range later.
+// Decoding and validation of records. Any program that may write to the brokers can write any bytes (I7). A record that does not hold
+// together is an error here, so that no stage ever meets an index out of range.
 
 import (
 	"errors"
@@ -86,7 +86,9 @@ func each[T any](name string, items []T, check func(T) error) error {
 
 func checkChunk(c *recordpb.Chunk) error {
 	n := len(c.GetHashes()) / HashSize
-	if err := errors.Join(checkID("attempt", c.GetAttempt()), checkPairs(n, c.GetHashes(), c.GetUpper(), c.GetSignatures(), c.GetSignatureLengths())); err != nil {
+	err := errors.Join(checkID("attempt", c.GetAttempt()),
+		checkPairs(n, c.GetHashes(), c.GetUpper(), c.GetSignatures(), c.GetSignatureLengths()))
+	if err != nil {
 		return err
 	}
 	if first := int(c.GetFirst() % BatchSize); n == 0 || first+n > BatchSize {
@@ -163,7 +165,8 @@ func checkClaims(c *recordpb.Claims) error {
 
 func checkOutcome(o *recordpb.Outcome) error {
 	n := len(o.GetBadHashes()) / HashSize
-	err := errors.Join(checkID("upload", o.GetUpload()), checkBatch(o.GetBatch()), checkHashes(n, o.GetBadHashes(), o.GetBadUpper()), checkIndexes(n, o.GetBadIndexes()))
+	err := errors.Join(checkID("upload", o.GetUpload()), checkBatch(o.GetBatch()),
+		checkHashes(n, o.GetBadHashes(), o.GetBadUpper()), checkIndexes(n, o.GetBadIndexes()))
 	if err != nil {
 		return err
 	}

@@ -1,5 +1,7 @@
 package main
 
+// The file and its frame; kernel.go writes what is in it.
+
 import (
 	"bytes"
 	"fmt"

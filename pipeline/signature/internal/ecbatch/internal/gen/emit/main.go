@@ -1,5 +1,7 @@
 package main
 
+// Writes what package gen returns.
+
 import (
 	"fmt"
 	"os"
