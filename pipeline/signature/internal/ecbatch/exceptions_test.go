@@ -82,6 +82,10 @@ func TestCollidingTables(t *testing.T) {
 			sum.Add(sum, new(big.Int).Lsh(power, shift))
 			multiples = append(multiples, power, new(big.Int).Add(power, one), sum)
 		}
+		if testing.Short() {
+			t.Logf("-short: %d of %d keys", 3, len(multiples))
+			multiples = multiples[len(multiples)-3:]
+		}
 		undecidedSeen := 0
 		for _, d := range multiples {
 			for _, d := range []*big.Int{new(big.Int).Mod(d, n), new(big.Int).Mod(new(big.Int).Neg(d), n)} {
