@@ -1,7 +1,8 @@
 package certs
 
-// The cache turns many questions about a site into few. It asks the source about a site once at a time. It asks again an hour after an
-// answer, a minute after a failure, and once more in a minute where signatures fail under what is cached, because certificates rotate.
+// The cache turns many questions about a site into few. It asks the source about a site once at a time. It asks again
+// an hour after an answer, a minute after a failure, and once more in a minute where signatures fail under what is
+// cached, because certificates rotate.
 //
 // otter keeps the answers, bounded and each with its own time of expiry. fetch.go asks the source.
 
@@ -77,10 +78,11 @@ func NewCache(source Source, config CacheConfig) (*Cache, error) {
 	if err != nil {
 		return nil, err
 	}
+	lifetime := func(e otter.Entry[string, *answer]) time.Duration { return e.Value.lifetime }
 	answers, err := otter.New(&otter.Options[string, *answer]{
 		MaximumSize:      config.Entries,
 		Clock:            nanoClock(config.Clock),
-		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[string, *answer]) time.Duration { return e.Value.lifetime }),
+		ExpiryCalculator: otter.ExpiryWritingFunc(lifetime),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("making the certificate cache: %w", err)
@@ -107,7 +109,8 @@ func (c CacheConfig) withDefaults() (CacheConfig, error) {
 		{"success", &c.Success, time.Hour}, {"failure", &c.Failure, time.Minute}, {"refetch", &c.Refetch, time.Minute},
 	} {
 		if *d.value < 0 {
-			errs = append(errs, fmt.Errorf("certificate cache: the %s time is %s; it must be positive, or 0 for %s", d.name, *d.value, d.standard))
+			errs = append(errs, fmt.Errorf("certificate cache: the %s time is %s; it must be positive, or 0 for %s",
+				d.name, *d.value, d.standard))
 		}
 		if *d.value == 0 {
 			*d.value = d.standard
@@ -115,7 +118,8 @@ func (c CacheConfig) withDefaults() (CacheConfig, error) {
 	}
 	const entries = 4096
 	if c.Entries < 0 {
-		errs = append(errs, fmt.Errorf("certificate cache: room for %d entries; it must be positive, or 0 for %d", c.Entries, entries))
+		errs = append(errs, fmt.Errorf("certificate cache: room for %d entries; it must be positive, or 0 for %d",
+			c.Entries, entries))
 	}
 	if c.Entries == 0 {
 		c.Entries = entries
@@ -137,8 +141,8 @@ func (c *Cache) Close() {
 	c.answers.StopAllGoroutines()
 }
 
-// Get gives what is cached for site, or fetches it. The error is the source's *[Unavailable], which may be a cached one; or it wraps
-// ctx's error, [ErrClosed] or [ErrBusy], which say nothing about the site.
+// Get gives what is cached for site, or fetches it. The error is the source's *[Unavailable], which may be a cached
+// one; or it wraps ctx's error, [ErrClosed] or [ErrBusy], which say nothing about the site.
 func (c *Cache) Get(ctx context.Context, site string) (*Entry, error) {
 	if a, ok := c.answers.GetIfPresent(site); ok {
 		return a.entry, a.err
@@ -157,10 +161,11 @@ func (c *Cache) Get(ctx context.Context, site string) (*Entry, error) {
 	return a.entry, a.err
 }
 
-// Refetch is for signatures that fail under seen, which Get or Refetch gave: the site may have new keys. It gives an entry with other
-// keys where the cache has one or can fetch one. It gives seen itself where the site still serves seen's keys, where the site gives no
-// answer now, and where a Refetch of the site began less than CacheConfig.Refetch ago. The error wraps ctx's error, [ErrClosed] or
-// [ErrBusy]. If seen is nil, Refetch does what Get does, with the errors of Get.
+// Refetch is for signatures that fail under seen, which Get or Refetch gave: the site may have new keys. It gives an
+// entry with other keys where the cache has one or can fetch one. It gives seen itself where the site still serves
+// seen's keys, where the site gives no answer now, and where a Refetch of the site began less than CacheConfig.Refetch
+// ago. The error wraps ctx's error, [ErrClosed] or [ErrBusy]. If seen is nil, Refetch does what Get does, with the
+// errors of Get.
 func (c *Cache) Refetch(ctx context.Context, site string, seen *Entry) (*Entry, error) {
 	if seen == nil {
 		return c.Get(ctx, site)
@@ -180,8 +185,8 @@ func (c *Cache) Refetch(ctx context.Context, site string, seen *Entry) (*Entry, 
 	return a.newerThan(seen)
 }
 
-// mayChange reports whether a fetch, one under way or a new one, may give other keys than seen's, which are what is cached. A new one
-// is due when the last Refetch is long enough ago. The caller holds mu.
+// mayChange reports whether a fetch, one under way or a new one, may give other keys than seen's, which are what is
+// cached. A new one is due when the last Refetch is long enough ago. The caller holds mu.
 func (c *Cache) mayChange(site string, cached *answer, seen *Entry) bool {
 	due := c.config.Clock().Sub(cached.refetched) >= c.config.Refetch
 	return cached.entry.same(seen) && (due || c.fetches[site] != nil)
@@ -198,8 +203,8 @@ func (a *answer) newerThan(seen *Entry) (*Entry, error) {
 	return a.entry, nil
 }
 
-// KeysOf makes the keys of chains, in their order, without asking whether the certificates are valid now: it serves chains that an upload
-// was decided by before. Keys that the cache has are shared. It fetches nothing.
+// KeysOf makes the keys of chains, in their order, without asking whether the certificates are valid now: it serves
+// chains that an upload was decided by before. Keys that the cache has are shared. It fetches nothing.
 func (c *Cache) KeysOf(chains []Chain) ([]Key, error) {
 	keys := make([]Key, 0, len(chains))
 	for _, chain := range chains {
@@ -225,8 +230,8 @@ func (e *Entry) same(other *Entry) bool {
 	return e != nil && slices.EqualFunc(e.Keys, other.Keys, func(a, b Key) bool { return a.Fingerprint == b.Fingerprint })
 }
 
-// nanoClock is a clock as otter wants it. It has no ticks: an expired answer is removed when another one is stored, and the bound on their
-// number holds all the same.
+// nanoClock is a clock as otter wants it. It has no ticks: an expired answer is removed when another one is stored, and
+// the bound on their number holds all the same.
 type nanoClock func() time.Time
 
 func (c nanoClock) NowNano() int64                      { return c().UnixNano() }

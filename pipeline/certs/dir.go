@@ -1,7 +1,8 @@
 package certs
 
-// Dir serves closed networks: the operator puts the chains of each site into a file, and thereby vouches for them. So the chains need not
-// lead to a root. The name and the time are still checked, because a file with a wrong name, or one that was forgotten, would count for ever.
+// Dir serves closed networks: the operator puts the chains of each site into a file, and thereby vouches for them. So
+// the chains need not lead to a root. The name and the time are still checked, because a file with a wrong name, or one
+// that was forgotten, would count for ever.
 
 import (
 	"bytes"
@@ -44,9 +45,10 @@ func Dir(dir string, config DirConfig) Source {
 		text, err := readFile(filepath.Join(dir, site+".pem"))
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, &Unavailable{
-				Site:   site,
-				Reason: site + ": the operator of this service has set up no certificate for this site; only the operator can mend that",
-				Err:    fmt.Errorf("%w: %w", ErrUnknownSite, err),
+				Site: site,
+				Reason: site + ": the operator of this service has set up no certificate for this site; " +
+					"only the operator can mend that",
+				Err: fmt.Errorf("%w: %w", ErrUnknownSite, err),
 			}
 		}
 		if err != nil {
@@ -125,9 +127,10 @@ func chooseChains(site string, text []byte, now time.Time) ([]Chain, error) {
 
 func unusableFile(site, what string, err error) *Unavailable {
 	return &Unavailable{
-		Site:   site,
-		Reason: fmt.Sprintf("%s: the file that the operator of this service set up for this site %s; the operator must mend it", site, what),
-		Err:    err,
+		Site: site,
+		Reason: fmt.Sprintf("%s: the file that the operator of this service set up for this site %s; "+
+			"the operator must mend it", site, what),
+		Err: err,
 	}
 }
 

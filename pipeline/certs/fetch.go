@@ -1,13 +1,15 @@
 package certs
 
-// A fetch is one call of the cache's source, on a goroutine of the cache's own. Callers wait for it and may leave: it ends with the source
-// or with Close, never with a caller's context, so a caller that gives up costs the others nothing.
+// A fetch is one call of the cache's source, on a goroutine of the cache's own. Callers wait for it and may leave: it
+// ends with the source or with Close, never with a caller's context, so a caller that gives up costs the others
+// nothing.
 //
-// golang.org/x/sync/singleflight was considered and does not fit. Its DoChan lets callers leave, too. But Refetch has to know whether a
-// fetch is under way: within a minute after one began, a caller whose signatures fail must wait for it while it runs, and must not start
-// another one when it has ended. Singleflight doesn't tell. Close must wait until all fetches have ended, also those that every caller has
-// left, and singleflight offers nothing to wait for. With both added here, there would be a second map beside singleflight's. otter's own
-// loading does not fit either: a load there ends with the context of its first caller.
+// golang.org/x/sync/singleflight was considered and does not fit. Its DoChan lets callers leave, too. But Refetch has
+// to know whether a fetch is under way: within a minute after one began, a caller whose signatures fail must wait for
+// it while it runs, and must not start another one when it has ended. Singleflight doesn't tell. Close must wait until
+// all fetches have ended, also those that every caller has left, and singleflight offers nothing to wait for. With both
+// added here, there would be a second map beside singleflight's. otter's own loading does not fit either: a load there
+// ends with the context of its first caller.
 
 import (
 	"context"
@@ -23,7 +25,8 @@ type fetch struct {
 	answer *answer
 }
 
-// joinOrStart returns the fetch of site that is under way, or starts one. It returns nil where the cache is closed. The caller holds mu.
+// joinOrStart returns the fetch of site that is under way, or starts one. It returns nil where the cache is closed. The
+// caller holds mu.
 func (c *Cache) joinOrStart(site string) *fetch {
 	if f, underWay := c.fetches[site]; underWay {
 		return f
@@ -53,7 +56,8 @@ func (f *fetch) wait(ctx context.Context, site string) (*answer, error) {
 	}
 }
 
-// run asks the source and stores the answer. The answer is stored before the fetch is removed: whoever holds mu finds at least one of them.
+// run asks the source and stores the answer. The answer is stored before the fetch is removed: whoever holds mu finds
+// at least one of them.
 func (c *Cache) run(site string, f *fetch) {
 	f.answer = c.ask(site)
 	c.mu.Lock()
@@ -63,8 +67,8 @@ func (c *Cache) run(site string, f *fetch) {
 	close(f.done)
 }
 
-// store caches an answer. An entry that was fetched again keeps its time of refetching, and stays the same *Entry if its keys are the
-// same. A failure doesn't replace an entry that is still good. The caller holds mu.
+// store caches an answer. An entry that was fetched again keeps its time of refetching, and stays the same *Entry if
+// its keys are the same. A failure doesn't replace an entry that is still good. The caller holds mu.
 func (c *Cache) store(site string, a *answer) {
 	cached, _ := c.answers.GetIfPresent(site)
 	if cached != nil {
@@ -101,7 +105,8 @@ func (c *Cache) ask(site string) *answer {
 		return &answer{err: err}
 	}
 	if _, ok := errors.AsType[*Unavailable](err); !ok {
-		err = &Unavailable{Site: site, Reason: site + ": its certificate can't be used; tell the operator of this service", Err: err}
+		reason := site + ": its certificate can't be used; tell the operator of this service"
+		err = &Unavailable{Site: site, Reason: reason, Err: err}
 	}
 	return &answer{err: err, lifetime: c.config.Failure}
 }

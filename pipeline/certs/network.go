@@ -1,8 +1,9 @@
 package certs
 
-// Network asks the site itself. A site may have an RSA and an ECDSA certificate and choose by what the client offers, so it is asked
-// twice, and once more where it refuses both questions (probe.go says why). A site that hangs up or refuses connections is asked again.
-// One time limit holds for all of that together. A time-out is final: within that time TCP has repeated its packets several times.
+// Network asks the site itself. A site may have an RSA and an ECDSA certificate and choose by what the client offers,
+// so it is asked twice, and once more where it refuses both questions (probe.go says why). A site that hangs up or
+// refuses connections is asked again. One time limit holds for all of that together. A time-out is final: within that
+// time TCP has repeated its packets several times.
 
 import (
 	"context"
@@ -96,7 +97,8 @@ func LoadRoots(file string) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("loading root certificates: %w", err)
 	}
 	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("loading root certificates: %s holds no certificate in PEM; it must have at least one BEGIN CERTIFICATE block", file)
+		return nil, fmt.Errorf("loading root certificates: %s holds no certificate in PEM; "+
+			"it must have at least one BEGIN CERTIFICATE block", file)
 	}
 	return pool, nil
 }
@@ -152,8 +154,8 @@ func (n *network) fetch(ctx context.Context, site string) ([]Chain, error) {
 	return nil, n.explain(t, err)
 }
 
-// waitForTurn returns when this is one of the MaxConcurrent sites that are asked. The caller must then receive from n.turns when it has
-// asked.
+// waitForTurn returns when this is one of the MaxConcurrent sites that are asked. The caller must then receive from
+// n.turns when it has asked.
 func (n *network) waitForTurn(ctx context.Context, site string) error {
 	timer := time.NewTimer(n.Timeout)
 	defer timer.Stop()
@@ -163,7 +165,8 @@ func (n *network) waitForTurn(ctx context.Context, site string) error {
 	case <-ctx.Done():
 		return fmt.Errorf("waiting to ask %s for its certificate: %w", site, ctx.Err())
 	case <-timer.C:
-		return fmt.Errorf("asking %s for its certificate: %w: all of %d were taken for %s", site, ErrBusy, n.MaxConcurrent, n.Timeout)
+		return fmt.Errorf("asking %s for its certificate: %w: all of %d were taken for %s",
+			site, ErrBusy, n.MaxConcurrent, n.Timeout)
 	}
 }
 
@@ -179,7 +182,8 @@ func (n *network) try(ctx context.Context, t target) ([]Chain, error) {
 	}
 }
 
-// ask is one try: with an offer for each kind at once, and then, if both are refused, with TLS 1.3 for the kind that the site prefers.
+// ask is one try: with an offer for each kind at once, and then, if both are refused, with TLS 1.3 for the kind that
+// the site prefers.
 func (n *network) ask(ctx context.Context, t target) ([]Chain, error) {
 	var leaves [kinds]leafChain
 	var errs [kinds]error

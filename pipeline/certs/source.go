@@ -1,7 +1,7 @@
 package certs
 
-// A Source is a function, and sources are combined by functions that take and return sources. To add a way to get certificates, write a
-// function.
+// A Source is a function, and sources are combined by functions that take and return sources. To add a way to get
+// certificates, write a function.
 
 import (
 	"context"
@@ -118,11 +118,12 @@ func leafKind(leaf *x509.Certificate) (kind, error) {
 	return 0, fmt.Errorf("%w: %T", signature.ErrUnsupportedKey, leaf.PublicKey)
 }
 
-// notAHostName is what every source answers for a name that is no host name. Sources check the name themselves, although the API has
-// checked it before: here the name becomes part of a file's path and of a DNS query.
+// notAHostName is what every source answers for a name that is no host name. Sources check the name themselves,
+// although the API has checked it before: here the name becomes part of a file's path and of a DNS query.
 func notAHostName(site string) *Unavailable {
 	return &Unavailable{
-		Site:   site,
-		Reason: fmt.Sprintf("%.253q is not a host name; name the site by its lower-case DNS name, without port or path", site),
+		Site: site,
+		Reason: fmt.Sprintf("%.253q is not a host name; "+
+			"name the site by its lower-case DNS name, without port or path", site),
 	}
 }

@@ -1,7 +1,7 @@
 package record
 
-// Decoding and validation of records. Any program that may write to the brokers can write any bytes (I7). A record that does not hold
-// together is an error here, so that no stage ever meets an index out of range.
+// Decoding and validation of records. Any program that may write to the brokers can write any bytes (I7). A record that
+// does not hold together is an error here, so that no stage ever meets an index out of range.
 
 import (
 	"errors"
@@ -99,7 +99,8 @@ func checkChunk(c *recordpb.Chunk) error {
 			return fmt.Errorf("unparsed pair %d of %d", u.GetIndex(), n)
 		}
 		if len(u.GetText()) > MaxText || len(u.GetReason()) > MaxText {
-			return fmt.Errorf("unparsed pair %d has a text of %d bytes and a reason of %d", u.GetIndex(), len(u.GetText()), len(u.GetReason()))
+			return fmt.Errorf("unparsed pair %d has a text of %d bytes and a reason of %d",
+				u.GetIndex(), len(u.GetText()), len(u.GetReason()))
 		}
 	}
 	s := c.GetSeal()
@@ -140,7 +141,8 @@ func checkDecisions(d *recordpb.Decisions) error {
 func checkClaims(c *recordpb.Claims) error {
 	n := len(c.GetHashes()) / HashSize
 	err := errors.Join(checkID("upload", c.GetUpload()), checkBatch(c.GetBatch()), checkSite(c.GetSite()),
-		checkPairs(n, c.GetHashes(), c.GetUpper(), c.GetSignatures(), c.GetSignatureLengths()), checkIndexes(n, c.GetIndexes()))
+		checkPairs(n, c.GetHashes(), c.GetUpper(), c.GetSignatures(), c.GetSignatureLengths()),
+		checkIndexes(n, c.GetIndexes()))
 	if err != nil {
 		return err
 	}

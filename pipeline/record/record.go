@@ -32,20 +32,23 @@ const (
 	HashSize = 32
 	// IDSize is the length of an attempt's or upload's identifier in bytes.
 	IDSize = 16
-	// MaxPairs is how many pairs an upload can have: the position of a pair in its upload has 32 bits, and batches are whole.
+	// MaxPairs is how many pairs an upload can have: the position of a pair in its upload has 32 bits, and batches are
+	// whole.
 	MaxPairs = 1<<32 - BatchSize
-	// MaxSignature is the longest signature that can be valid, in bytes: one by an RSA key of 8192 bits. A longer signature is written
-	// to a record as an empty one.
+	// MaxSignature is the longest signature that can be valid, in bytes: one by an RSA key of 8192 bits. A longer
+	// signature is written to a record as an empty one.
 	MaxSignature = 1024
-	// MaxText bounds the text of an unparsed pair, and any reason, in bytes. With it, a batch in which every pair has both fits a record.
+	// MaxText bounds the text of an unparsed pair, and any reason, in bytes. With it, a batch in which every pair has
+	// both fits a record.
 	MaxText = 320
-	// OutcomeShard stands in place of the shard where what verifying a batch found is stored: that belongs to no shard of the hash space.
+	// OutcomeShard stands in place of the shard where what verifying a batch found is stored: that belongs to no shard
+	// of the hash space.
 	OutcomeShard = -1
 )
 
-// Shard returns which of so many shards owns a key: a hash, or the UUID of an upload. The leading 32 bits of the key decide. Shard i owns
-// the keys from i/shards to (i+1)/shards of the space, so that a shard is one range when rows are sorted by hash. len(key) must be at
-// least 4.
+// Shard returns which of so many shards owns a key: a hash, or the UUID of an upload. The leading 32 bits of the key
+// decide. Shard i owns the keys from i/shards to (i+1)/shards of the space, so that a shard is one range when rows are
+// sorted by hash. len(key) must be at least 4.
 func Shard(key []byte, shards int) int {
 	return int(uint64(binary.BigEndian.Uint32(key)) * uint64(shards) >> 32)
 }
@@ -60,8 +63,8 @@ func Position(batch uint32, index int) uint32 {
 	return (batch-1)*BatchSize + uint32(index)
 }
 
-// Encode returns m's encoding. It can't fail: messages have no required fields, and whoever writes a text into a record makes it valid
-// UTF-8 before (see ValidText).
+// Encode returns m's encoding. It can't fail: messages have no required fields, and whoever writes a text into a record
+// makes it valid UTF-8 before (see ValidText).
 func Encode(m proto.Message) []byte {
 	b, err := proto.Marshal(m)
 	if err != nil {
@@ -80,8 +83,8 @@ func Bit(bitmap []byte, i int) bool {
 	return i>>3 < len(bitmap) && bitmap[i>>3]&(1<<(i&7)) != 0
 }
 
-// SetBit sets bit i of a bitmap for n items, and returns the bitmap. A nil bitmap is made first. So a bitmap in which no bit was ever set
-// is nil, and takes no room in a record.
+// SetBit sets bit i of a bitmap for n items, and returns the bitmap. A nil bitmap is made first. So a bitmap in which
+// no bit was ever set is nil, and takes no room in a record.
 func SetBit(bitmap []byte, i, n int) []byte {
 	for len(bitmap) < (n+7)/8 {
 		bitmap = append(bitmap, 0)
@@ -118,7 +121,8 @@ func HexText(hash []byte, upper bool) string {
 	return string(AppendHexText(make([]byte, 0, 2*len(hash)), hash, upper))
 }
 
-// DeadLetter returns a record of topic deadletter. It names the record that can't be used, by topic, partition and offset, and says why.
+// DeadLetter returns a record of topic deadletter. It names the record that can't be used, by topic, partition and
+// offset, and says why.
 func DeadLetter(topic string, partition int, offset int64, reason error) []byte {
 	return Encode(&recordpb.DeadLetter{
 		Topic: topic, Partition: int32(partition), Offset: offset, Reason: ValidText(reason.Error()),

@@ -79,8 +79,8 @@ func newKey(pub crypto.PublicKey, use features) (*Key, error) {
 	case *ecdsa.PublicKey:
 		return newECDSAKey(pub, use)
 	}
-	return nil, fmt.Errorf("%w: %T; use a certificate with an RSA key of 2048 to 8192 bits or an ECDSA key on P-256, P-384 or P-521",
-		ErrUnsupportedKey, pub)
+	return nil, fmt.Errorf("%w: %T; use a certificate with an RSA key of 2048 to 8192 bits "+
+		"or an ECDSA key on P-256, P-384 or P-521", ErrUnsupportedKey, pub)
 }
 
 // Algorithm says what kind of signature k verifies.

@@ -99,8 +99,8 @@ type forwarded struct {
 	uploads map[uuid.UUID]uint64
 }
 
-// read folds all records of topic verified and checks what must hold of each: shards own their hashes, and a replay repeats a part to
-// the byte. The caller holds mu, or the stage has stopped.
+// read folds all records of topic verified and checks what must hold of each: shards own their hashes, and a replay
+// repeats a part to the byte. The caller holds mu, or the stage has stopped.
 func (l *memoryLog) read(shards int) (*forwarded, error) {
 	f := &forwarded{pairs: make(map[uuid.UUID]map[uint32]string), uploads: make(map[uuid.UUID]uint64)}
 	parts := make(map[string]string)

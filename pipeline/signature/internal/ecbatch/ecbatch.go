@@ -1,6 +1,7 @@
 package ecbatch
 
-// A Key is what package signature sees. It leaves the first signatures under a key to crypto/ecdsa, until a table is worth its cost.
+// A Key is what package signature sees. It leaves the first signatures under a key to crypto/ecdsa, until a table is
+// worth its cost.
 
 //go:generate go run ./internal/gen/emit
 
@@ -17,13 +18,14 @@ import (
 )
 
 // worthTable is how many signatures a key must have been asked about before its table is built. Building takes as long
-// as five (P-384) to twenty (P-256) verifications by crypto/ecdsa; more are asked for because the table takes memory too.
+// as five (P-384) to twenty (P-256) verifications by crypto/ecdsa; more are asked for because the table takes memory
+// too.
 const worthTable = 32
 
 // Key verifies signatures under one public key. All methods are safe for concurrent use.
 //
-// Once it was asked about 32 signatures it keeps a table of the key: 256 KiB for P-256, 576 KiB for P-384. Each curve has
-// a table of the same size for its generator, and each call that runs at the same time up to a megabyte of working
+// Once it was asked about 32 signatures it keeps a table of the key: 256 KiB for P-256, 576 KiB for P-384. Each curve
+// has a table of the same size for its generator, and each call that runs at the same time up to a megabyte of working
 // memory, both shared by all keys.
 type Key struct {
 	public *ecdsa.PublicKey // own copy, on the curve
@@ -57,9 +59,9 @@ func choose(curve elliptic.Curve, ifma bool) func() engine {
 	return portable384
 }
 
-// New prepares a public key, which it copies. ifma says whether to verify with the AVX-512 IFMA kernels, in place of code
-// that runs on every processor; it may be true only where Supported is. New fails if the curve is neither P-256 nor P-384,
-// the point isn't on the curve, or this processor can't run the kernels that were asked for.
+// New prepares a public key, which it copies. ifma says whether to verify with the AVX-512 IFMA kernels, in place of
+// code that runs on every processor; it may be true only where Supported is. New fails if the curve is neither P-256
+// nor P-384, the point isn't on the curve, or this processor can't run the kernels that were asked for.
 func New(pub *ecdsa.PublicKey, ifma bool) (*Key, error) {
 	if ifma && !Supported() {
 		return nil, errors.New("this processor has no AVX-512 IFMA")

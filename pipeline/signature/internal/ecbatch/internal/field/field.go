@@ -36,8 +36,8 @@ type Element[E any] interface {
 	Words() []uint64
 }
 
-// invertWords replaces x, below the modulus, by its inverse; zero by zero. It is math/big's algorithm: variable time, three times
-// as fast as an exponentiation.
+// invertWords replaces x, below the modulus, by its inverse; zero by zero. It is math/big's algorithm: variable time,
+// three times as fast as an exponentiation.
 func invertWords(x, modulus []uint64) {
 	inverse := integer(x)
 	inverse.ModInverse(inverse, integer(modulus)) // leaves zero alone
