@@ -15,8 +15,9 @@ import (
 	"countersign/pipeline/record/recordpb"
 )
 
-// Uploads interleave, records are stored twice, appends fail in both ways, the process dies anywhere: what was sealed
-// is forwarded completely and alike, and nothing else is (I2, I3, I5).
+// The records of uploads interleave, some are stored twice, appends fail with the record stored or not, and the process
+// dies at any time. All that was sealed is forwarded, completely and in the same way each time, and nothing else is (I2,
+// I3, I5).
 func TestCrashesAndRepetitionsChangeNothing(t *testing.T) {
 	var f fakeCerts
 	site := newSite(t, &f, "example.com")

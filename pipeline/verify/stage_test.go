@@ -236,9 +236,9 @@ func TestTheFirstDecisionStands(t *testing.T) {
 	}
 }
 
-// What a power cut can take away must not show anywhere: the sink stores what it is sent, durably, and a seal or
-// decision that is lost leaves hashes of an upload that nobody was promised, or with another outcome than is found the
-// next time (I2, I5).
+// The sink stores what it is sent, durably. So nothing may be sent that follows from records which a power cut can take
+// away. If a seal were lost, hashes would stay of an upload that was never accepted (I2). If a decision were lost, the
+// upload could be decided in another way the next time (I5).
 func TestNothingLeavesBeforeItsSealAndDecisionAreOnDisk(t *testing.T) {
 	var f fakeCerts
 	l := newMemoryLog()
@@ -334,7 +334,7 @@ func TestWhatCantBeUsedGoesToTheDeadLetters(t *testing.T) {
 	}
 }
 
-// What ends a partition or the whole stage has to be told: nobody else starts them again.
+// An error that ends a partition or the whole stage is returned, because only the caller can start it again.
 func TestErrorsOfTheLogAreReturned(t *testing.T) {
 	s, err := New(Config{Producer: newMemoryLog(), Certs: &fakeCerts{}, Shards: shards})
 	if err != nil {
