@@ -106,7 +106,7 @@ func TestNetworkDoesNotReachPrivateAddressesByName(t *testing.T) {
 }
 
 // A name server that answers with a public address first and a private one
-// afterwards fools whoever looks the name up once to judge it and once more to
+// afterwards fools a program that looks the name up once to check it and once more to
 // dial. Here the first connection is stopped after the rule passed it, so that
 // no packet leaves, and the site is asked again.
 func TestNetworkJudgesTheAddressItConnectsTo(t *testing.T) {

@@ -192,7 +192,8 @@ func (c *Cache) mayChange(site string, cached *answer, seen *Entry) bool {
 	return cached.entry.same(seen) && (due || c.fetches[site] != nil)
 }
 
-// newerThan is a's entry, or seen where a has the same keys or found nothing out.
+// newerThan returns a's entry, or seen if a has the same keys or is a failure of the site. An error that says nothing
+// about the site is returned.
 func (a *answer) newerThan(seen *Entry) (*Entry, error) {
 	switch {
 	case errors.Is(a.err, ErrClosed), errors.Is(a.err, ErrBusy):

@@ -224,7 +224,7 @@ func TestRefetchFindsRotatedKeysOnceAMinute(t *testing.T) {
 		t.Error("Get gives another entry than Refetch")
 	}
 	if refetch(t, cache, seen) != first || f.called() != 2 {
-		t.Error("whoever still has the old entry should get the new one without a fetch")
+		t.Error("a caller with the old entry should get the new one without a fetch")
 	}
 
 	// Not again within the minute, not even after another rotation.

@@ -56,8 +56,8 @@ func (f *fetch) wait(ctx context.Context, site string) (*answer, error) {
 	}
 }
 
-// run asks the source and stores the answer. The answer is stored before the fetch is removed: whoever holds mu finds
-// at least one of them.
+// run asks the source and stores the answer. The answer is stored before the fetch is removed, so that a
+// caller who holds mu finds at least one of them.
 func (c *Cache) run(site string, f *fetch) {
 	f.answer = c.ask(site)
 	c.mu.Lock()

@@ -25,8 +25,8 @@ func (b BatchState) Done() bool { return b.Decided && b.Resolved == b.Claims }
 const MaxPartBytes = 800 << 10
 
 // MaxUnstoredSingles bounds the single signings of a whole service that were announced and whose rows may not be stored
-// yet, over all shards and sinks. Every ingest process keeps so many announced rows in memory, so that whoever was told
-// "signed OK" finds the hash (docs/design.md, "Single signings").
+// yet, over all shards and sinks. Every ingest process keeps so many announced rows in memory, so that a client that
+// was answered "signed OK" finds the hash (docs/design.md, "Single signings").
 const MaxUnstoredSingles = 1 << 14
 
 // MaxUnstoredSinglesOfShard is the share of one shard. The shares of all shards come to half of MaxUnstoredSingles:

@@ -63,8 +63,8 @@ func Position(batch uint32, index int) uint32 {
 	return (batch-1)*BatchSize + uint32(index)
 }
 
-// Encode returns m's encoding. It can't fail: messages have no required fields, and whoever writes a text into a record
-// makes it valid UTF-8 before (see ValidText).
+// Encode returns m's encoding. It can't fail: messages have no required fields, and every text
+// is made valid UTF-8 before it is written into a record (see ValidText).
 func Encode(m proto.Message) []byte {
 	b, err := proto.Marshal(m)
 	if err != nil {

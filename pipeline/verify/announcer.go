@@ -39,7 +39,7 @@ func (a announcer) run(ctx context.Context) error {
 	}
 }
 
-// gather waits for a decision and takes along those that are waiting, as far as they fit one record.
+// gather waits for a decision and adds those that are waiting, as many as one record may hold.
 func (a announcer) gather(ctx context.Context) (*decisionsBuilder, error) {
 	builder := new(decisionsBuilder)
 	select {

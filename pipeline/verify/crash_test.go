@@ -16,8 +16,8 @@ import (
 )
 
 // The records of uploads interleave, some are stored twice, appends fail with the record stored or not, and the process
-// dies at any time. All that was sealed is forwarded, completely and in the same way each time, and nothing else is (I2,
-// I3, I5).
+// dies at any time. All that was sealed is forwarded, completely and in the same way each time, and nothing else is
+// (I2, I3, I5).
 func TestCrashesAndRepetitionsChangeNothing(t *testing.T) {
 	var f fakeCerts
 	site := newSite(t, &f, "example.com")
@@ -50,8 +50,8 @@ func TestCrashesAndRepetitionsChangeNothing(t *testing.T) {
 	})
 }
 
-// sparse is mixed, except that of every hundred pairs the last ninety did not parse. Their signatures are not checked, so
-// that the many runs of a property do not take long, even without the fast kernels.
+// sparse is mixed, except that of every hundred pairs the last ninety did not parse. Their signatures are not checked,
+// so that the many runs of a property do not take long, even without the fast kernels.
 func sparse(n int) []string {
 	kinds := mixed(n)
 	for i := range kinds {
@@ -97,8 +97,8 @@ func interleave(rt *rapid.T, l *memoryLog, made []*source) (sealed []*source) {
 	return sealed
 }
 
-// Two requests with one Idempotency-Key in flight: two attempts, cut into chunks as their bodies came, and one upload
-// (I5).
+// Two requests with one Idempotency-Key are in flight at once. Each is an attempt of its own, cut into other chunks,
+// and together they are one upload (I5).
 func TestTwoAttemptsAtAnUploadAreOneUpload(t *testing.T) {
 	var f fakeCerts
 	site := newSite(t, &f, "example.com")

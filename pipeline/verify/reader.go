@@ -60,7 +60,7 @@ func (r *reader) run(ctx context.Context) error {
 	}
 }
 
-// handleRecord takes one record in. Its only errors are ctx's.
+// handleRecord works one record off. Its only errors are ctx's.
 func (r *reader) handleRecord(ctx context.Context, m log.Message) error {
 	decoded, err := record.DecodeUpload(m.Value)
 	if err != nil {

@@ -1,6 +1,6 @@
 package verify
 
-// Which certificates this process has told the sinks of recently. A chain has kilobytes and is the same for every
+// Which certificates this process has sent to the sinks recently. A chain has kilobytes and is the same for every
 // upload of a site, so it is not sent along with each.
 
 import (
