@@ -145,7 +145,7 @@ func (p *memoryPartition) Fetch(ctx context.Context) ([]log.Message, error) {
 func (l *memoryLog) messages(from, to int64) []log.Message {
 	var out []log.Message
 	for o := from; o < to; o++ {
-		out = append(out, log.Message{Topic: record.TopicUploads, Offset: o, Value: l.topics["uploads/0"][o]})
+		out = append(out, log.Message{Offset: o, Value: l.topics["uploads/0"][o]})
 	}
 	return out
 }
