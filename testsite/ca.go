@@ -1,12 +1,7 @@
-// Package testsite makes sites that sign: a private certificate authority,
-// certificates under it, and TLS servers on loopback that really serve them.
-//
-// It exists for tests, the demo and the bench, which need sites whose private
-// keys they hold. It owns the keys it makes and the listeners it opens, and
-// promises that nothing listens anywhere but on 127.0.0.1. It must not know how
-// the service fetches, validates or caches certificates, so that it can be used
-// to test that.
 package testsite
+
+// A CA issues certificates the way public authorities do: a root that clients trust, and an intermediate that signs the
+// sites' leaves.
 
 import (
 	"crypto"

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// handshakeTimeout bounds how long a client may take for its handshake.
-const handshakeTimeout = 10 * time.Second
+// usualHandshakeTimeout is [Site.handshakeTimeout] where no test has changed it.
+const usualHandshakeTimeout = 10 * time.Second
 
 // Serve starts to serve the site's current certificates on a port of
 // 127.0.0.1, and returns host:port. The port is any free one the first time and
@@ -60,17 +60,21 @@ func (s *Site) Handshakes() int {
 // server owns a listener, the goroutine that accepts from it and one goroutine
 // for each connection; close ends them all.
 type server struct {
-	listener   net.Listener
-	config     *tls.Config
-	handshakes *atomic.Int64 // the site's
-	ctx        context.Context
-	cancel     context.CancelFunc
-	running    sync.WaitGroup
+	listener         net.Listener
+	config           *tls.Config
+	handshakeTimeout time.Duration
+	handshakes       *atomic.Int64 // the site's
+	ctx              context.Context
+	cancel           context.CancelFunc
+	running          sync.WaitGroup
 }
 
 func startServer(site *Site, listener net.Listener) *server {
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &server{listener: listener, handshakes: &site.handshakes, ctx: ctx, cancel: cancel}
+	s := &server{
+		listener: listener, handshakeTimeout: site.handshakeTimeout, handshakes: &site.handshakes,
+		ctx: ctx, cancel: cancel,
+	}
 	s.config = &tls.Config{
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return site.current().tls, nil },
 	}
@@ -95,7 +99,7 @@ func (s *server) accept() {
 // handshake errors are the client's to report: it may refuse us on purpose.
 func (s *server) handshake(conn net.Conn) {
 	defer conn.Close()
-	ctx, cancel := context.WithTimeout(s.ctx, handshakeTimeout)
+	ctx, cancel := context.WithTimeout(s.ctx, s.handshakeTimeout)
 	defer cancel()
 	if tls.Server(conn, s.config).HandshakeContext(ctx) == nil {
 		s.handshakes.Add(1)

@@ -60,7 +60,8 @@ type Site struct {
 
 	ca *CA
 
-	handshakes atomic.Int64
+	handshakeTimeout time.Duration // how long a client may take for its handshake; set before Serve
+	handshakes       atomic.Int64
 
 	mu       sync.Mutex // guards what follows
 	identity *identity
@@ -82,7 +83,7 @@ func (ca *CA) NewSite(name string, config SiteConfig) (*Site, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the site %s: %w", name, err)
 	}
-	return &Site{Name: name, ca: ca, identity: id}, nil
+	return &Site{Name: name, ca: ca, handshakeTimeout: usualHandshakeTimeout, identity: id}, nil
 }
 
 // Rotate makes new keys and certificates, which are served from now on. On an

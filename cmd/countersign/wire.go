@@ -273,7 +273,7 @@ func (s *service) kafkaConfig() (log.Config, error) {
 	}
 	c.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 	if s.cfg.KafkaCA != "" {
-		roots, err := certs.LoadRoots(s.cfg.KafkaCA, false)
+		roots, err := certs.LoadRoots(s.cfg.KafkaCA)
 		if err != nil {
 			return c, fmt.Errorf("--kafka-ca: %w", err)
 		}
@@ -370,7 +370,7 @@ func (s *service) certificates() (*certs.Cache, error) {
 	}
 	var roots *x509.CertPool
 	if s.cfg.CertRoots != "" {
-		if roots, err = certs.LoadRoots(s.cfg.CertRoots, false); err != nil {
+		if roots, err = certs.LoadRoots(s.cfg.CertRoots); err != nil {
 			return nil, fmt.Errorf("--cert-roots: %w", err)
 		}
 	}

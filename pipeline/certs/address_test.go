@@ -90,9 +90,9 @@ func TestNetworkDoesNotReachPrivateAddressesByName(t *testing.T) {
 	ca := newCA(t)
 	site, address := serve(t, ca, siteName, testsite.SiteConfig{Curve: elliptic.P256()})
 	names := &nameServer{answer: func(int64) netip.Addr { return netip.MustParseAddr("127.0.0.1") }}
-	config := NetworkConfig{Roots: ca.Roots(), Resolver: names.resolver(t), Backoff: time.Millisecond}
+	config := NetworkConfig{Roots: ca.Roots(), Timeout: patience, Resolver: names.resolver(t), Backoff: time.Millisecond}
 	_, err := Network(config)(t.Context(), siteName)
-	if u := unavailable(t, err, siteName, "not public"); u.Temporary || !errors.Is(u, errNotPublic) {
+	if u := unavailable(t, err, siteName, "not public"); isTemporary(u.Err) || !errors.Is(u, errNotPublic) {
 		t.Errorf("%v; want a final refusal for the address", u)
 	}
 	if names.lookups.Load() == 0 || site.Handshakes() != 0 {
@@ -106,7 +106,7 @@ func TestNetworkDoesNotReachPrivateAddressesByName(t *testing.T) {
 }
 
 // A name server that answers with a public address first and a private one
-// afterwards fools whoever looks the name up once to judge it and once more to
+// afterwards fools a program that looks the name up once to check it and once more to
 // dial. Here the first connection is stopped after the rule passed it, so that
 // no packet leaves, and the site is asked again.
 func TestNetworkJudgesTheAddressItConnectsTo(t *testing.T) {
@@ -132,7 +132,7 @@ func TestNetworkJudgesTheAddressItConnectsTo(t *testing.T) {
 		passed = append(passed, address)
 		return syscall.ECONNREFUSED
 	}
-	config := NetworkConfig{Roots: ca.Roots(), DialContext: dialer.DialContext, Backoff: time.Millisecond}
+	config := NetworkConfig{Roots: ca.Roots(), Timeout: patience, DialContext: dialer.DialContext, Backoff: time.Millisecond}
 	_, err := Network(config)(t.Context(), siteName)
 	if u := unavailable(t, err, siteName, "not public"); !errors.Is(u, errNotPublic) {
 		t.Errorf("%v; want a refusal for the address", u)
@@ -146,18 +146,18 @@ func TestNetworkJudgesTheAddressItConnectsTo(t *testing.T) {
 
 func TestNetworkTellsWhatDNSSaid(t *testing.T) {
 	for _, c := range []struct {
-		name, why string
-		code      dnsmessage.RCode
-		temporary bool
+		name, why  string
+		code       dnsmessage.RCode
+		askedAgain bool
 	}{
 		{"no such name", "no address in DNS", dnsmessage.RCodeNameError, false},
 		{"broken server", "can't be looked up", dnsmessage.RCodeServerFailure, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			names := &nameServer{code: c.code, answer: func(int64) netip.Addr { return netip.Addr{} }}
-			_, err := Network(NetworkConfig{Resolver: names.resolver(t), Tries: 2, Backoff: time.Millisecond})(t.Context(), siteName)
-			if u := unavailable(t, err, siteName, c.why); u.Temporary != c.temporary {
-				t.Errorf("temporary %t, want %t: %v", u.Temporary, c.temporary, u)
+			_, err := Network(NetworkConfig{Resolver: names.resolver(t), Timeout: patience, Tries: 2, Backoff: time.Millisecond})(t.Context(), siteName)
+			if u := unavailable(t, err, siteName, c.why); isTemporary(u.Err) != c.askedAgain {
+				t.Errorf("asked again: %t, want %t: %v", !c.askedAgain, c.askedAgain, u)
 			}
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"countersign/testsite"
@@ -93,10 +94,9 @@ func refetch(t *testing.T, c *Cache, seen *Entry) *Entry {
 func TestCacheAsksOnceForAnHour(t *testing.T) {
 	clock, f := newClock(), &fake{chains: chainsOf(t, testsite.SiteConfig{})}
 	cache := newCache(t, f, CacheConfig{Clock: clock.Now})
-	start := clock.Now()
 	entry := get(t, cache)
-	if entry.Keys[0].Fingerprint != f.chains[0].Fingerprint() || !entry.FetchedAt.Equal(start) {
-		t.Errorf("key %x fetched at %s", entry.Keys[0].Fingerprint, entry.FetchedAt)
+	if entry.Keys[0].Fingerprint != f.chains[0].Fingerprint() {
+		t.Errorf("the key of another certificate: %x", entry.Keys[0].Fingerprint)
 	}
 	clock.Advance(time.Hour - time.Second)
 	if get(t, cache) != entry || f.called() != 1 {
@@ -121,59 +121,60 @@ func TestCacheForgetsWithTheCertificate(t *testing.T) {
 }
 
 func TestCacheAsksOnceForAHundredCallers(t *testing.T) {
-	f := &fake{chains: chainsOf(t, testsite.SiteConfig{}), hold: make(chan struct{})}
-	cache := newCache(t, f, CacheConfig{})
-	entries := make(chan *Entry, 100)
-	var callers sync.WaitGroup
-	for range 100 {
-		callers.Go(func() {
-			entry, err := cache.Get(t.Context(), siteName)
-			if err != nil {
-				t.Error(err)
-			}
-			entries <- entry
-		})
-	}
-	for f.called() == 0 {
-		time.Sleep(time.Millisecond)
-	}
-	close(f.hold)
-	callers.Wait()
-	close(entries)
-	first := <-entries
-	for entry := range entries {
-		if entry != first {
-			t.Fatal("callers got different entries")
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{chains: chainsOf(t, testsite.SiteConfig{}), hold: make(chan struct{})}
+		cache := newCache(t, f, CacheConfig{})
+		entries := make(chan *Entry, 100)
+		var callers sync.WaitGroup
+		for range 100 {
+			callers.Go(func() {
+				entry, err := cache.Get(t.Context(), siteName)
+				if err != nil {
+					t.Error(err)
+				}
+				entries <- entry
+			})
 		}
-	}
-	if f.called() != 1 {
-		t.Errorf("%d calls, want 1", f.called())
-	}
+		synctest.Wait() // until all of them wait for the one fetch
+		close(f.hold)
+		callers.Wait()
+		close(entries)
+		first := <-entries
+		for entry := range entries {
+			if entry != first {
+				t.Fatal("callers got different entries")
+			}
+		}
+		if f.called() != 1 {
+			t.Errorf("%d calls, want 1", f.called())
+		}
+	})
 }
 
 func TestCacheFetchOutlivesItsFirstCaller(t *testing.T) {
-	f := &fake{chains: chainsOf(t, testsite.SiteConfig{}), hold: make(chan struct{})}
-	cache := newCache(t, f, CacheConfig{})
-	ctx, leave := context.WithCancel(t.Context())
-	first, second := make(chan error, 1), make(chan error, 1)
-	go func() { _, err := cache.Get(ctx, siteName); first <- err }()
-	for f.called() == 0 {
-		time.Sleep(time.Millisecond)
-	}
-	go func() { _, err := cache.Get(t.Context(), siteName); second <- err }()
-	leave()
-	if err := <-first; !errors.Is(err, context.Canceled) {
-		t.Errorf("the caller that left got %v", err)
-	}
-	close(f.hold)
-	if err := <-second; err != nil || f.called() != 1 {
-		t.Errorf("the other got %v after %d calls", err, f.called())
-	}
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{chains: chainsOf(t, testsite.SiteConfig{}), hold: make(chan struct{})}
+		cache := newCache(t, f, CacheConfig{})
+		ctx, leave := context.WithCancel(t.Context())
+		first, second := make(chan error, 1), make(chan error, 1)
+		go func() { _, err := cache.Get(ctx, siteName); first <- err }()
+		synctest.Wait()
+		go func() { _, err := cache.Get(t.Context(), siteName); second <- err }()
+		synctest.Wait() // until both wait for the fetch
+		leave()
+		if err := <-first; !errors.Is(err, context.Canceled) {
+			t.Errorf("the caller that left got %v", err)
+		}
+		close(f.hold)
+		if err := <-second; err != nil || f.called() != 1 {
+			t.Errorf("the other got %v after %d calls", err, f.called())
+		}
+	})
 }
 
 func TestCacheRemembersFailuresForAMinute(t *testing.T) {
 	clock := newClock()
-	failure := &Unavailable{Site: siteName, Reason: "no answer; mend it", Temporary: true}
+	failure := &Unavailable{Site: siteName, Reason: "no answer; mend it"}
 	f := &fake{err: failure}
 	cache := newCache(t, f, CacheConfig{Clock: clock.Now})
 	for range 3 {
@@ -223,7 +224,7 @@ func TestRefetchFindsRotatedKeysOnceAMinute(t *testing.T) {
 		t.Error("Get gives another entry than Refetch")
 	}
 	if refetch(t, cache, seen) != first || f.called() != 2 {
-		t.Error("whoever still has the old entry should get the new one without a fetch")
+		t.Error("a caller with the old entry should get the new one without a fetch")
 	}
 
 	// Not again within the minute, not even after another rotation.
@@ -257,7 +258,7 @@ func TestRefetchGivesWhatWasSeenWhereNothingIsNew(t *testing.T) {
 
 	// A site that is away now doesn't lose what is cached, and isn't asked
 	// again for a minute either.
-	f.set(nil, &Unavailable{Site: siteName, Reason: "away; come back", Temporary: true})
+	f.set(nil, &Unavailable{Site: siteName, Reason: "away; come back"})
 	for range 3 {
 		if refetch(t, cache, seen) != seen || get(t, cache) != seen || f.called() != 5 {
 			t.Errorf("away: another entry, or %d calls, want 5", f.called())
@@ -300,24 +301,24 @@ func TestRefetchOfNothingIsGet(t *testing.T) {
 }
 
 func TestCloseEndsFetchesWithoutAVerdict(t *testing.T) {
-	f := &fake{hold: make(chan struct{})}
-	cache, err := NewCache(f.source, CacheConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	result := make(chan error, 1)
-	go func() { _, err := cache.Get(t.Context(), siteName); result <- err }()
-	for f.called() == 0 {
-		time.Sleep(time.Millisecond)
-	}
-	cache.Close()
-	_, later := cache.Get(t.Context(), siteName)
-	for _, err := range []error{<-result, later} {
-		if _, ok := errors.AsType[*Unavailable](err); ok || !errors.Is(err, ErrClosed) {
-			t.Errorf("error %v, want ErrClosed and nothing about the site", err)
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{hold: make(chan struct{})}
+		cache, err := NewCache(f.source, CacheConfig{})
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	cache.Close()
+		result := make(chan error, 1)
+		go func() { _, err := cache.Get(t.Context(), siteName); result <- err }()
+		synctest.Wait()
+		cache.Close()
+		_, later := cache.Get(t.Context(), siteName)
+		for _, err := range []error{<-result, later} {
+			if _, ok := errors.AsType[*Unavailable](err); ok || !errors.Is(err, ErrClosed) {
+				t.Errorf("error %v, want ErrClosed and nothing about the site", err)
+			}
+		}
+		cache.Close()
+	})
 }
 
 func TestCacheStaysWithinItsBound(t *testing.T) {
@@ -329,8 +330,8 @@ func TestCacheStaysWithinItsBound(t *testing.T) {
 		}
 	}
 	cache.answers.CleanUp()
-	if size := cache.answers.EstimatedSize(); size > 10 || len(cache.flights) != 0 {
-		t.Errorf("%d answers and %d flights are kept, want at most 10 and none", size, len(cache.flights))
+	if size := cache.answers.EstimatedSize(); size > 10 || len(cache.fetches) != 0 {
+		t.Errorf("%d answers and %d fetches are kept, want at most 10 and none", size, len(cache.fetches))
 	}
 }
 
@@ -358,8 +359,8 @@ func TestRotationIsNoticed(t *testing.T) {
 	}
 	entry := refetch(t, cache, seen)
 	checkServed(t, site, entry.Chains[0], kindECDSA)
+	site.Close() // waits until the handshakes that were made are counted
 	handshakes := site.Handshakes()
-	site.Close()
 	if refetch(t, cache, entry) != entry || site.Handshakes() != handshakes {
 		t.Error("a second refetch within the minute")
 	}

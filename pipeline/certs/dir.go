@@ -1,9 +1,8 @@
 package certs
 
-// Dir serves closed networks: the operator puts the chains of each site into a
-// file and thereby vouches for them. Roots aren't consulted. The name and the
-// time still are, since a file that was misnamed or forgotten would otherwise
-// count forever.
+// Dir serves closed networks: the operator puts the chains of each site into a file, and thereby vouches for them. So
+// the chains need not lead to a root. The name and the time are still checked, because a file with a wrong name, or one
+// that was forgotten, would count for ever.
 
 import (
 	"bytes"
@@ -17,12 +16,14 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"countersign/internal/hostname"
 )
 
 // maxFile bounds a file of chains, in bytes.
 const maxFile = 1 << 20
 
-// DirConfig says how [Dir] judges what it reads. The zero value will do.
+// DirConfig says how [Dir] checks what it reads. The zero value will do.
 type DirConfig struct {
 	// Clock gives the time at which leaves must be valid. Nil: time.Now.
 	Clock func() time.Time
@@ -35,27 +36,33 @@ type DirConfig struct {
 // that became valid last counts. A site without a file is unknown
 // ([ErrUnknownSite]).
 func Dir(dir string, config DirConfig) Source {
-	if config.Clock == nil {
-		config.Clock = time.Now
-	}
+	config = config.withDefaults()
 	return func(_ context.Context, site string) ([]Chain, error) {
 		// The check keeps the path inside dir: no separators, no "..".
-		if !isHostName(site) {
+		if hostname.Check(site) != nil {
 			return nil, notAHostName(site)
 		}
 		text, err := readFile(filepath.Join(dir, site+".pem"))
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, &Unavailable{
-				Site:   site,
-				Reason: site + ": the operator of this service has set up no certificate for this site; only the operator can mend that",
-				Err:    fmt.Errorf("%w: %w", ErrUnknownSite, err),
+				Site: site,
+				Reason: site + ": the operator of this service has set up no certificate for this site; " +
+					"only the operator can mend that",
+				Err: fmt.Errorf("%w: %w", ErrUnknownSite, err),
 			}
 		}
 		if err != nil {
-			return nil, unusableFile(site, "can't be read", true, err)
+			return nil, unusableFile(site, "can't be read", err)
 		}
 		return chooseChains(site, text, config.Clock())
 	}
+}
+
+func (c DirConfig) withDefaults() DirConfig {
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	return c
 }
 
 // readFile reads a regular file of at most maxFile bytes: opening anything
@@ -83,11 +90,11 @@ func readFile(path string) ([]byte, error) {
 	return text, nil
 }
 
-// chooseChains takes from the chains in text the ones that count.
+// chooseChains returns the chains in text whose leaves can be used, at most one for each kind of key.
 func chooseChains(site string, text []byte, now time.Time) ([]Chain, error) {
 	certificates, err := parseCertificates(text)
 	if err != nil {
-		return nil, unusableFile(site, "can't be parsed", false, err)
+		return nil, unusableFile(site, "can't be parsed", err)
 	}
 	var chosen [kinds]*x509.Certificate
 	var found [kinds]Chain
@@ -113,17 +120,17 @@ func chooseChains(site string, text []byte, now time.Time) ([]Chain, error) {
 	}
 	chains := present(found)
 	if len(chains) == 0 {
-		return nil, unusableFile(site, reason, false, cause)
+		return nil, unusableFile(site, reason, cause)
 	}
 	return chains, nil
 }
 
-func unusableFile(site, what string, temporary bool, err error) *Unavailable {
+func unusableFile(site, what string, err error) *Unavailable {
 	return &Unavailable{
-		Site:      site,
-		Reason:    fmt.Sprintf("%s: the file that the operator of this service set up for this site %s; the operator must mend it", site, what),
-		Temporary: temporary,
-		Err:       err,
+		Site: site,
+		Reason: fmt.Sprintf("%s: the file that the operator of this service set up for this site %s; "+
+			"the operator must mend it", site, what),
+		Err: err,
 	}
 }
 

@@ -19,13 +19,17 @@ func TestKeysVerifyWhatTheSiteSigns(t *testing.T) {
 		chains = append(chains, Chain{Certificates: chain})
 	}
 	cache := newCache(t, &fake{chains: chains}, CacheConfig{})
-	fresh, err := KeysOf(chains)
-	if err != nil {
-		t.Fatal(err)
+	var alone []Key // made without the cache
+	for _, chain := range chains {
+		key, err := keyOf(chain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		alone = append(alone, key)
 	}
 	hash := sha256.Sum256([]byte("a file"))
 	digests := [][32]byte{sha256.Sum256([]byte(testsite.HexText(hash, false)))}
-	for _, keys := range [][]Key{fresh, get(t, cache).Keys} {
+	for _, keys := range [][]Key{alone, get(t, cache).Keys} {
 		for i, sig := range [][]byte{site.SignRSA(hash, false), site.SignECDSA(hash, false)} {
 			valid := make([]bool, 1)
 			if keys[i].Verifier.Verify(valid, digests, [][]byte{sig}); !valid[0] || !keys[i].Verifier.Fits(sig) {
@@ -47,16 +51,14 @@ func TestKeysVerifyWhatTheSiteSigns(t *testing.T) {
 	if shared[0].Verifier != get(t, cache).Keys[0].Verifier {
 		t.Error("the cache made a key twice")
 	}
-	for _, keysOf := range []func([]Chain) ([]Key, error){KeysOf, cache.KeysOf} {
-		if _, err := keysOf([]Chain{{}}); err == nil {
-			t.Error("an empty chain has a key")
-		}
-		if keys, err := keysOf(nil); err != nil || len(keys) != 0 {
-			t.Errorf("no chains: %d keys, %v", len(keys), err)
-		}
+	if _, err := cache.KeysOf([]Chain{{}}); err == nil {
+		t.Error("an empty chain has a key")
+	}
+	if keys, err := cache.KeysOf(nil); err != nil || len(keys) != 0 {
+		t.Errorf("no chains: %d keys, %v", len(keys), err)
 	}
 	short := newSite(t, ca, siteName, testsite.SiteConfig{Curve: elliptic.P224()}).Chains()
-	if _, err := KeysOf([]Chain{{Certificates: short[0]}}); !errors.Is(err, signature.ErrUnsupportedKey) {
+	if _, err := cache.KeysOf([]Chain{{Certificates: short[0]}}); !errors.Is(err, signature.ErrUnsupportedKey) {
 		t.Errorf("P-224: error %v, want ErrUnsupportedKey", err)
 	}
 }

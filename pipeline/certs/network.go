@@ -1,11 +1,9 @@
 package certs
 
-// Network asks the site itself. A site may have an RSA and an ECDSA certificate
-// and choose by what the client offers, so it is asked twice, and once more
-// where it refuses both questions (probe.go says why). All of that, with the
-// repetitions for a site that hangs up or refuses connections, happens within
-// one time limit: a client that has waited that long has seen several of TCP's
-// own repetitions too, so a time-out is final.
+// Network asks the site itself. A site may have an RSA and an ECDSA certificate and choose by what the client offers,
+// so it is asked twice, and once more where it refuses both questions (probe.go says why). A site that hangs up or
+// refuses connections is asked again. One time limit holds for all of that together. A time-out is final: within that
+// time TCP has repeated its packets several times.
 
 import (
 	"context"
@@ -17,6 +15,9 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"countersign/internal/hostname"
+	"countersign/internal/pause"
 )
 
 // NetworkConfig says how [Network] asks sites. The zero value asks the public
@@ -54,53 +55,50 @@ type NetworkConfig struct {
 // Network is the source that dials the site on port 443 and takes the
 // certificates it serves under its name (SNI), if their chain leads to the
 // roots and they are for that name and valid now. It succeeds with either an
-// RSA or an ECDSA leaf: most sites have one, and those that don't always show
-// both are what [Cache.Refetch] is for. Only public addresses are dialled, but
-// for Hosts.
+// RSA or an ECDSA leaf, because most sites have only one. A site with both may
+// fail to show one of them at times; [Cache.Refetch] then finds it later. Only
+// public addresses are dialled, except those in Hosts.
 func Network(config NetworkConfig) Source {
-	n := &network{NetworkConfig: config}
-	if n.Timeout <= 0 {
-		n.Timeout = 10 * time.Second
-	}
-	if n.Tries <= 0 {
-		n.Tries = 3
-	}
-	if n.Backoff <= 0 {
-		n.Backoff = 250 * time.Millisecond
-	}
-	if n.MaxConcurrent <= 0 {
-		n.MaxConcurrent = 256
-	}
-	if n.Clock == nil {
-		n.Clock = time.Now
-	}
+	n := &network{NetworkConfig: config.withDefaults()}
 	n.turns = make(chan struct{}, n.MaxConcurrent)
-	if n.DialContext == nil {
-		public := net.Dialer{Resolver: n.Resolver, ControlContext: controlPublic, KeepAlive: -1}
-		n.DialContext = public.DialContext
-	}
 	anywhere := net.Dialer{Resolver: n.Resolver, KeepAlive: -1}
 	n.dialHost = anywhere.DialContext
 	return n.fetch
 }
 
-// LoadRoots reads the certificates in file, in PEM, into a pool, on top of the
-// system's where withSystem is true.
-func LoadRoots(file string, withSystem bool) (*x509.CertPool, error) {
-	pool := x509.NewCertPool()
-	if withSystem {
-		system, err := x509.SystemCertPool()
-		if err != nil {
-			return nil, fmt.Errorf("loading the system's root certificates: %w", err)
-		}
-		pool = system
+func (c NetworkConfig) withDefaults() NetworkConfig {
+	if c.Timeout <= 0 {
+		c.Timeout = 10 * time.Second
 	}
+	if c.Tries <= 0 {
+		c.Tries = 3
+	}
+	if c.Backoff <= 0 {
+		c.Backoff = 250 * time.Millisecond
+	}
+	if c.MaxConcurrent <= 0 {
+		c.MaxConcurrent = 256
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.DialContext == nil {
+		public := net.Dialer{Resolver: c.Resolver, ControlContext: controlPublic, KeepAlive: -1}
+		c.DialContext = public.DialContext
+	}
+	return c
+}
+
+// LoadRoots reads the certificates in file, in PEM, into a new pool that holds no others.
+func LoadRoots(file string) (*x509.CertPool, error) {
+	pool := x509.NewCertPool()
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("loading root certificates: %w", err)
 	}
 	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("loading root certificates: %s holds no certificate in PEM; it must have at least one BEGIN CERTIFICATE block", file)
+		return nil, fmt.Errorf("loading root certificates: %s holds no certificate in PEM; "+
+			"it must have at least one BEGIN CERTIFICATE block", file)
 	}
 	return pool, nil
 }
@@ -109,7 +107,7 @@ func LoadRoots(file string, withSystem bool) (*x509.CertPool, error) {
 func ParseHost(entry string) (site, address string, err error) {
 	site, address, found := strings.Cut(entry, "=")
 	host, port, splitErr := net.SplitHostPort(address)
-	if !found || !isHostName(site) || splitErr != nil || host == "" || port == "" {
+	if !found || hostname.Check(site) != nil || splitErr != nil || host == "" || port == "" {
 		return "", "", fmt.Errorf("%q is not site=host:port, such as example.com=127.0.0.1:8443", entry)
 	}
 	return site, address, nil
@@ -131,10 +129,10 @@ type target struct {
 }
 
 func (n *network) fetch(ctx context.Context, site string) ([]Chain, error) {
-	if !isHostName(site) {
+	if hostname.Check(site) != nil {
 		return nil, notAHostName(site)
 	}
-	if err := n.wait(ctx, site); err != nil {
+	if err := n.waitForTurn(ctx, site); err != nil {
 		return nil, err
 	}
 	defer func() { <-n.turns }()
@@ -156,8 +154,9 @@ func (n *network) fetch(ctx context.Context, site string) ([]Chain, error) {
 	return nil, n.explain(t, err)
 }
 
-// wait takes a turn, which the caller gives back.
-func (n *network) wait(ctx context.Context, site string) error {
+// waitForTurn returns when this is one of the MaxConcurrent sites that are asked. The caller must then receive from
+// n.turns when it has asked.
+func (n *network) waitForTurn(ctx context.Context, site string) error {
 	timer := time.NewTimer(n.Timeout)
 	defer timer.Stop()
 	select {
@@ -166,30 +165,25 @@ func (n *network) wait(ctx context.Context, site string) error {
 	case <-ctx.Done():
 		return fmt.Errorf("waiting to ask %s for its certificate: %w", site, ctx.Err())
 	case <-timer.C:
-		return fmt.Errorf("asking %s for its certificate: %w: all of %d were taken for %s", site, ErrBusy, n.MaxConcurrent, n.Timeout)
+		return fmt.Errorf("asking %s for its certificate: %w: all of %d were taken for %s",
+			site, ErrBusy, n.MaxConcurrent, n.Timeout)
 	}
 }
 
 // try asks until there is an answer or ctx ends. The error is a *probeError.
 func (n *network) try(ctx context.Context, t target) ([]Chain, error) {
-	pause := n.Backoff
+	delay := n.Backoff
 	for tries := 1; ; tries++ {
 		chains, err := n.ask(ctx, t)
-		if err == nil || tries == n.Tries || !isTemporary(err) {
+		if err == nil || tries == n.Tries || !isTemporary(err) || pause.For(ctx, delay) != nil {
 			return chains, err
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-			pause *= 2
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, err
-		}
+		delay *= 2
 	}
 }
 
-// ask is one try: both kinds at once, then whatever the site likes.
+// ask is one try: with an offer for each kind at once, and then, if both are refused, with TLS 1.3 for the kind that
+// the site prefers.
 func (n *network) ask(ctx context.Context, t target) ([]Chain, error) {
 	var leaves [kinds]leafChain
 	var errs [kinds]error
@@ -205,7 +199,7 @@ func (n *network) ask(ctx context.Context, t target) ([]Chain, error) {
 		}
 		return []Chain{leaf.chain}, nil
 	}
-	// What counts is the kind that came, not the one that was asked for.
+	// A site may answer an offer for one kind with a certificate of the other kind: the kind of the certificate counts.
 	var found [kinds]Chain
 	for k := range kinds {
 		if errs[k] == nil {
@@ -229,11 +223,11 @@ func present(found [kinds]Chain) []Chain {
 	return chains
 }
 
-// explain makes what the uploader is told of a failed try.
+// explain says in words for the uploader why asking failed.
 func (n *network) explain(t target, err error) *Unavailable {
 	reason := "the certificate can't be had"
 	if failed, ok := errors.AsType[*probeError](err); ok {
 		reason = failed.reason(t.where, n.Timeout)
 	}
-	return &Unavailable{Site: t.site, Reason: t.site + ": " + reason, Temporary: isTemporary(err) || isTimeout(err), Err: err}
+	return &Unavailable{Site: t.site, Reason: t.site + ": " + reason, Err: err}
 }

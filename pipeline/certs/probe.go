@@ -74,7 +74,7 @@ type leafChain struct {
 func (n *network) probe(ctx context.Context, t target, o offer) (found leafChain, err error) {
 	stage := stageDial
 	defer func() {
-		// I7: the parsers behind a handshake see bytes that anyone chose.
+		// I7: the parsers of a handshake read bytes that any server may choose.
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v", p)
 		}
@@ -125,7 +125,7 @@ func (n *network) tlsConfig(site string, o offer) *tls.Config {
 	return config
 }
 
-// stage is how far a probe came. Later ones tell more about the site.
+// stage is how far a probe came. A failure at a later stage says more about the site.
 type stage int
 
 const (
@@ -144,8 +144,8 @@ type probeError struct {
 func (e *probeError) Error() string { return e.err.Error() }
 func (e *probeError) Unwrap() error { return e.err }
 
-// furthest is the error of the probe that came furthest, which is the one that
-// says most about the site; the first of several. It skips nil.
+// furthest is the error of the probe that came furthest, which says most about the site. Of several that came equally
+// far it is the first. Errors that are nil are skipped.
 func furthest(errs ...error) error {
 	var best *probeError
 	for _, err := range errs {
@@ -156,8 +156,7 @@ func furthest(errs ...error) error {
 	return best
 }
 
-// bothRefused reports whether the site is there but takes neither offer, so
-// that TLS 1.3 is worth a question.
+// bothRefused reports whether the site answers but takes neither offer, so that it should be asked with TLS 1.3.
 func bothRefused(errs [kinds]error) bool {
 	for _, err := range errs {
 		if e, ok := errors.AsType[*probeError](err); !ok || e.stage != stageHandshake || isTimeout(e) {

@@ -19,7 +19,7 @@ import (
 
 // isTemporary reports whether the same question may have another answer in a
 // moment: the site refused the connection, dropped it, or its name couldn't be
-// looked up. A time-out has used up its time and isn't among them.
+// looked up. A time-out isn't temporary: it has used up the time for all tries.
 func isTemporary(err error) bool {
 	e, ok := errors.AsType[*probeError](err)
 	if !ok || isTimeout(err) {
@@ -45,7 +45,8 @@ func isHangUp(err error) bool {
 // reason says what went wrong at where, and the remedy.
 func (e *probeError) reason(where string, timeout time.Duration) string {
 	if _, dns := errors.AsType[*net.DNSError](e.err); isTimeout(e.err) && !dns {
-		return fmt.Sprintf("no answer on %s within %s; the site must serve its certificate there over TLS", where, seconds(timeout))
+		return fmt.Sprintf("no answer on %s within %s; the site must serve its certificate there over TLS",
+			where, seconds(timeout))
 	}
 	switch e.stage {
 	case stageDial:
@@ -62,7 +63,8 @@ func dialReason(err error, where string) string {
 	dns, isDNS := errors.AsType[*net.DNSError](err)
 	switch {
 	case errors.Is(err, errNotPublic):
-		return "the name leads to an address that is not public, and only public ones are asked; publish the site's public address, or have the operator of this service name its host"
+		return "the name leads to an address that is not public, and only public ones are asked; " +
+			"publish the site's public address, or have the operator of this service name its host"
 	case isDNS && dns.IsNotFound:
 		return "the name has no address in DNS; check its spelling and its A and AAAA records"
 	case isDNS:
@@ -74,8 +76,9 @@ func dialReason(err error, where string) string {
 }
 
 const (
-	handshakeRemedy = "the site must serve this name over TLS 1.2 or 1.3 with an RSA certificate of 2048 to 8192 bits, or an ECDSA one"
-	keyRemedy       = "use RSA with 2048 to 8192 bits, or ECDSA on P-256, P-384 or P-521"
+	handshakeRemedy = "the site must serve this name over TLS 1.2 or 1.3 " +
+		"with an RSA certificate of 2048 to 8192 bits, or an ECDSA one"
+	keyRemedy = "use RSA with 2048 to 8192 bits, or ECDSA on P-256, P-384 or P-521"
 )
 
 func handshakeReason(err error, where string) string {
@@ -83,7 +86,8 @@ func handshakeReason(err error, where string) string {
 	remote, isRemote := errors.AsType[*net.OpError](err)
 	switch {
 	case isHangUp(err):
-		return fmt.Sprintf("the connection to %s was closed during the TLS handshake; check the site's TLS set-up for this name", where)
+		return fmt.Sprintf("the connection to %s was closed during the TLS handshake; "+
+			"check the site's TLS set-up for this name", where)
 	case notTLS:
 		return fmt.Sprintf("what answers on %s doesn't speak TLS; the site must serve its certificate there over TLS", where)
 	case isRemote && remote.Op == "remote error":
@@ -98,7 +102,8 @@ func certificateReason(err error) string {
 	invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](err)
 	switch {
 	case unknown:
-		return "its certificate doesn't lead to an authority that this service trusts; serve one from a public authority, together with its intermediates"
+		return "its certificate doesn't lead to an authority that this service trusts; " +
+			"serve one from a public authority, together with its intermediates"
 	case otherName:
 		return "its certificate is for other names; serve one that has this name among its subject alternative names"
 	case isInvalid && invalid.Reason == x509.Expired:

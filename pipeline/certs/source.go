@@ -1,7 +1,7 @@
 package certs
 
-// A Source is a function, and the ways to get certificates are functions around
-// functions: no type has to be implemented to add one.
+// A Source is a function, and sources are combined by functions that take and return sources. To add a way to get
+// certificates, write a function.
 
 import (
 	"context"
@@ -11,21 +11,20 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"strings"
 
 	"countersign/pipeline/signature"
 )
 
 // A Source gives the chains that a site serves now: at most one with an RSA
 // leaf and one with an ECDSA leaf, RSA first, and at least one of them. site is
-// a host name in lower-case ASCII. It may be called concurrently, and returns
-// within a bounded time even if ctx never ends. The error is an *[Unavailable],
-// or wraps ctx's error where ctx ended first: then nothing was found out about
-// the site.
+// a host name in its canonical form (package hostname). It may be called
+// concurrently, and returns within a bounded time even if ctx never ends. The
+// error is an *[Unavailable], or wraps ctx's error where ctx ended first, or
+// wraps [ErrBusy]: then nothing was found out about the site.
 type Source func(ctx context.Context, site string) ([]Chain, error)
 
-// Chain is a certificate chain, the leaf first, each certificate in DER. Those
-// from [Network] were validated and end with a root. The bytes are shared and
+// Chain is a certificate chain, the leaf first, each certificate in DER. A chain
+// from [Network] was validated and ends with a root. The bytes are shared and
 // must not be changed.
 type Chain struct {
 	Certificates [][]byte
@@ -61,14 +60,11 @@ type Unavailable struct {
 	// Reason is a sentence for the uploader: what is wrong and what mends it.
 	// It holds no text that a server or a certificate made up, and no address.
 	Reason string
-	// Temporary: the site gave no answer, so that asking again soon may help.
-	// Otherwise it answered, and something about the answer must be changed.
-	Temporary bool
-	// Err is what lies behind, for the operator's log. May be nil.
+	// Err is the cause, for the operator's log. It may be nil.
 	Err error
 }
 
-// Error gives the reason and what lies behind it.
+// Error gives the reason and its cause.
 func (u *Unavailable) Error() string {
 	if u.Err == nil {
 		return u.Reason
@@ -122,33 +118,12 @@ func leafKind(leaf *x509.Certificate) (kind, error) {
 	return 0, fmt.Errorf("%w: %T", signature.ErrUnsupportedKey, leaf.PublicKey)
 }
 
-// isHostName repeats the check that the API makes on a site's name, because
-// here the name becomes part of a file's path and of a DNS query: letters,
-// digits and hyphens are the only characters between the dots
-// (RFC 1123, section 2.1), and the last label isn't a number, which would be an
-// IP address.
-func isHostName(site string) bool {
-	if len(site) > 253 {
-		return false
-	}
-	labels := strings.Split(site, ".")
-	for _, label := range labels {
-		if len(label) == 0 || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
-			return false
-		}
-		for i := range len(label) {
-			if c := label[i]; !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-') {
-				return false
-			}
-		}
-	}
-	return strings.Trim(labels[len(labels)-1], "0123456789") != ""
-}
-
-// notAHostName is the refusal of every source for a name that can't be one.
+// notAHostName is what every source answers for a name that is no host name. Sources check the name themselves,
+// although the API has checked it before: here the name becomes part of a file's path and of a DNS query.
 func notAHostName(site string) *Unavailable {
 	return &Unavailable{
-		Site:   site,
-		Reason: fmt.Sprintf("%.253q is not a host name; name the site by its lower-case DNS name, without port or path", site),
+		Site: site,
+		Reason: fmt.Sprintf("%.253q is not a host name; "+
+			"name the site by its lower-case DNS name, without port or path", site),
 	}
 }

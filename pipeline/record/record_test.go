@@ -7,6 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"countersign/internal/hostname"
 	"countersign/pipeline/record/recordpb"
 )
 
@@ -55,7 +56,7 @@ func FuzzParseSite(f *testing.F) {
 		if again, err := ParseSite(site); err != nil || again != site {
 			t.Fatalf("%q → %q → %q, %v", s, site, again, err)
 		}
-		if len(site) > maxSite || strings.Trim(site, "abcdefghijklmnopqrstuvwxyz0123456789-.") != "" {
+		if len(site) > hostname.MaxLength || strings.Trim(site, "abcdefghijklmnopqrstuvwxyz0123456789-.") != "" {
 			t.Fatalf("%q → %q", s, site)
 		}
 	})
@@ -130,7 +131,7 @@ func encodeEvent(e *recordpb.Event) []byte {
 	return Encode(&recordpb.Events{Events: []*recordpb.Event{e}})
 }
 
-// A single signing is one claim, and what an event brings of it has the sizes that ingest takes it by.
+// A single signing is one claim. An event may bring the row that it added, whose columns have their sizes.
 func TestDecodeRefusesSinglesThatAreNone(t *testing.T) {
 	for n, ok := range []bool{false, true, false} {
 		c := claims(n)

@@ -151,15 +151,14 @@ func TestEveryPositionOfEveryBatchLength(t *testing.T) {
 			}
 		}
 		t.Run(s.name+"/fast", func(t *testing.T) {
+			needFast(t, s, detect(""))
 			longest := 33
-			switch _, isRSA := s.pub.(*rsa.PublicKey); {
-			case isRSA && !detect("").ifma || s.name == "P-521":
-				longest = 3 // crypto's own loop: slow, and the length means nothing to it
-			case s.name == "P-384":
+			if s.name == "P-384" {
 				longest = 9 // slow; ecbatch's tests go further
 			}
 			test(t, detect(""), longest)
 		})
+		// The standard library verifies one by one: it is slow, and the length means nothing to it.
 		t.Run(s.name+"/generic", func(t *testing.T) { test(t, features{}, 3) })
 	}
 }
@@ -252,28 +251,33 @@ func FuzzVerify(f *testing.F) {
 func TestRandomBatches(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 5))
 	for _, s := range signers(t) {
-		if s.name == "P-521" {
-			continue // crypto/ecdsa itself, and slow
-		}
-		good := [][]byte{s.sign(digest(0)), s.sign(digest(1)), s.sign(digest(2))}
-		k := mustKey(t, s.pub, detect(""))
-		for range 4 {
-			count := rng.IntN(40)
-			digests := make([][32]byte, count)
-			signatures := make([][]byte, count)
-			for i := range count {
-				which := rng.IntN(3)
-				digests[i], signatures[i] = digest(which), bytes.Clone(good[which])
-				switch rng.IntN(4) {
-				case 0:
-					signatures[i][rng.IntN(len(signatures[i]))] ^= 1 << rng.IntN(8)
-				case 1:
-					for j := range signatures[i] {
-						signatures[i][j] = byte(rng.Uint32())
-					}
-				}
+		t.Run(s.name, func(t *testing.T) {
+			needFast(t, s, detect(""))
+			good := [][]byte{s.sign(digest(0)), s.sign(digest(1)), s.sign(digest(2))}
+			k := mustKey(t, s.pub, detect(""))
+			for range 4 {
+				digests, signatures := randomBatch(rng, good)
+				mustAgree(t, k, s.pub, digests, signatures)
 			}
-			mustAgree(t, k, s.pub, digests, signatures)
-		}
+		})
 	}
+}
+
+// randomBatch is up to 39 of the good signatures, where good[i] signs digest(i). Some have a bit flipped, some are
+// random bytes.
+func randomBatch(rng *rand.Rand, good [][]byte) (digests [][32]byte, signatures [][]byte) {
+	for range rng.IntN(40) {
+		which := rng.IntN(len(good))
+		signature := bytes.Clone(good[which])
+		switch rng.IntN(4) {
+		case 0:
+			signature[rng.IntN(len(signature))] ^= 1 << rng.IntN(8)
+		case 1:
+			for i := range signature {
+				signature[i] = byte(rng.Uint32())
+			}
+		}
+		digests, signatures = append(digests, digest(which)), append(signatures, signature)
+	}
+	return digests, signatures
 }

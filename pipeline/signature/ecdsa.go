@@ -42,8 +42,8 @@ func newECDSAKey(pub *ecdsa.PublicKey, use features) (*Key, error) {
 			ErrUnsupportedKey, pub.Curve.Params().Name, err)
 	}
 	k.verify = genericECDSA(own)
-	if use.table && k.algorithm != ECDSAP521 {
-		batch, err := ecbatch.New(own)
+	if use.ecdsa != generic && k.algorithm != ECDSAP521 {
+		batch, err := ecbatch.New(own, use.ecdsa == ifma)
 		if err != nil {
 			return nil, fmt.Errorf("preparing an ECDSA key on %s: %w", pub.Curve.Params().Name, err)
 		}

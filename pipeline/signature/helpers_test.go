@@ -13,16 +13,29 @@ import (
 	"testing"
 )
 
-// everyWay runs a test with the standard library alone, and with all that this
-// machine and the key allow. Where that is the same it says so.
+// everyWay runs a test with the standard library alone and with AVX-512 IFMA. Where this processor doesn't have that,
+// it runs the test with what is fastest here, and shows one as skipped.
 func everyWay(t *testing.T, test func(t *testing.T, use features)) {
 	t.Helper()
 	t.Run("generic", func(t *testing.T) { test(t, features{}) })
 	fast := detect("")
-	if !fast.ifma {
-		t.Log("this processor has no AVX-512 IFMA: RSA is NOT tested in eight lanes here")
+	if fast != (features{rsa: ifma, ecdsa: ifma}) {
+		t.Run(fast.String(), func(t *testing.T) { test(t, fast) })
 	}
-	t.Run("fast", func(t *testing.T) { test(t, fast) })
+	t.Run("avx512ifma", func(t *testing.T) {
+		if fast.rsa != ifma || fast.ecdsa != ifma {
+			t.Skip("this processor has no AVX-512 IFMA")
+		}
+		test(t, fast)
+	})
+}
+
+// needFast skips a test of a key for which use has nothing but the standard library.
+func needFast(t *testing.T, s signer, use features) {
+	t.Helper()
+	if _, isRSA := s.pub.(*rsa.PublicKey); isRSA && use.rsa == generic || !isRSA && use.ecdsa == generic || s.name == "P-521" {
+		t.Skip("on this processor the standard library verifies such signatures")
+	}
 }
 
 // standard is the verdict that every implementation has to give.

@@ -28,7 +28,7 @@ func newRSAKey(pub *rsa.PublicKey, use features) (*Key, error) {
 		maxLen:    own.Size(),
 		verify:    genericRSA(own),
 	}
-	if use.ifma && rsa52.Fits(own) {
+	if use.rsa == ifma && rsa52.Fits(own) {
 		k.verify = rsa52.New(own).Verify
 	}
 	return k, nil

@@ -1,10 +1,11 @@
 package verify
 
-// What the stage holds of an open upload. It is a cache: an attempt that is not held, or not from its first pair, is read
-// again from the log after its seal, so dropping one costs work and nothing else.
+// What the stage holds of an open upload. It is a cache: an attempt that is not held, or not from its first pair, is
+// read again from the log after its seal. So dropping an attempt costs work and nothing else.
 //
-// Memory goes to whoever came first: an attempt that finds the budget used up is not held from then on, instead of pushing
-// out another that has been verified half way. Only attempts that nobody has written to for long are pushed out.
+// Memory goes to the attempts that came first. An attempt that finds the limit reached is not held from then on.
+// Pushing out another one in its place would lose what was verified of that one. Only attempts that nobody has written
+// to for long are pushed out.
 
 import (
 	"context"
@@ -16,49 +17,13 @@ import (
 	"countersign/pipeline/record/recordpb"
 )
 
-// piece is a chunk and the verdicts on it.
+// piece is a chunk and the verdicts on its pairs.
 type piece struct {
 	chunk    *recordpb.Chunk
-	verdicts []byte // set once done under the attempt's entry
+	verdicts []byte // see worker.go; set by the worker that verifies the piece
 }
 
 func (p *piece) pairs() int { return len(p.chunk.GetHashes()) / record.HashSize }
-
-// attempt is one attempt's cache. The partition's loop owns it until the seal, its decider then, the forwarder last;
-// what mu guards is also used by the goroutine that waits for the site's certificates.
-type attempt struct {
-	site    string
-	next    uint32 // position of the pair that is expected next
-	dropped bool   // not held: read again at the seal
-	bytes   int64
-	touched time.Time
-	pieces  []*piece
-	release func(int64) // gives bytes back to the budget
-
-	pending sync.WaitGroup // pieces without verdicts, and the wait for certificates
-
-	mu       sync.Mutex
-	resolved bool
-	entry    *certs.Entry
-	err      error
-	waiting  []*piece
-}
-
-// complete reports whether the attempt holds all of an upload of so many pairs.
-func (a *attempt) complete(count uint64) bool {
-	return a != nil && !a.dropped && uint64(a.next) == count
-}
-
-// drop forgets what the attempt holds. Workers that verify a piece of it finish undisturbed.
-func (a *attempt) drop() {
-	a.dropped = true
-	a.pieces = nil
-	a.release(a.bytes)
-	a.bytes = 0
-	a.mu.Lock()
-	a.waiting = nil
-	a.mu.Unlock()
-}
 
 // size is what a piece counts against the memory limit, in bytes.
 func (p *piece) size() int64 {
@@ -70,8 +35,45 @@ func (p *piece) size() int64 {
 	return int64(n)
 }
 
-// add appends a piece at the expected position and reports whether it did. A repeated one changes nothing; after a gap, and where
-// reserve has no room for the piece's bytes, the attempt is dropped.
+// attempt is what is held of one attempt at an upload.
+type attempt struct {
+	// These belong to the reader until the seal, then to the upload's decider, then to the forwarder.
+	site    string
+	next    uint32 // position of the pair that is expected next
+	dropped bool   // nothing is held: the attempt is read again after its seal
+	bytes   int64  // of pieces, as counted against the memory limit
+	touched time.Time
+	pieces  []*piece
+	release func(bytes int64) // gives bytes back to the memory limit
+
+	pending sync.WaitGroup // one for each piece that a worker has, and one while the site's keys are fetched
+
+	// The goroutine that fetches the site's keys uses these, too.
+	mu        sync.Mutex
+	keysKnown bool         // entry or keysErr is set; guarded by mu
+	entry     *certs.Entry // guarded by mu until pending is done
+	keysErr   error        // guarded by mu until pending is done
+	waiting   []*piece     // pieces to be verified when the keys are known; guarded by mu
+}
+
+// complete reports whether the attempt holds all of an upload of so many pairs. A nil attempt holds nothing.
+func (a *attempt) complete(count uint64) bool {
+	return a != nil && !a.dropped && uint64(a.next) == count
+}
+
+// drop forgets what the attempt holds. A worker that is verifying a piece of it finishes undisturbed.
+func (a *attempt) drop() {
+	a.dropped = true
+	a.pieces = nil
+	a.release(a.bytes)
+	a.bytes = 0
+	a.mu.Lock()
+	a.waiting = nil
+	a.mu.Unlock()
+}
+
+// add appends a piece at the expected position and reports whether it did. A piece that is there already changes
+// nothing. The attempt is dropped if there is a gap before the piece, or if reserve has no room for the piece's bytes.
 func (a *attempt) add(p *piece, reserve func(bytes int64) bool) bool {
 	if a.dropped || p.chunk.First < a.next {
 		return false
@@ -87,12 +89,12 @@ func (a *attempt) add(p *piece, reserve func(bytes int64) bool) bool {
 	return true
 }
 
-// resolve waits for the site's keys and has verified what waited for them.
-func (s *Stage) resolve(ctx context.Context, a *attempt) {
+// fetchKeys waits for the site's keys, and has the pieces verified that arrived meanwhile.
+func (s *Stage) fetchKeys(ctx context.Context, a *attempt) {
 	defer a.pending.Done()
 	entry, err := s.cfg.Certs.Get(ctx, a.site)
 	a.mu.Lock()
-	a.resolved, a.entry, a.err = true, entry, err
+	a.keysKnown, a.entry, a.keysErr = true, entry, err
 	waiting := a.waiting
 	a.waiting = nil
 	a.mu.Unlock()
@@ -100,14 +102,14 @@ func (s *Stage) resolve(ctx context.Context, a *attempt) {
 		return
 	}
 	for _, p := range waiting {
-		s.verify(ctx, a, p, entry.Keys)
+		s.submitPiece(ctx, a, p, entry.Keys)
 	}
 }
 
-// check has a piece verified as soon as the keys are there.
-func (s *Stage) check(ctx context.Context, a *attempt, p *piece) {
+// verifyOnArrival has a piece verified now if the site's keys are known, and otherwise when they are.
+func (s *Stage) verifyOnArrival(ctx context.Context, a *attempt, p *piece) {
 	a.mu.Lock()
-	if !a.resolved {
+	if !a.keysKnown {
 		a.waiting = append(a.waiting, p)
 		a.mu.Unlock()
 		return
@@ -115,22 +117,16 @@ func (s *Stage) check(ctx context.Context, a *attempt, p *piece) {
 	entry := a.entry
 	a.mu.Unlock()
 	if entry != nil {
-		s.verify(ctx, a, p, entry.Keys)
+		s.submitPiece(ctx, a, p, entry.Keys)
 	}
 }
 
-// judge finds a piece's verdicts, on a worker.
-func (s *Stage) judge(scratch *scratch, p *piece, keys []certs.Key) {
-	p.verdicts = scratch.judge(p.chunk, keys)
-	s.metrics.verified.Add(float64(len(p.verdicts)))
-}
-
-// verify hands a piece to the workers.
-func (s *Stage) verify(ctx context.Context, a *attempt, p *piece, keys []certs.Key) {
+// submitPiece hands a piece of an attempt to the workers.
+func (s *Stage) submitPiece(ctx context.Context, a *attempt, p *piece, keys []certs.Key) {
 	a.pending.Add(1)
 	err := s.submit(ctx, func(scratch *scratch) {
 		defer a.pending.Done()
-		s.judge(scratch, p, keys)
+		s.verifyPiece(scratch, p, keys)
 	})
 	if err != nil {
 		a.pending.Done()

@@ -1,7 +1,8 @@
 package verify
 
-// One upload's pairs, sorted batch by batch: valid ones into claims for the shard of their hash, the rest into the batch's outcome.
-// A batch's claims for one shard are cut into parts by size alone, so that a replay cuts them in the same places (I5).
+// One upload's pairs, sorted batch by batch. A valid pair becomes a claim for the shard of its hash, every other one
+// goes into the batch's outcome. A batch's claims for one shard are cut into parts by size alone, so that a replay cuts
+// them in the same places (I5).
 
 import (
 	"context"
@@ -16,59 +17,64 @@ type batches struct {
 	out     *outbox
 	signers []*recordpb.Signer
 
-	batch   uint32 // in hand, from 1; 0: none
-	shards  []*recordpb.Claims
-	outcome *recordpb.Outcome
+	batch   uint32             // the batch that is being sorted, counted from 1; 0: none
+	shards  []*recordpb.Claims // its claims that are not in the outbox yet, by shard
+	outcome *recordpb.Outcome  // its outcome
 }
 
 func newBatches(u *upload, keys []certs.Key, out *outbox) *batches {
 	b := &batches{upload: u, out: out, shards: make([]*recordpb.Claims, out.stage.cfg.Shards)}
 	for _, key := range keys {
-		b.signers = append(b.signers, &recordpb.Signer{Fingerprint: key.Fingerprint[:], Algorithm: key.Verifier.Algorithm().String()})
+		algorithm := key.Verifier.Algorithm().String()
+		b.signers = append(b.signers, &recordpb.Signer{Fingerprint: key.Fingerprint[:], Algorithm: algorithm})
 	}
 	return b
 }
 
-// add takes the next piece of the upload.
+// add sorts the next piece of the upload.
 func (b *batches) add(ctx context.Context, p *piece) error {
 	if batch := p.chunk.First/record.BatchSize + 1; batch != b.batch {
 		if err := b.end(ctx); err != nil {
 			return err
 		}
-		b.batch = batch
-		s := b.upload.seal
-		b.outcome = &recordpb.Outcome{Upload: b.upload.id[:], Batch: batch, AcceptedMs: s.AcceptedMs, Single: s.Single}
+		b.begin(batch)
 	}
 	c, at := p.chunk, 0
-	why := make(map[uint32]*recordpb.Unparsed, len(c.Unparsed))
+	unparsedPairs := make(map[uint32]*recordpb.Unparsed, len(c.Unparsed))
 	for _, u := range c.Unparsed {
-		why[u.Index] = u
+		unparsedPairs[u.Index] = u
 	}
 	for i, verdict := range p.verdicts {
 		length := record.Uint16(c.SignatureLengths, i)
-		signature := c.Signatures[at : at+length]
-		at += length
 		pair := pair{
 			index:     int(c.First%record.BatchSize) + i,
 			hash:      c.Hashes[i*record.HashSize : (i+1)*record.HashSize],
 			upper:     record.Bit(c.Upper, i),
-			signature: signature,
+			signature: c.Signatures[at : at+length],
 		}
+		at += length
 		switch {
 		case verdict == unparsed:
-			u := why[uint32(i)]
-			b.fail(pair.index, u.GetText(), u.GetReason())
+			u := unparsedPairs[uint32(i)]
+			b.addFailure(pair.index, u.GetText(), u.GetReason())
 		case len(b.upload.decision.chains) == 0:
-			b.fail(pair.index, record.HexText(pair.hash, pair.upper), b.upload.decision.reason)
+			b.addFailure(pair.index, record.HexText(pair.hash, pair.upper), b.upload.decision.reason)
 		case verdict == bad:
-			b.bad(pair)
+			b.addBad(pair)
 		default:
-			if err := b.claim(ctx, pair, verdict-1); err != nil {
+			if err := b.addClaim(ctx, pair, verdict-1); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// begin starts a batch.
+func (b *batches) begin(batch uint32) {
+	s := b.upload.seal
+	b.batch = batch
+	b.outcome = &recordpb.Outcome{Upload: b.upload.id[:], Batch: batch, AcceptedMs: s.AcceptedMs, Single: s.Single}
 }
 
 type pair struct {
@@ -78,11 +84,11 @@ type pair struct {
 	signature []byte
 }
 
-func (b *batches) fail(index int, text, reason string) {
+func (b *batches) addFailure(index int, text, reason string) {
 	b.outcome.Failures = append(b.outcome.Failures, &recordpb.Failure{Index: uint32(index), Text: text, Reason: reason})
 }
 
-func (b *batches) bad(p pair) {
+func (b *batches) addBad(p pair) {
 	o := b.outcome
 	n := len(o.BadHashes) / record.HashSize
 	o.BadHashes = append(o.BadHashes, p.hash...)
@@ -92,14 +98,15 @@ func (b *batches) bad(p pair) {
 	}
 }
 
-func (b *batches) claim(ctx context.Context, p pair, signer byte) error {
+// addClaim adds a valid pair to the claims of its shard. signer is the number of its key, counted from 0.
+func (b *batches) addClaim(ctx context.Context, p pair, signer byte) error {
 	shard := record.Shard(p.hash, len(b.shards))
 	c := b.shards[shard]
 	if c == nil {
 		c = b.newClaims(0, len(p.signature))
 		b.shards[shard] = c
 	}
-	if len(c.Hashes)+len(c.Signatures)+len(p.signature) > maxPart {
+	if len(c.Hashes)+len(c.Signatures)+len(p.signature) > record.MaxPartBytes {
 		if err := b.send(ctx, shard); err != nil {
 			return err
 		}
@@ -119,19 +126,21 @@ func (b *batches) claim(ctx context.Context, p pair, signer byte) error {
 	return nil
 }
 
-// newClaims makes room for a shard's fair share of a batch of signatures of so many bytes: growing would copy all of it twice.
+// newClaims makes a part of a batch's claims, with room for a shard's fair share of signatures of so many bytes.
+// Without that room, appending would copy most of it again.
 func (b *batches) newClaims(part uint32, signature int) *recordpb.Claims {
 	s := b.upload.seal
 	n := min(int(s.Count), record.BatchSize) / len(b.shards)
 	n += n/8 + 4
 	return &recordpb.Claims{
-		Upload: b.upload.id[:], Batch: b.batch, Part: part, Site: s.Site, AcceptedMs: s.AcceptedMs, Signers: b.signers, Single: s.Single,
-		Hashes: make([]byte, 0, n*record.HashSize), Indexes: make([]byte, 0, 2*n), Signatures: make([]byte, 0, n*signature),
-		SignatureLengths: make([]byte, 0, 2*n), Signer: make([]byte, 0, n),
+		Upload: b.upload.id[:], Batch: b.batch, Part: part,
+		Site: s.Site, AcceptedMs: s.AcceptedMs, Single: s.Single, Signers: b.signers,
+		Hashes: make([]byte, 0, n*record.HashSize), Indexes: make([]byte, 0, 2*n),
+		Signatures: make([]byte, 0, n*signature), SignatureLengths: make([]byte, 0, 2*n), Signer: make([]byte, 0, n),
 	}
 }
 
-// send puts a shard's claims into the outbox, without the signers' column where it says nothing.
+// send puts a shard's claims into the outbox. Where there is only one signer, the column of signers is left out.
 func (b *batches) send(ctx context.Context, shard int) error {
 	c := b.shards[shard]
 	if c == nil {
@@ -140,10 +149,10 @@ func (b *batches) send(ctx context.Context, shard int) error {
 	if len(b.signers) == 1 {
 		c.Signer = nil
 	}
-	return b.out.claims(ctx, shard, c)
+	return b.out.addClaims(ctx, shard, c)
 }
 
-// end finishes the batch in hand.
+// end puts what is left of the batch into the outbox.
 func (b *batches) end(ctx context.Context) error {
 	if b.batch == 0 {
 		return nil
@@ -154,7 +163,7 @@ func (b *batches) end(ctx context.Context) error {
 		}
 		b.shards[shard] = nil
 	}
-	err := b.out.outcome(ctx, b.outcome)
+	err := b.out.addOutcome(ctx, b.outcome)
 	b.batch, b.outcome = 0, nil
 	return err
 }

@@ -1,7 +1,7 @@
 package verify
 
-// From verdicts to records of topic verified. Batches sorts an upload's pairs by shard and outcome; the outbox packs what comes
-// of many batches and uploads into records under the limit, and remembers the acknowledgements to wait for.
+// From claims and outcomes to records of topic verified. The outbox packs those of many batches and uploads into
+// records under the limit, and remembers the acknowledgements to wait for.
 
 import (
 	"context"
@@ -16,12 +16,10 @@ import (
 	"countersign/pipeline/record/recordpb"
 )
 
-// Sizes in encoded bytes. A claim is its hash, its signature and six bytes; a part with maxPart of those fits into a record beside its
-// header, and so does one outcome, at 1000 failures of at most 600 bytes.
-const (
-	maxPart   = 800 << 10 // never to be changed: a replay across the change would cut other parts, and count them beside the old ones
-	maxRecord = 850 << 10
-)
+// maxRecord is where a record of topic verified stops growing, in encoded bytes. A part of a batch's claims fits into
+// it (record.MaxPartBytes, and six bytes more for each claim), and so does the outcome of a batch, at 1000 failures of
+// at most 600 bytes.
+const maxRecord = 850 << 10
 
 // outbox collects one round's records. It is used by one goroutine.
 type outbox struct {
@@ -30,7 +28,7 @@ type outbox struct {
 	blocks   []blockBuilder
 	outcomes []outcomesBuilder
 	acks     []Ack
-	seen     map[sighting]struct{}
+	sent     map[sighting]struct{} // certificates that are in this round's records
 }
 
 type blockBuilder struct {
@@ -44,11 +42,14 @@ type outcomesBuilder struct {
 }
 
 func newOutbox(s *Stage, origin int) *outbox {
-	return &outbox{stage: s, origin: origin, blocks: make([]blockBuilder, s.cfg.Shards), outcomes: make([]outcomesBuilder, s.cfg.Shards), seen: make(map[sighting]struct{})}
+	return &outbox{
+		stage: s, origin: origin, blocks: make([]blockBuilder, s.cfg.Shards), outcomes: make([]outcomesBuilder, s.cfg.Shards),
+		sent: make(map[sighting]struct{}),
+	}
 }
 
-// claims adds one part of a batch's claims to its shard's block.
-func (o *outbox) claims(ctx context.Context, shard int, c *recordpb.Claims) error {
+// addClaims adds one part of a batch's claims to its shard's block.
+func (o *outbox) addClaims(ctx context.Context, shard int, c *recordpb.Claims) error {
 	b := &o.blocks[shard]
 	size := fieldSize(c)
 	if b.bytes+size > maxRecord {
@@ -61,9 +62,9 @@ func (o *outbox) claims(ctx context.Context, shard int, c *recordpb.Claims) erro
 	return nil
 }
 
-// outcome adds a batch's outcome to the record for its upload's shard.
-func (o *outbox) outcome(ctx context.Context, x *recordpb.Outcome) error {
-	b, err := o.room(ctx, x.Upload, fieldSize(x))
+// addOutcome adds a batch's outcome to the record for its upload's shard.
+func (o *outbox) addOutcome(ctx context.Context, x *recordpb.Outcome) error {
+	b, err := o.outcomesFor(ctx, x.Upload, fieldSize(x))
 	if err != nil {
 		return err
 	}
@@ -71,31 +72,32 @@ func (o *outbox) outcome(ctx context.Context, x *recordpb.Outcome) error {
 	return nil
 }
 
-// accepted adds what the seal said, and the certificates that decide where this process has not told of them lately.
-func (o *outbox) accepted(ctx context.Context, u *upload, now time.Time) error {
+// addAccepted adds what the seal says, and the certificates that decide the upload unless this process has sent them
+// recently.
+func (o *outbox) addAccepted(ctx context.Context, u *upload, now time.Time) error {
 	a := &recordpb.Accepted{Upload: u.id[:], Site: u.seal.Site, Count: u.seal.Count, AcceptedMs: u.seal.AcceptedMs}
-	b, err := o.room(ctx, a.Upload, fieldSize(a))
+	b, err := o.outcomesFor(ctx, a.Upload, fieldSize(a))
 	if err != nil {
 		return err
 	}
 	b.outcomes.Uploads = append(b.outcomes.Uploads, a)
 	for _, chain := range u.decision.chains {
 		s := sighting{site: u.seal.Site, fingerprint: chain.Fingerprint()}
-		if _, told := o.seen[s]; told || o.stage.sightings.recent(s, now) {
+		if _, sent := o.sent[s]; sent || o.stage.sightings.recent(s, now) {
 			continue
 		}
 		m := &recordpb.Seen{Site: s.site, Chain: &recordpb.Chain{Certificates: chain.Certificates}, SeenMs: u.seal.AcceptedMs}
-		if b, err = o.room(ctx, a.Upload, fieldSize(m)); err != nil {
+		if b, err = o.outcomesFor(ctx, a.Upload, fieldSize(m)); err != nil {
 			return err
 		}
 		b.outcomes.Certificates = append(b.outcomes.Certificates, m)
-		o.seen[s] = struct{}{}
+		o.sent[s] = struct{}{}
 	}
 	return nil
 }
 
-// room returns the builder for an upload's shard with room for size bytes, which it counts.
-func (o *outbox) room(ctx context.Context, upload []byte, size int) (*outcomesBuilder, error) {
+// outcomesFor returns the record for an upload's shard with room for size bytes more, which are counted.
+func (o *outbox) outcomesFor(ctx context.Context, upload []byte, size int) (*outcomesBuilder, error) {
 	shard := record.Shard(upload, o.stage.cfg.Shards)
 	b := &o.outcomes[shard]
 	if b.bytes > 0 && b.bytes+size > maxRecord {
@@ -149,7 +151,7 @@ func (o *outbox) flush(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("forwarding from partition %d: %w", o.origin, err)
 	}
-	o.stage.sightings.note(o.seen, o.stage.cfg.Clock())
+	o.stage.sightings.remember(o.sent, o.stage.cfg.Clock())
 	return nil
 }
 

@@ -1,14 +1,20 @@
 package verify
 
-// How far a partition is done. Seals are done out of order, and Kafka keeps one number, below which everything must be done:
-// so the offset to commit is that of the oldest seal still open, or of the next record where none is.
+// How far a partition is done. Seals are done out of order, and Kafka keeps one number, below which everything must be
+// done. So the offset to commit is that of the oldest seal that is still open, or of the next record where none is
+// open.
 
-import "sync"
+import (
+	"cmp"
+	"slices"
+	"sync"
+)
 
+// progress is shared by the reader, which opens seals, and the forwarder, which finishes them.
 type progress struct {
-	mu   sync.Mutex
-	open []openRecord // ascending offsets
-	next int64        // after the last record seen
+	mu     sync.Mutex
+	opened []openRecord // from the oldest that is open, by offset; guarded by mu
+	next   int64        // after the last record read; guarded by mu
 }
 
 type openRecord struct {
@@ -16,42 +22,44 @@ type openRecord struct {
 	done   bool
 }
 
-// see notes a record; open says that it must be finished before the partition is done with it.
-func (p *progress) see(offset int64, open bool) {
+func newProgress(start int64) *progress { return &progress{next: start} }
+
+// pass notes a record that needs nothing further.
+func (p *progress) pass(offset int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.next = offset + 1
-	if open {
-		p.open = append(p.open, openRecord{offset: offset})
-	}
 }
 
-// finish notes that an open record is done.
+// open notes a record that must be finished.
+func (p *progress) open(offset int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.next = offset + 1
+	p.opened = append(p.opened, openRecord{offset: offset})
+}
+
+// finish notes that the record at an offset that was opened is done.
 func (p *progress) finish(offset int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	lo, hi := 0, len(p.open)
-	for lo < hi {
-		if mid := (lo + hi) / 2; p.open[mid].offset < offset {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	p.open[lo].done = true
+	i, _ := slices.BinarySearchFunc(p.opened, offset, func(r openRecord, offset int64) int {
+		return cmp.Compare(r.offset, offset)
+	})
+	p.opened[i].done = true
 	n := 0
-	for n < len(p.open) && p.open[n].done {
+	for n < len(p.opened) && p.opened[n].done {
 		n++
 	}
-	p.open = p.open[n:]
+	p.opened = p.opened[n:]
 }
 
-// prefix returns the offset to commit: everything below it is done.
-func (p *progress) prefix() int64 {
+// committable returns the offset to commit: everything below it is done.
+func (p *progress) committable() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.open) > 0 {
-		return p.open[0].offset
+	if len(p.opened) > 0 {
+		return p.opened[0].offset
 	}
 	return p.next
 }

@@ -1,10 +1,11 @@
 package verify
 
-// An upload's pieces in order, whether they are held or have to be read again, each with its verdicts under given keys.
-// Reading, verifying and using overlap: a bounded window of pieces is in flight, and comes out in order.
+// An upload's chunks in order, from memory or from the log, and with the verdicts on them under given keys. Reading,
+// verifying and using overlap: a bounded window of chunks is with the workers, and comes out in order.
 
 import (
 	"context"
+	"errors"
 
 	"golang.org/x/sync/errgroup"
 
@@ -16,72 +17,88 @@ import (
 	"countersign/pipeline/record/recordpb"
 )
 
-// maxAhead bounds the chunks held because an earlier one is still to come, in bytes. One writer's chunks are in order but for
-// what a retry repeats.
+// maxAhead bounds the chunks held while an earlier one is still to come, in bytes. A writer's chunks are in order,
+// except for those that a retried request stored twice.
 const maxAhead = 32 << 20
 
-// Deciders take turns at reading again, in all partitions together: each has up to 3 MB on the way, which the memory limit doesn't
-// count, and more at once would be no faster. Uploads of one batch have turns of their own, so that a single signing doesn't wait for
-// a million pairs. Forwarders, one a partition, need none.
+// Deciders take turns at reading uploads again, in all partitions together. Each has up to 3 MB on the way, which the
+// memory limit doesn't count, and more of them at once would be no faster. Uploads of one batch have turns of their
+// own, so that a single signing doesn't wait for a million pairs. Forwarders, of which each partition has one, need no
+// turn.
 const (
 	maxLongReads  = 8
 	maxShortReads = 16
 )
 
-// turns is where a token is a turn at reading so many pairs again. Whoever has one waits for workers and the log, never for another.
-func (s *Stage) turns(pairs uint64) chan struct{} {
+// turns holds a token for each decider that has a turn. Such a decider waits for workers and the log, and never for
+// another decider.
+type turns struct {
+	short chan struct{} // at uploads of at most one batch
+	long  chan struct{} // at all others
+}
+
+func newTurns() turns {
+	return turns{short: make(chan struct{}, maxShortReads), long: make(chan struct{}, maxLongReads)}
+}
+
+// of returns the turns at uploads of so many pairs. Send to it for a turn, and receive from it when done.
+func (t turns) of(pairs uint64) chan struct{} {
 	if pairs <= record.BatchSize {
-		return s.shortReads
+		return t.short
 	}
-	return s.longReads
+	return t.long
 }
 
-// judged is a piece whose verdicts are on their way.
-type judged struct {
+// submitted is a piece that the workers have.
+type submitted struct {
 	piece *piece
-	done  chan struct{}
+	done  chan struct{} // closed when the piece has its verdicts
 }
 
-// eachPiece calls use, on the calling goroutine, with all pieces of an upload in order of position, with verdicts under keys. With
-// no keys nothing is verified and the verdicts are only right about what didn't parse. It stops at the first error.
+// eachPiece calls use, on the calling goroutine, with all pieces of an upload in order of position, with the verdicts
+// under keys. Without keys no signature is checked: the pairs that could not be parsed have that verdict, and the
+// verdicts on all others mean nothing. It stops at the first error.
 func (p *partition) eachPiece(ctx context.Context, u *upload, keys []certs.Key, use func(*piece) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	g, ctx := errgroup.WithContext(ctx)
 	defer func() { cancel(); _ = g.Wait() }()
-	window := make(chan judged, 2*p.stage.cfg.Workers)
+	window := make(chan submitted, 2*p.stage.cfg.Workers)
 	g.Go(func() error {
 		defer close(window)
-		return p.source(ctx, u, func(chunk *recordpb.Chunk) error { return p.verifyInto(ctx, window, chunk, keys) })
+		return p.eachChunk(ctx, u, func(chunk *recordpb.Chunk) error { return p.verifyInto(ctx, window, chunk, keys) })
 	})
-	for j := range window {
+	for s := range window {
 		select {
-		case <-j.done:
+		case <-s.done:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		if err := use(j.piece); err != nil {
+		if err := use(s.piece); err != nil {
 			return err
 		}
 	}
 	return g.Wait()
 }
 
-// verifyInto has a chunk verified and puts it into the window, which may have to wait for room.
-func (p *partition) verifyInto(ctx context.Context, window chan<- judged, chunk *recordpb.Chunk, keys []certs.Key) error {
-	j := judged{piece: &piece{chunk: chunk}, done: make(chan struct{})}
+// verifyInto hands a chunk to the workers, and puts it into the window when there is room.
+func (p *partition) verifyInto(
+	ctx context.Context, window chan<- submitted, chunk *recordpb.Chunk, keys []certs.Key,
+) error {
+	s := submitted{piece: &piece{chunk: chunk}, done: make(chan struct{})}
 	select {
-	case window <- j:
+	case window <- s:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	return p.stage.submit(ctx, func(scratch *scratch) {
-		defer close(j.done)
-		p.stage.judge(scratch, j.piece, keys)
+		defer close(s.done)
+		p.stage.verifyPiece(scratch, s.piece, keys)
 	})
 }
 
-// source calls fn with an upload's chunks in order, from memory or from the log.
-func (p *partition) source(ctx context.Context, u *upload, fn func(*recordpb.Chunk) error) error {
+// eachChunk calls fn with an upload's chunks in order, from memory or from the log. An error that wraps
+// errUnrecoverable says that they are not all there.
+func (p *partition) eachChunk(ctx context.Context, u *upload, fn func(*recordpb.Chunk) error) error {
 	if u.seal.Count == 0 {
 		return nil
 	}
@@ -100,14 +117,14 @@ func (p *partition) source(ctx context.Context, u *upload, fn func(*recordpb.Chu
 // readBack reads an upload's stretch of the partition again.
 func (p *partition) readBack(ctx context.Context, u *upload, fn func(*recordpb.Chunk) error) error {
 	if u.from < 0 || u.from > u.offset {
-		return broken("the seal at offset %d says that they begin at %d", u.offset, u.from)
+		return unrecoverable("the seal at offset %d says that they begin at %d", u.offset, u.from)
 	}
 	o := ordered{fn: fn, ahead: make(map[uint32]*recordpb.Chunk)}
 	attempt := uuid.UUID(u.seal.Attempt)
 	err := p.log.ReadRange(ctx, u.from, u.offset+1, func(m log.Message) error {
 		r, err := record.DecodeUpload(m.Value)
 		if err != nil {
-			return nil // the loop has told of it
+			return nil // the reader has sent it to the dead letters
 		}
 		if c := r.GetChunk(); c != nil && uuid.UUID(c.Attempt) == attempt {
 			return o.add(c)
@@ -115,12 +132,12 @@ func (p *partition) readBack(ctx context.Context, u *upload, fn func(*recordpb.C
 		return nil
 	})
 	switch {
-	case isGone(err):
-		return broken("retention has deleted offset %d", u.from)
+	case errors.Is(err, log.ErrOffsetGone):
+		return unrecoverable("retention has deleted offset %d", u.from)
 	case err != nil:
 		return err
 	case uint64(o.next) != u.seal.Count:
-		return broken("%d of %d pairs are there", o.next, u.seal.Count)
+		return unrecoverable("%d of %d pairs are there", o.next, u.seal.Count)
 	}
 	return nil
 }
@@ -128,9 +145,9 @@ func (p *partition) readBack(ctx context.Context, u *upload, fn func(*recordpb.C
 // ordered passes chunks on in order of position, each once.
 type ordered struct {
 	fn    func(*recordpb.Chunk) error
-	next  uint32
-	ahead map[uint32]*recordpb.Chunk
-	bytes int
+	next  uint32                     // position of the pair that is expected next
+	ahead map[uint32]*recordpb.Chunk // chunks that came before their turn, by position
+	bytes int                        // of ahead
 }
 
 func (o *ordered) add(c *recordpb.Chunk) error {
@@ -140,11 +157,11 @@ func (o *ordered) add(c *recordpb.Chunk) error {
 			o.bytes += len(c.Hashes) + len(c.Signatures)
 		}
 		if o.bytes > maxAhead {
-			return broken("position %d is missing", o.next)
+			return unrecoverable("position %d is missing", o.next)
 		}
 		return nil
 	}
-	for ; c != nil && c.First == o.next; c = o.take() {
+	for ; c != nil && c.First == o.next; c = o.removeNext() {
 		if err := o.fn(c); err != nil {
 			return err
 		}
@@ -153,8 +170,8 @@ func (o *ordered) add(c *recordpb.Chunk) error {
 	return nil
 }
 
-// take returns the chunk that waited for the current position, if one did.
-func (o *ordered) take() *recordpb.Chunk {
+// removeNext returns the chunk at the expected position, if it came before its turn, and removes it from those.
+func (o *ordered) removeNext() *recordpb.Chunk {
 	c := o.ahead[o.next]
 	if c != nil {
 		delete(o.ahead, o.next)

@@ -1,43 +1,42 @@
 package verify
 
-// Which certificates this process has told the sinks of lately: a chain is kilobytes, and the same for every upload of a site.
+// Which certificates this process has sent to the sinks recently. A chain has kilobytes and is the same for every
+// upload of a site, so it is not sent along with each.
 
 import (
-	"sync"
 	"time"
+
+	"countersign/internal/fifo"
 )
 
 const (
-	sightingAge  = time.Hour // after which a chain is told again, so that the times seen advance
+	sightingAge  = time.Hour // after which a certificate is sent again, so that the time when it was last seen advances
 	maxSightings = 4096
 )
 
+// sighting is a certificate that a site was seen with.
 type sighting struct {
 	site        string
-	fingerprint [32]byte
+	fingerprint [32]byte // of the leaf
 }
 
+// sightings remembers when sightings were sent to the sinks. Forgetting one is harmless: it is sent again. Safe for
+// concurrent use.
 type sightings struct {
-	mu   sync.Mutex
-	told map[sighting]time.Time
+	sent *fifo.Map[sighting, time.Time]
 }
 
-// recent reports whether s was told and acknowledged less than sightingAge ago.
+func newSightings() *sightings { return &sightings{fifo.New[sighting, time.Time](maxSightings)} }
+
+// recent reports whether a sighting was sent and acknowledged less than sightingAge ago.
 func (s *sightings) recent(x sighting, now time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	at, ok := s.told[x]
+	at, ok := s.sent.Get(x)
 	return ok && now.Sub(at) < sightingAge
 }
 
-// note remembers acknowledged sightings. Past the bound it starts afresh: telling again is harmless.
-func (s *sightings) note(seen map[sighting]struct{}, now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.told == nil || len(s.told)+len(seen) > maxSightings {
-		s.told = make(map[sighting]time.Time)
-	}
-	for x := range seen {
-		s.told[x] = now
+// remember notes sightings that the log has acknowledged.
+func (s *sightings) remember(acknowledged map[sighting]struct{}, now time.Time) {
+	for x := range acknowledged {
+		s.sent.Put(x, now)
 	}
 }

@@ -18,17 +18,24 @@ func BenchmarkVerify(b *testing.B) {
 		b.Run(name+"/crypto", func(b *testing.B) {
 			timed(b, 1, func() { ecdsa.VerifyASN1(&private.PublicKey, all.digests[0][:], all.signatures[0]) })
 		})
-		for _, cpu := range []string{"generic", ""} {
-			b.Setenv("COUNTERSIGN_CPU", cpu)
-			key := withTable(b, &private.PublicKey)
+		for _, ifma := range []bool{false, true} {
+			way := "portable"
+			if ifma {
+				way = "avx512ifma"
+			}
+			if ifma && !Supported() {
+				b.Run(name+"/"+way, func(b *testing.B) { needKernels(b) })
+				continue
+			}
+			key := withTable(b, &private.PublicKey, ifma)
 			for _, n := range []int{1, 2, 4, 8, 16, 64, 1000} {
 				valid := make([]bool, n)
-				b.Run(fmt.Sprintf("%s/%s/%d", name, key.Kind(), n), func(b *testing.B) {
+				b.Run(fmt.Sprintf("%s/%s/%d", name, way, n), func(b *testing.B) {
 					timed(b, n, func() { key.Verify(valid, all.digests[:n], all.signatures[:n]) })
 				})
 			}
-			_, engine := choose(curve)
-			b.Run(fmt.Sprintf("%s/%s/prepare", name, key.Kind()), func(b *testing.B) {
+			engine := choose(curve, ifma)
+			b.Run(fmt.Sprintf("%s/%s/prepare", name, way), func(b *testing.B) {
 				for b.Loop() {
 					engine().prepare(key.public)
 				}

@@ -2,7 +2,6 @@ package ecbatch
 
 import (
 	"math/big"
-	"reflect"
 
 	"countersign/pipeline/signature/internal/ecbatch/internal/field"
 )
@@ -37,9 +36,6 @@ func affine[E any, F field.Element[E]](x, y *big.Int) point[E] {
 
 // comb is the table of one point, entries points for each byte of a scalar.
 type comb[E any] []point[E]
-
-// bytes is the size of the table.
-func (c comb[E]) bytes() int { return len(c) * int(reflect.TypeFor[point[E]]().Size()) }
 
 // newComb builds the table of base, a point of order n given in Montgomery form. It takes some 4,000 (P-256) or 6,000
 // (P-384) additions.
@@ -87,8 +83,8 @@ func pick[E any, F field.Element[E]](p *point[E], table comb[E], window int, dig
 	}
 }
 
-// doublings returns base, 2 base, 4 base ... 2^(count-1) base. It doubles in Jacobian coordinates (x = X/Z^2, y = Y/Z^3),
-// by the formula "dbl-2001-b" of the Explicit-Formulas Database, and divides by all Z at once.
+// doublings returns base, 2 base, 4 base ... 2^(count-1) base. It doubles in Jacobian coordinates (x = X/Z^2, y =
+// Y/Z^3), by the formula "dbl-2001-b" of the Explicit-Formulas Database, and divides by all Z at once.
 func doublings[E any, F field.Element[E]](base point[E], count int) []point[E] {
 	points := make([]point[E], count)
 	zs, prefix := make([]E, count), make([]E, count)

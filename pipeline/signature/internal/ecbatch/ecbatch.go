@@ -1,15 +1,7 @@
-// Package ecbatch verifies many ECDSA signatures (FIPS 186-5, SHA-256 digests) under one public key on P-256 or P-384.
-//
-// It owns the arithmetic that makes many signatures under one key cheaper than one by one: tables of multiples of the
-// generator and of the key, so that a signature is a sum of table entries, and inversions shared by a block of
-// signatures. It promises exactly the answers of crypto/ecdsa.VerifyASN1, for every byte string; wherever its formulas
-// have an exception it asks crypto/ecdsa. It must not know what is signed, where keys come from, or how work is
-// divided among cores.
-//
-// Signatures, digests and public keys are public: nothing here runs in constant time.
-//
-// The environment variable COUNTERSIGN_CPU=generic, read by New, keeps it to code that runs on every CPU.
 package ecbatch
+
+// A Key is what package signature sees. It leaves the first signatures under a key to crypto/ecdsa, until a table is
+// worth its cost.
 
 //go:generate go run ./internal/gen/emit
 
@@ -26,20 +18,19 @@ import (
 )
 
 // worthTable is how many signatures a key must have been asked about before its table is built. Building takes as long
-// as five (P-384) to twenty (P-256) verifications by crypto/ecdsa; more are asked for because the table takes memory too.
+// as five (P-384) to twenty (P-256) verifications by crypto/ecdsa; more are asked for because the table takes memory
+// too.
 const worthTable = 32
 
 // Key verifies signatures under one public key. All methods are safe for concurrent use.
 //
-// Once it was asked about 32 signatures it keeps a table of the key: 256 KiB for P-256, 576 KiB for P-384. Each curve has
-// a table of the same size for its generator, and each call that runs at the same time up to a megabyte of working
+// Once it was asked about 32 signatures it keeps a table of the key: 256 KiB for P-256, 576 KiB for P-384. Each curve
+// has a table of the same size for its generator, and each call that runs at the same time up to a megabyte of working
 // memory, both shared by all keys.
 type Key struct {
 	public *ecdsa.PublicKey // own copy, on the curve
-	kind   string
-	seen   atomic.Int64    // signatures asked about so far
-	build  func() verifier // makes the table on the first call, returns the same verifier ever after
-	built  atomic.Bool
+	seen   atomic.Int64     // signatures asked about so far
+	build  func() verifier  // makes the table on the first call, returns the same verifier ever after
 }
 
 // The engines are constants in effect: a generator's table takes a millisecond to compute, so it is computed when first
@@ -55,21 +46,26 @@ var (
 	ifma384 = sync.OnceValue(newIFMA384)
 )
 
-// choose is the engine for a key on P-256 or P-384, and the name of its kind.
-func choose(curve elliptic.Curve) (kind string, engine func() engine) {
-	switch ifma := haveIFMA(); {
+// choose returns the engine for a key on P-256 or P-384: the kernels' or the portable one.
+func choose(curve elliptic.Curve, ifma bool) func() engine {
+	switch {
 	case ifma && curve == elliptic.P256():
-		return "avx512ifma", ifma256
+		return ifma256
 	case ifma:
-		return "avx512ifma", ifma384
+		return ifma384
 	case curve == elliptic.P256():
-		return "table", portable256
+		return portable256
 	}
-	return "table", portable384
+	return portable384
 }
 
-// New prepares a public key, which it copies. It fails if the curve is neither P-256 nor P-384, or the point isn't on it.
-func New(pub *ecdsa.PublicKey) (*Key, error) {
+// New prepares a public key, which it copies. ifma says whether to verify with the AVX-512 IFMA kernels, in place of
+// code that runs on every processor; it may be true only where Supported is. New fails if the curve is neither P-256
+// nor P-384, the point isn't on the curve, or this processor can't run the kernels that were asked for.
+func New(pub *ecdsa.PublicKey, ifma bool) (*Key, error) {
+	if ifma && !Supported() {
+		return nil, errors.New("this processor has no AVX-512 IFMA")
+	}
 	if pub == nil || pub.Curve == nil || pub.X == nil || pub.Y == nil {
 		return nil, errors.New("no ECDSA public key given")
 	}
@@ -80,24 +76,9 @@ func New(pub *ecdsa.PublicKey) (*Key, error) {
 		return nil, fmt.Errorf("checking the ECDSA public key: %w", err)
 	}
 	k := &Key{public: &ecdsa.PublicKey{Curve: pub.Curve, X: new(big.Int).Set(pub.X), Y: new(big.Int).Set(pub.Y)}}
-	kind, engine := choose(pub.Curve)
-	k.kind = kind
-	k.build = sync.OnceValue(func() verifier {
-		defer k.built.Store(true)
-		return engine().prepare(k.public)
-	})
+	engine := choose(pub.Curve, ifma)
+	k.build = sync.OnceValue(func() verifier { return engine().prepare(k.public) })
 	return k, nil
-}
-
-// Kind names the code that verifies once the table is there: "avx512ifma", or "table" for the portable code.
-func (k *Key) Kind() string { return k.kind }
-
-// Size is how many bytes of tables the key holds for itself now.
-func (k *Key) Size() int {
-	if !k.built.Load() {
-		return 0
-	}
-	return k.build().bytes()
 }
 
 // Verify sets valid[i] to whether signatures[i], ASN.1 DER, is a valid signature of the digest digests[i]. The three

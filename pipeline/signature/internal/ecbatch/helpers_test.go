@@ -13,19 +13,23 @@ import (
 
 var curves = []elliptic.Curve{elliptic.P256(), elliptic.P384()}
 
-// everyWay runs a test for each curve, with the fastest code of this CPU and with the code for every CPU.
-func everyWay(t *testing.T, test func(t *testing.T, curve elliptic.Curve)) {
-	for _, cpu := range []string{"", "generic"} {
-		name := "fastest"
-		if cpu != "" {
-			name = cpu
-		}
-		for _, curve := range curves {
-			t.Run(name+"/"+curve.Params().Name, func(t *testing.T) {
-				t.Setenv("COUNTERSIGN_CPU", cpu)
-				test(t, curve)
-			})
-		}
+// everyWay runs a test for each curve, with the code for every processor and with the kernels, which is skipped where
+// this processor can't run them.
+func everyWay(t *testing.T, test func(t *testing.T, curve elliptic.Curve, ifma bool)) {
+	for _, curve := range curves {
+		t.Run("portable/"+curve.Params().Name, func(t *testing.T) { test(t, curve, false) })
+		t.Run("avx512ifma/"+curve.Params().Name, func(t *testing.T) {
+			needKernels(t)
+			test(t, curve, true)
+		})
+	}
+}
+
+// needKernels skips a test on a processor that can't run the kernels.
+func needKernels(t testing.TB) {
+	t.Helper()
+	if !Supported() {
+		t.Skip("this processor has no AVX-512 IFMA")
 	}
 }
 
@@ -39,9 +43,9 @@ func makePrivate(t testing.TB, curve elliptic.Curve) *ecdsa.PrivateKey {
 }
 
 // withTable is a Key that doesn't wait for its table to be worth its cost.
-func withTable(t testing.TB, public *ecdsa.PublicKey) *Key {
+func withTable(t testing.TB, public *ecdsa.PublicKey, ifma bool) *Key {
 	t.Helper()
-	key, err := New(public)
+	key, err := New(public, ifma)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +59,7 @@ func publicOf(curve elliptic.Curve, d *big.Int) *ecdsa.PublicKey {
 	return &ecdsa.PublicKey{Curve: curve, X: x, Y: y}
 }
 
-// sample is signatures to be judged under one key.
+// sample is signatures to be verified under one key.
 type sample struct {
 	digests    [][32]byte
 	signatures [][]byte
@@ -84,8 +88,8 @@ func goodSample(t testing.TB, private *ecdsa.PrivateKey, n int) sample {
 	return s
 }
 
-// judge checks that key says what crypto/ecdsa says of every signature, and returns how many are valid.
-func judge(t *testing.T, key *Key, s sample) int {
+// mustAgree checks that key says what crypto/ecdsa says of every signature, and returns how many are valid.
+func mustAgree(t *testing.T, key *Key, s sample) int {
 	t.Helper()
 	valid := make([]bool, len(s.signatures))
 	for i := range valid {
@@ -96,8 +100,8 @@ func judge(t *testing.T, key *Key, s sample) int {
 	for i, got := range valid {
 		want := ecdsa.VerifyASN1(key.public, s.digests[i][:], s.signatures[i])
 		if got != want {
-			t.Errorf("%d of %d: %s says %v, crypto/ecdsa %v: digest %x signature %x",
-				i, len(valid), key.Kind(), got, want, s.digests[i], s.signatures[i])
+			t.Errorf("%d of %d: the key says %v, crypto/ecdsa %v: digest %x signature %x",
+				i, len(valid), got, want, s.digests[i], s.signatures[i])
 		}
 		if want {
 			count++

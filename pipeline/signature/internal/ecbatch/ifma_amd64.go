@@ -2,7 +2,6 @@ package ecbatch
 
 import (
 	"crypto/elliptic"
-	"os"
 
 	"golang.org/x/sys/cpu"
 
@@ -43,17 +42,19 @@ func ifma384Sums(running, dx, prefix *vector384, sums, terms *vectorPoint[vector
 //go:noescape
 func ifma384Pick(points *vectorPoint[vector384], window *point[field.P384], digits *byte, n int)
 
-// haveIFMA tells whether the CPU and the operating system have what the kernels use, and nobody turned it off.
-func haveIFMA() bool {
-	return cpu.X86.HasAVX512F && cpu.X86.HasAVX512IFMA && os.Getenv("COUNTERSIGN_CPU") != "generic"
+// Supported reports whether this processor, and the operating system it runs under, have what the kernels need.
+func Supported() bool {
+	return cpu.X86.HasAVX512F && cpu.X86.HasAVX512IFMA
 }
 
 func newIFMA256() engine {
-	return newVectorEngine[vector256, field.P256, field.P256Order, *field.P256, *field.P256Order](kernels256(), elliptic.P256())
+	return newVectorEngine[vector256, field.P256, field.P256Order, *field.P256, *field.P256Order](
+		kernels256(), elliptic.P256())
 }
 
 func newIFMA384() engine {
-	return newVectorEngine[vector384, field.P384, field.P384Order, *field.P384, *field.P384Order](kernels384(), elliptic.P384())
+	return newVectorEngine[vector384, field.P384, field.P384Order, *field.P384, *field.P384Order](
+		kernels384(), elliptic.P384())
 }
 
 func kernels256() *kernels[vector256, field.P256] {

@@ -2,8 +2,8 @@
 
 package ecbatch
 
-// haveIFMA is false on CPUs of other makes.
-func haveIFMA() bool { return false }
+// Supported reports that there are no kernels for this architecture.
+func Supported() bool { return false }
 
 func newIFMA256() engine { panic("ecbatch: no AVX-512 on this architecture") }
 

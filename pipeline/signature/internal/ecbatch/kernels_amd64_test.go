@@ -6,13 +6,8 @@ import (
 	"countersign/pipeline/signature/internal/ecbatch/internal/field"
 )
 
-// The kernels are tested where the CPU has AVX-512 IFMA; elsewhere nothing uses them, and this says so.
 func TestKernels(t *testing.T) {
-	t.Setenv("COUNTERSIGN_CPU", "")
-	if !haveIFMA() {
-		t.Log("this CPU has no AVX-512 IFMA: the kernels were not tested")
-		return
-	}
+	needKernels(t)
 	p256 := kernelCase[vector256, field.P256]{k: kernels256(), coordinate: 1001}
 	p384 := kernelCase[vector384, field.P384]{k: kernels384(), coordinate: 2001}
 	t.Run("P-256/products", func(t *testing.T) { checkProducts[vector256, field.P256, *field.P256](t, p256) })

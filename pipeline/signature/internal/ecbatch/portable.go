@@ -1,5 +1,7 @@
 package ecbatch
 
+// The engine for every processor, in plain Go, and what it has in common with the one in vector.go.
+
 import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -18,8 +20,6 @@ type engine interface {
 type verifier interface {
 	// verify sets results[i] for each signature of a block, at most block of them.
 	verify(results []result, digests [][32]byte, signatures [][]byte)
-	// bytes is the size of the key's own table.
-	bytes() int
 }
 
 // result is a verifier's opinion of a signature.
@@ -93,8 +93,6 @@ func newPortable[E, O any, F field.Element[E], N field.Element[O]](curve ellipti
 func (p *portable[E, O, F, N]) prepare(public *ecdsa.PublicKey) verifier {
 	return &portableKey[E, O, F, N]{portable: p, key: newComb[E, F](affine[E, F](public.X, public.Y))}
 }
-
-func (p *portableKey[E, O, F, N]) bytes() int { return p.key.bytes() }
 
 func (p *portableKey[E, O, F, N]) verify(results []result, digests [][32]byte, signatures [][]byte) {
 	w := p.workspaces.Get().(*workspace[E, O, F, N])

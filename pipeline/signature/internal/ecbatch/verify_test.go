@@ -7,15 +7,18 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"math/big"
+	"reflect"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
 // Every length from 1 to 33 and around a block's end, with all good and with one bad at every position.
 func TestEveryLengthAndPosition(t *testing.T) {
-	everyWay(t, func(t *testing.T, curve elliptic.Curve) {
+	everyWay(t, func(t *testing.T, curve elliptic.Curve, ifma bool) {
 		private := makePrivate(t, curve)
-		key := withTable(t, &private.PublicKey)
+		key := withTable(t, &private.PublicKey, ifma)
 		good := goodSample(t, private, 2*block+1)
 		lengths := []int{0, block - 1, block, block + 1, 2*block + 1}
 		for n := range 34 {
@@ -40,7 +43,7 @@ func TestEveryLengthAndPosition(t *testing.T) {
 			key.Verify(valid, digests, good.signatures[:33])
 			for i, ok := range valid {
 				if ok == (i == bad) {
-					t.Errorf("bad signature at %d: signature %d judged %v", bad, i, ok)
+					t.Errorf("bad signature at %d: signature %d: verdict %v", bad, i, ok)
 				}
 			}
 		}
@@ -49,9 +52,9 @@ func TestEveryLengthAndPosition(t *testing.T) {
 
 // r and s at and around 0, the order, the prime and the sizes of their encodings, in all pairs, with special digests.
 func TestEdgeValues(t *testing.T) {
-	everyWay(t, func(t *testing.T, curve elliptic.Curve) {
+	everyWay(t, func(t *testing.T, curve elliptic.Curve, ifma bool) {
 		private := makePrivate(t, curve)
-		key := withTable(t, &private.PublicKey)
+		key := withTable(t, &private.PublicKey, ifma)
 		n, p := curve.Params().N, curve.Params().P
 		values := []*big.Int{number(127), number(128), number(255), number(256)}
 		for d := int64(-2); d <= 2; d++ {
@@ -81,7 +84,7 @@ func TestEdgeValues(t *testing.T) {
 				s.add(digests[1], encode(t, r, v))
 			}
 		}
-		if got := judge(t, key, s); got != len(digests) {
+		if got := mustAgree(t, key, s); got != len(digests) {
 			t.Errorf("%d signatures are valid, want the %d that were signed", got, len(digests))
 		}
 	})
@@ -89,7 +92,7 @@ func TestEdgeValues(t *testing.T) {
 
 // The mirror image (r, n-s) of a valid signature is valid too, and (n-r, s) is not.
 func TestMirroredSignatures(t *testing.T) {
-	everyWay(t, func(t *testing.T, curve elliptic.Curve) {
+	everyWay(t, func(t *testing.T, curve elliptic.Curve, ifma bool) {
 		private := makePrivate(t, curve)
 		good := goodSample(t, private, 20)
 		var s sample
@@ -102,7 +105,7 @@ func TestMirroredSignatures(t *testing.T) {
 			s.add(good.digests[i], encode(t, new(big.Int).Add(n, rn), vn))
 			s.add(good.digests[i], encode(t, rn, new(big.Int).Add(n, vn)))
 		}
-		if got := judge(t, withTable(t, &private.PublicKey), s); got != 20 {
+		if got := mustAgree(t, withTable(t, &private.PublicKey, ifma), s); got != 20 {
 			t.Errorf("%d are valid, want 20", got)
 		}
 	})
@@ -111,14 +114,14 @@ func TestMirroredSignatures(t *testing.T) {
 // Points whose x is at least the order, for which r is x-n; and x = 0, which fits no r. Keys are recovered from such
 // points, as nobody knows their logarithm.
 func TestPointsWithSpecialX(t *testing.T) {
-	everyWay(t, func(t *testing.T, curve elliptic.Curve) {
+	everyWay(t, func(t *testing.T, curve elliptic.Curve, ifma bool) {
 		n, p := curve.Params().N, curve.Params().P
 		found := 0
 		for x := new(big.Int).Add(n, number(1)); found < 3; x.Add(x, number(1)) {
 			r := new(big.Int).Sub(x, n)
-			if key, s := keyFor(t, curve, x, r); key != nil {
+			if key, s := keyFor(t, curve, x, r, ifma); key != nil {
 				found++
-				if got := judge(t, key, s); got != 1 {
+				if got := mustAgree(t, key, s); got != 1 {
 					t.Errorf("x = n+%v: %d are valid, want 1", r, got)
 				}
 			}
@@ -128,8 +131,8 @@ func TestPointsWithSpecialX(t *testing.T) {
 				if r.Sign() == 0 {
 					continue
 				}
-				if key, s := keyFor(t, curve, x, r); key != nil {
-					if got := judge(t, key, s); (got == 1) != (r.Cmp(x) == 0) {
+				if key, s := keyFor(t, curve, x, r, ifma); key != nil {
+					if got := mustAgree(t, key, s); (got == 1) != (r.Cmp(x) == 0) {
 						t.Errorf("x = %v, r = %v: %d are valid", x, r, got)
 					}
 				}
@@ -138,9 +141,9 @@ func TestPointsWithSpecialX(t *testing.T) {
 	})
 }
 
-// keyFor recovers a key under which a signature with this r leads to a point with this x. It is the first of the sample;
-// the others lead to the same point under other r, or have an x for r. There is no key if no point has that x.
-func keyFor(t *testing.T, curve elliptic.Curve, x, r *big.Int) (*Key, sample) {
+// keyFor recovers a key under which a signature with this r leads to a point with this x. It is the first of the
+// sample; the others lead to the same point under other r, or have an x for r. There is no key if no point has that x.
+func keyFor(t *testing.T, curve elliptic.Curve, x, r *big.Int, ifma bool) (*Key, sample) {
 	params := curve.Params()
 	y := liftX(params, x)
 	if y == nil {
@@ -159,7 +162,7 @@ func keyFor(t *testing.T, curve elliptic.Curve, x, r *big.Int) (*Key, sample) {
 	s.add(digest, encode(t, r, v))
 	s.add(digest, encode(t, new(big.Int).Add(r, params.N), v))
 	s.add(digest, encode(t, new(big.Int).Add(r, number(1)), v))
-	return withTable(t, &ecdsa.PublicKey{Curve: curve, X: qx, Y: qy}), s
+	return withTable(t, &ecdsa.PublicKey{Curve: curve, X: qx, Y: qy}, ifma), s
 }
 
 // liftX is a y with (x, y) on the curve, or nil.
@@ -171,9 +174,9 @@ func liftX(params *elliptic.CurveParams, x *big.Int) *big.Int {
 
 // Encodings: everything that is nearly the DER of a valid signature.
 func TestEncodings(t *testing.T) {
-	everyWay(t, func(t *testing.T, curve elliptic.Curve) {
+	everyWay(t, func(t *testing.T, curve elliptic.Curve, ifma bool) {
 		private := makePrivate(t, curve)
-		key := withTable(t, &private.PublicKey)
+		key := withTable(t, &private.PublicKey, ifma)
 		good := goodSample(t, private, 1)
 		var s sample
 		for i, der := range good.signatures {
@@ -220,7 +223,7 @@ func TestEncodings(t *testing.T) {
 				}
 			}
 		}
-		if got := judge(t, key, s); got < 1 {
+		if got := mustAgree(t, key, s); got < 1 {
 			t.Errorf("%d are valid, want at least the one that was signed", got)
 		}
 	})
@@ -233,14 +236,14 @@ func TestNewChecksTheKey(t *testing.T) {
 	other := makePrivate(t, elliptic.P521()).PublicKey
 	for _, public := range []*ecdsa.PublicKey{nil, {}, &off, &other, {Curve: elliptic.P256()},
 		{Curve: elliptic.P256(), X: new(big.Int), Y: new(big.Int)}, {Curve: elliptic.P384(), X: private.X, Y: private.Y}} {
-		if _, err := New(public); err == nil {
+		if _, err := New(public, false); err == nil {
 			t.Errorf("New took %v", public)
 		}
 	}
 	good := goodSample(t, private, 3)
-	key := withTable(t, &private.PublicKey)
+	key := withTable(t, &private.PublicKey, Supported())
 	private.X.SetInt64(1)
-	if got := judge(t, key, good); got != 3 {
+	if got := mustAgree(t, key, good); got != 3 {
 		t.Errorf("%d are valid after the caller changed its key, want 3", got)
 	}
 }
@@ -249,25 +252,56 @@ func TestNewChecksTheKey(t *testing.T) {
 func TestTableIsBuiltOnce(t *testing.T) {
 	private := makePrivate(t, elliptic.P256())
 	good := goodSample(t, private, worthTable)
-	key, err := New(&private.PublicKey)
+	key, err := New(&private.PublicKey, false)
 	if err != nil {
 		t.Fatal(err)
 	}
+	var built atomic.Int64 // calls that wanted the table
+	build := key.build
+	key.build = func() verifier {
+		built.Add(1)
+		return build()
+	}
 	early := good.slice(0, worthTable-1)
-	judge(t, key, early)
-	if key.Size() != 0 {
-		t.Errorf("a table of %d bytes after %d signatures", key.Size(), worthTable-1)
+	mustAgree(t, key, early)
+	if built.Load() != 0 {
+		t.Errorf("the table was built for %d signatures", worthTable-1)
 	}
 	var callers sync.WaitGroup
 	for range 8 {
 		callers.Go(func() {
-			if got := judge(t, key, good); got != worthTable {
+			if got := mustAgree(t, key, good); got != worthTable {
 				t.Errorf("%d are valid, want all %d", got, worthTable)
 			}
 		})
 	}
 	callers.Wait()
-	if key.Size() < 200<<10 || key.Size() > 300<<10 {
-		t.Errorf("the table takes %d bytes, want some 256 KiB", key.Size())
+	if built.Load() != 8 || key.build() != key.build() {
+		t.Errorf("%d of 8 callers used the table, or it was built again", built.Load())
+	}
+}
+
+// The choice decides which engine runs, and tables have the size that the documentation says.
+func TestEngineIsTheOneThatWasAskedFor(t *testing.T) {
+	everyWay(t, func(t *testing.T, curve elliptic.Curve, ifma bool) {
+		key := withTable(t, &makePrivate(t, curve).PublicKey, ifma)
+		engine := reflect.TypeOf(key.build()).Elem()
+		if want := map[bool]string{false: "portableKey[", true: "vectorKey["}[ifma]; !strings.HasPrefix(engine.Name(), want) {
+			t.Errorf("signatures are verified by %s, want %s", engine, want)
+		}
+		table := reflect.ValueOf(key.build()).Elem().FieldByName("key")
+		want := map[elliptic.Curve]int{elliptic.P256(): 256 << 10, elliptic.P384(): 576 << 10}[curve]
+		if got := table.Len() * int(table.Type().Elem().Size()); got != want {
+			t.Errorf("the table takes %d bytes, want %d", got, want)
+		}
+	})
+}
+
+func TestKernelsAreRefusedWhereTheyCantRun(t *testing.T) {
+	if Supported() {
+		t.Skip("this processor can run the kernels")
+	}
+	if _, err := New(&makePrivate(t, elliptic.P256()).PublicKey, true); err == nil {
+		t.Error("New promised to verify with kernels that can't run")
 	}
 }

@@ -50,15 +50,15 @@ func TestWycheproof(t *testing.T) {
 		if err := json.Unmarshal(text, &v); err != nil {
 			t.Fatal(err)
 		}
-		everyWay(t, func(t *testing.T, curve elliptic.Curve) {
+		everyWay(t, func(t *testing.T, curve elliptic.Curve, ifma bool) {
 			if curve == file.curve {
-				checkVectors(t, &v, curve, file.hash)
+				checkVectors(t, &v, curve, ifma, file.hash)
 			}
 		})
 	}
 }
 
-func checkVectors(t *testing.T, v *wycheproofFile, curve elliptic.Curve, hash func([]byte) [32]byte) {
+func checkVectors(t *testing.T, v *wycheproofFile, curve elliptic.Curve, ifma bool, hash func([]byte) [32]byte) {
 	seen := 0
 	for _, group := range v.TestGroups {
 		encoded := unhex(t, group.PublicKey.Uncompressed)
@@ -66,7 +66,7 @@ func checkVectors(t *testing.T, v *wycheproofFile, curve elliptic.Curve, hash fu
 		if err != nil {
 			t.Fatal(err)
 		}
-		key := withTable(t, public)
+		key := withTable(t, public, ifma)
 		digests, signatures := make([][32]byte, len(group.Tests)), make([][]byte, len(group.Tests))
 		for i, test := range group.Tests {
 			digests[i], signatures[i] = hash(unhex(t, test.Msg)), unhex(t, test.Sig)

@@ -1,0 +1,35 @@
+package hostname
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestCheck(t *testing.T) {
+	label := strings.Repeat("a", 63)
+	longest := strings.Join([]string{label, label, label, label[:61]}, ".")
+	for _, name := range []string{
+		"example.com", "localhost", "a-b.c1", "1password.com", "xn--bcher-kva.example", "127.0.0.a", "0x7g", "1.0xg", "0xa.example", longest,
+	} {
+		if err := Check(name); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	for _, name := range []string{
+		"", ".", "..", "a..b", ".example", "example.", "../x", "a/b", `a\b`, "a b", "EXAMPLE.com", "exämple.com", "a_b.example",
+		"-a.example", "a-.example", "::1", "[::1]", "example.com:443", "a\x00b", "a%2e", "*.example", label + "a.example",
+	} {
+		if err := Check(name); err == nil || errors.Is(err, ErrTooLong) || errors.Is(err, ErrAddress) {
+			t.Errorf("%q: %v, want an error about a label", name, err)
+		}
+	}
+	for _, name := range []string{"127.0.0.1", "1.2.3", "2130706433", "0x7f.1", "0x7f000001", "127.0x1", "1.0x"} {
+		if err := Check(name); !errors.Is(err, ErrAddress) {
+			t.Errorf("%q: %v, want ErrAddress", name, err)
+		}
+	}
+	if err := Check(longest + "a"); !errors.Is(err, ErrTooLong) {
+		t.Errorf("a name of %d bytes: %v, want ErrTooLong", len(longest)+1, err)
+	}
+}
