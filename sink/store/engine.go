@@ -26,8 +26,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 )
 
 // EngineConfig says what runs the embedded engine, and where its data is.
@@ -63,17 +61,19 @@ type Engine struct {
 	lock    *os.File
 	out     *engineLog
 
+	listening chan struct{} // closed when the first child says that it listens: from then on a child that dies is replaced
+	said      sync.Once     // closes listening
+
 	mu       sync.Mutex
 	child    *os.Process // nil until the first was started
 	stdin    *os.File    // its end ends the child
-	ready    bool        // answered once: from then on a child that dies is replaced
 	stopping bool
 
 	done chan struct{} // closed by supervise at its end
 	err  error         // why it ended; readable after done
 }
 
-// StartEngine starts an engine on cfg.Dir and returns when it answers. ctx bounds the start only. The caller closes the Engine.
+// StartEngine starts an engine on cfg.Dir and returns when it listens. ctx bounds the start only. The caller closes the Engine.
 func StartEngine(ctx context.Context, cfg EngineConfig) (*Engine, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -120,7 +120,7 @@ func startOnFreePort(ctx context.Context, cfg EngineConfig, program engineProgra
 	}
 	e := &Engine{
 		cfg: cfg, program: program, port: port, lock: lock,
-		out: &engineLog{logger: cfg.Logger}, done: make(chan struct{}),
+		out: &engineLog{logger: cfg.Logger}, listening: make(chan struct{}), done: make(chan struct{}),
 	}
 	go e.supervise()
 	if err := e.waitReady(ctx); err != nil {
@@ -131,7 +131,6 @@ func startOnFreePort(ctx context.Context, cfg EngineConfig, program engineProgra
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.ready = true
 	cfg.Logger.Info("embedded ClickHouse is ready", "pid", e.child.Pid, "port", port, "dir", cfg.Dir)
 	return e, nil
 }
@@ -162,9 +161,14 @@ func (e *Engine) supervise() {
 
 // goesOn says whether a child that ended is replaced.
 func (e *Engine) goesOn() bool {
+	select {
+	case <-e.listening:
+	default:
+		return false
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.ready && !e.stopping
+	return !e.stopping
 }
 
 // runChild starts a child and waits for its end.
@@ -174,17 +178,33 @@ func (e *Engine) runChild() error {
 		return fmt.Errorf("engine: make its standard input: %w", err)
 	}
 	defer stdinEnd.Close()
+	ready, readyEnd, err := os.Pipe()
+	if err != nil {
+		return errors.Join(fmt.Errorf("engine: make the pipe on which it says that it listens: %w", err), stdin.Close())
+	}
 	cmd := e.program.command(configFile(e.cfg.Dir), storeDir(e.cfg.Dir))
-	cmd.Stdin, cmd.Stderr, cmd.ExtraFiles = stdin, e.out, []*os.File{e.lock}
+	cmd.Stdin, cmd.Stderr, cmd.ExtraFiles = stdin, e.out, []*os.File{e.lock, readyEnd}
 	cmd.WaitDelay = time.Second
 	err = e.launch(cmd, stdinEnd)
 	stdin.Close()
+	readyEnd.Close()
 	if err != nil {
-		return fmt.Errorf("engine: start %s: %w", cmd.Path, err)
+		return errors.Join(fmt.Errorf("engine: start %s: %w", cmd.Path, err), ready.Close())
 	}
+	var reader sync.WaitGroup
+	reader.Go(func() { e.hear(ready) })
 	err = cmd.Wait()
+	ready.Close() // ends the reader, whoever else may hold the other end
+	reader.Wait()
 	e.out.flush()
 	return err
+}
+
+// hear waits until the child says on its pipe that it listens, or the pipe ends.
+func (e *Engine) hear(ready *os.File) {
+	if n, _ := ready.Read(make([]byte, 1)); n > 0 {
+		e.said.Do(func() { close(e.listening) })
+	}
 }
 
 // launch starts cmd unless the engine is being closed.
@@ -201,48 +221,28 @@ func (e *Engine) launch(cmd *exec.Cmd, stdinEnd *os.File) error {
 	return nil
 }
 
-// waitReady returns when the engine on e.port answers and is the one that was started.
+// waitReady returns when the child says that it listens. That takes no connection, so another server on the same port can't be
+// taken for the engine: the child of an engine that doesn't get its port ends.
 func (e *Engine) waitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, engineStartTimeout, fmt.Errorf("it did not answer within %v", engineStartTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, engineStartTimeout, fmt.Errorf("it did not listen within %v", engineStartTimeout))
 	defer cancel()
-	for {
-		store, err := e.askStore(ctx)
-		switch {
-		case err == nil && filepath.Clean(store) == storeDir(e.cfg.Dir):
-			return nil
-		case err == nil:
-			return errPortTaken
-		}
-		select {
-		case <-e.done:
-			return e.startError()
-		case <-ctx.Done():
-			return fmt.Errorf("engine on %s: %w (last: %v); its output: %s", e.cfg.Dir, context.Cause(ctx), err, e.out.tail())
-		case <-time.After(20 * time.Millisecond):
-		}
+	select {
+	case <-e.listening:
+		return nil
+	case <-e.done:
+		return e.startError()
+	case <-ctx.Done():
+		return fmt.Errorf("engine on %s: %w; its output: %s", e.cfg.Dir, context.Cause(ctx), e.out.tail())
 	}
 }
 
-// startError tells why the child ended before it answered.
+// startError tells why the child ended before it listened.
 func (e *Engine) startError() error {
 	out := e.out.tail()
 	if strings.Contains(out, "Address already in use") {
 		return errPortTaken
 	}
 	return fmt.Errorf("the embedded engine ended at its start (%v): %s", e.err, out)
-}
-
-// askStore asks the engine where it keeps its data.
-func (e *Engine) askStore(ctx context.Context) (path string, err error) {
-	db, err := Open(ctx, Config{URL: e.URL() + "&dial_timeout=1s"})
-	if err != nil {
-		return "", err
-	}
-	defer db.Close()
-	err = db.selectAll(ctx, "ask the engine", "SELECT value FROM system.server_settings WHERE name = 'path'", func(rows driver.Rows) error {
-		return rows.Scan(&path)
-	})
-	return path, err
 }
 
 // URL returns the data source name for Config.URL.

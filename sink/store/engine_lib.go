@@ -99,11 +99,16 @@ func findEngine(cfg EngineConfig) (engineProgram, error) {
 	return engineProgram{}, err
 }
 
+// engineQuery is what the child runs: it listens, says so on the pipe that is its file 4 (launch), and ends with standard input.
+const engineQuery = "SYSTEM START LISTEN TCP;" +
+	" INSERT INTO FUNCTION file('/dev/fd/4', 'LineAsString', 'line String') SELECT 'listening';" +
+	" SELECT * FROM file('/dev/stdin', 'LineAsString') FORMAT Null"
+
 // command is the child's command line. Both programs take the same arguments after the first.
 func (p engineProgram) command(config, store string) *exec.Cmd {
 	args := []string{
 		"--config-file", config, "--path", store,
-		"--query", "SYSTEM START LISTEN TCP; SELECT * FROM file('/dev/stdin', 'LineAsString') FORMAT Null",
+		"--query", engineQuery,
 	}
 	var cmd *exec.Cmd
 	if p.binary != "" {
