@@ -17,6 +17,7 @@ import (
 	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
 	"countersign/sink/store"
+	"countersign/sink/store/engine"
 )
 
 // The same stage over a real ClickHouse: the embedded engine.
@@ -24,7 +25,7 @@ import (
 // TestMain is also the engine's child process: the test binary executes itself, as countersign does.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "engine-child" {
-		os.Exit(store.EngineMain(os.Args[2:]))
+		os.Exit(engine.EngineMain(os.Args[2:]))
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -33,16 +34,16 @@ func realStore(t testing.TB) *store.DB {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	engine, err := store.StartEngine(ctx, store.EngineConfig{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	e, err := engine.StartEngine(ctx, engine.EngineConfig{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatalf("this test needs the embedded engine: %v", err)
 	}
 	t.Cleanup(func() {
-		if err := engine.Close(context.Background()); err != nil {
+		if err := e.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
-	db, err := store.Open(ctx, store.Config{URL: engine.URL()})
+	db, err := store.Open(ctx, store.Config{URL: e.URL()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ var below = map[string][]string{
 	"pipeline/verify":       {"pipeline/record", "pipeline/log", "pipeline/certs", "pipeline/signature"},
 	"pipeline/signature":    {"pipeline/signature"},
 	"pipeline/certs":        {"pipeline/signature"},
-	"sink":                  {"pipeline/record", "pipeline/log"},
+	"sink":                  {"internal", "pipeline/record", "pipeline/log"},
 	"sink/store":            {"pipeline/record"},
 }
 
@@ -34,7 +34,8 @@ var onlyImporter = map[string]string{
 	"github.com/segmentio/kafka-go": "pipeline/log",
 	"github.com/twmb/franz-go":      "pipeline/log",
 	"github.com/ClickHouse/":        "sink/store",
-	"github.com/ebitengine/purego":  "sink/store",
+	"github.com/ebitengine/purego":  "sink/store/engine",
+	module + "sink/store/engine":    "cmd",
 	"github.com/valyala/fasthttp":   "ingest",
 	"github.com/maypok86/otter":     "pipeline/certs",
 	"github.com/spf13/cobra":        "cmd",

@@ -1,8 +1,11 @@
-package store
+package engine
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,6 +16,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
+
+	"countersign/sink/store"
 )
 
 // engineParent is the first argument under which the test binary plays a process that owns an engine: it starts one on the
@@ -26,7 +33,7 @@ func engineParentMain(args []string) int {
 		if err != nil {
 			return err
 		}
-		db, err := Open(ctx, Config{URL: engine.URL()})
+		db, err := store.Open(ctx, store.Config{URL: engine.URL()})
 		if err != nil {
 			return err
 		}
@@ -35,7 +42,7 @@ func engineParentMain(args []string) int {
 		}
 		fmt.Println("engine", engine.child.Pid)
 		for n := 0; ; n += 500 {
-			if err := db.InsertHashes(ctx, rowsOf(uploadOf(1), n, 500)); err != nil {
+			if err := db.InsertHashes(ctx, rowsOf(n, 500)); err != nil {
 				return err
 			}
 			fmt.Println("stored", n+500)
@@ -52,13 +59,13 @@ func TestConfirmedRowsSurviveKills(t *testing.T) {
 			dir := t.TempDir()
 			stored := killedWhileInserting(t, dir, victims == "parent and engine")
 			engine := startEngine(t, EngineConfig{Dir: dir})
-			db := open(t, Config{URL: engine.URL()})
+			db := open(t, engine.URL())
 			var asked []byte
 			for i := range stored {
 				hash := hashOf(i)
 				asked = append(asked, hash[:]...)
 			}
-			owners := map[[32]byte]Owner{}
+			owners := map[[32]byte]store.Owner{}
 			if err := db.Owners(t.Context(), asked, owners); err != nil {
 				t.Fatal(err)
 			}
@@ -136,11 +143,8 @@ func startEngine(t *testing.T, cfg EngineConfig) *Engine {
 
 func TestEngineIsReplacedWhenItDies(t *testing.T) {
 	engine := startEngine(t, EngineConfig{Dir: t.TempDir()})
-	db := open(t, Config{URL: engine.URL()})
-	if err := db.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := db.InsertHashes(t.Context(), rowsOf(uploadOf(1), 0, 1)); err != nil {
+	db := open(t, engine.URL())
+	if err := db.InsertHashes(t.Context(), rowsOf(0, 1)); err != nil {
 		t.Fatal(err)
 	}
 	engine.kill()
@@ -149,7 +153,7 @@ func TestEngineIsReplacedWhenItDies(t *testing.T) {
 		if err == nil && found {
 			break
 		}
-		if err != nil && !errors.Is(err, ErrUnavailable) {
+		if err != nil && !errors.Is(err, store.ErrUnavailable) {
 			t.Error("meanwhile:", err)
 		}
 		if time.Now().After(deadline) {
@@ -198,7 +202,7 @@ func TestEngineTakesAClickhouseBinary(t *testing.T) {
 		t.Fatal(err)
 	}
 	engine := startEngine(t, EngineConfig{Dir: t.TempDir(), Binary: binary})
-	if err := open(t, Config{URL: engine.URL()}).Ping(t.Context()); err != nil {
+	if err := open(t, engine.URL()).Migrate(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
@@ -244,4 +248,25 @@ func TestEngineSaysWhyItCanNotStart(t *testing.T) {
 		_, err := StartEngine(t.Context(), EngineConfig{Dir: dir})
 		contains(t, err, dir)
 	})
+}
+
+func hashOf(i int) [32]byte {
+	return sha256.Sum256(binary.LittleEndian.AppendUint64(nil, uint64(i)))
+}
+
+// rowsOf makes n rows of signed_hashes, those of hashOf(from) and so on.
+func rowsOf(from, n int) *store.HashRows {
+	r := &store.HashRows{}
+	for i := range n {
+		hash := hashOf(from + i)
+		r.Hash = append(r.Hash, hash[:]...)
+		r.Upload = append(r.Upload, uuid.UUID{1})
+		r.Position = append(r.Position, uint32(from+i))
+		r.Site = append(r.Site, "files.example.org")
+		r.SignedAt = append(r.SignedAt, 1_790_000_000_123)
+		r.Algorithm = append(r.Algorithm, "RSA-2048")
+		r.Signature = append(r.Signature, bytes.Repeat(hash[:], 8))
+		r.Certificate = append(r.Certificate, [32]byte{2})
+	}
+	return r
 }

@@ -10,7 +10,7 @@
 // use it. A child that dies is replaced: clickhouse-local aborts on a malformed handshake or a connection that is reset, which this
 // package avoids (dial.go) and a stranger might not. A machine that is shared with strangers should have a
 // ClickHouse of its own and --clickhouse URL.
-package store
+package engine
 
 import (
 	"context"
