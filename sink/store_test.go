@@ -24,8 +24,8 @@ import (
 
 // TestMain is also the engine's child process: the test binary executes itself, as countersign does.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "engine-child" {
-		os.Exit(engine.EngineMain(os.Args[2:]))
+	if len(os.Args) > 1 && os.Args[1] == engine.ChildArg {
+		os.Exit(engine.Main(os.Args[2:]))
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -34,7 +34,7 @@ func realStore(t testing.TB) *store.DB {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	e, err := engine.StartEngine(ctx, engine.EngineConfig{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	e, err := engine.Start(ctx, engine.Config{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatalf("this test needs the embedded engine: %v", err)
 	}

@@ -24,7 +24,7 @@ import (
 // the embedded broker, in this process.
 func cluster(t *testing.T) []string {
 	t.Helper()
-	clickhouse, err := engine.StartEngine(t.Context(), engine.EngineConfig{Dir: t.TempDir()})
+	clickhouse, err := engine.Start(t.Context(), engine.Config{Dir: t.TempDir()})
 	must(t, err)
 	t.Cleanup(func() { must(t, clickhouse.Close(context.Background())) })
 	args := []string{"--clickhouse", clickhouse.URL()}
@@ -97,7 +97,7 @@ func TestClickHouseAway(t *testing.T) {
 	w := newWorld(t)
 	sign := w.ecdsa("ec.example")
 	dir := t.TempDir()
-	clickhouse, err := engine.StartEngine(t.Context(), engine.EngineConfig{Dir: dir})
+	clickhouse, err := engine.Start(t.Context(), engine.Config{Dir: dir})
 	must(t, err)
 	proxy := newProxy(t, clickhouse.URL())
 	n := start(t, append(append(w.args(), logArgs(t)...), "--data-dir", t.TempDir(), "--clickhouse", proxy.url())...)
@@ -116,7 +116,7 @@ func TestClickHouseAway(t *testing.T) {
 		t.Errorf("a poll got %d, Retry-After %q", r.StatusCode, r.Header.Get("Retry-After"))
 	}
 
-	clickhouse, err = engine.StartEngine(t.Context(), engine.EngineConfig{Dir: dir})
+	clickhouse, err = engine.Start(t.Context(), engine.Config{Dir: dir})
 	must(t, err)
 	defer func() { must(t, clickhouse.Close(context.Background())) }()
 	proxy.point(clickhouse.URL())
@@ -162,7 +162,7 @@ func TestWhatCantStartSaysWhy(t *testing.T) {
 	n.stop()
 	t.Run("another number of shards", func(t *testing.T) { refuses(t, "--shards 4", "--data-dir", data, "--shards", "5") })
 	t.Run("a schema from the future", func(t *testing.T) {
-		clickhouse, err := engine.StartEngine(t.Context(), engine.EngineConfig{Dir: t.TempDir()})
+		clickhouse, err := engine.Start(t.Context(), engine.Config{Dir: t.TempDir()})
 		must(t, err)
 		defer func() { must(t, clickhouse.Close(context.Background())) }()
 		db, err := store.Open(t.Context(), store.Config{URL: clickhouse.URL()})

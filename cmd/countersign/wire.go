@@ -178,7 +178,7 @@ func engineURLFile(dataDir string) string { return filepath.Join(dataDir, "engin
 func (s *service) startStore(ctx context.Context) error {
 	url := s.cfg.ClickHouse
 	if url == "" {
-		embedded, err := engine.StartEngine(ctx, engine.EngineConfig{
+		embedded, err := engine.Start(ctx, engine.Config{
 			Dir: filepath.Join(s.cfg.DataDir, "clickhouse"), Binary: s.cfg.EngineBinary, Lib: s.cfg.EngineLib,
 			MemoryLimit: int64(s.cfg.EngineMemory), Logger: s.log.With("part", "engine"),
 		})

@@ -20,8 +20,8 @@ import (
 // The tests run against one embedded engine, or against the server that CLICKHOUSE_URL names; each test that writes
 // has a database of its own there.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "engine-child" {
-		os.Exit(engine.EngineMain(os.Args[2:]))
+	if len(os.Args) > 1 && os.Args[1] == engine.ChildArg {
+		os.Exit(engine.Main(os.Args[2:]))
 	}
 	os.Exit(runTests(m))
 }
@@ -41,7 +41,7 @@ func runTests(m *testing.M) int {
 	defer os.RemoveAll(dir)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	e, err := engine.StartEngine(ctx, engine.EngineConfig{Dir: dir, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	e, err := engine.Start(ctx, engine.Config{Dir: dir, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "these tests need the embedded engine:", err)
 		return 1

@@ -1,5 +1,7 @@
 package engine
 
+// What ties the child to its parent on Linux.
+
 import "syscall"
 
 // childAttributes: its own process group, so that a Ctrl-C at the terminal reaches only the parent, which ends the child

@@ -9,9 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -22,14 +25,16 @@ import (
 	"countersign/sink/store"
 )
 
-// engineParent is the first argument under which the test binary plays a process that owns an engine: it starts one on the
-// directory that follows, and inserts 500 rows at a time, telling of each insert that returned, until it is killed.
-const engineParent = "engine-parent"
+// parentArg is the first argument under which the test binary plays a process that owns an engine: it starts one on the
+// directory that follows, and inserts rowsOfInsert rows at a time, telling of each insert that returned, until it is killed.
+const parentArg = "engine-parent"
 
-func engineParentMain(args []string) int {
+const rowsOfInsert = 500
+
+func parentMain(args []string) int {
 	err := func() error {
 		ctx := context.Background()
-		engine, err := StartEngine(ctx, EngineConfig{Dir: args[0]})
+		engine, err := Start(ctx, Config{Dir: args[0]})
 		if err != nil {
 			return err
 		}
@@ -41,11 +46,11 @@ func engineParentMain(args []string) int {
 			return err
 		}
 		fmt.Println("engine", engine.child.Pid)
-		for n := 0; ; n += 500 {
-			if err := db.InsertHashes(ctx, rowsOf(n, 500)); err != nil {
+		for n := 0; ; n += rowsOfInsert {
+			if err := db.InsertHashes(ctx, rowsOf(n, rowsOfInsert)); err != nil {
 				return err
 			}
-			fmt.Println("stored", n+500)
+			fmt.Println("stored", n+rowsOfInsert)
 		}
 	}()
 	fmt.Println("failed", err)
@@ -54,11 +59,14 @@ func engineParentMain(args []string) int {
 
 // I1 for the store: what an insert has confirmed outlives the death of every process, and the directory is usable again at once.
 func TestConfirmedRowsSurviveKills(t *testing.T) {
+	random := rand.New(rand.NewPCG(seed(t), 0))
 	for _, victims := range []string{"parent", "parent and engine"} {
 		t.Run(victims, func(t *testing.T) {
 			dir := t.TempDir()
-			stored := killedWhileInserting(t, dir, victims == "parent and engine")
-			engine := startEngine(t, EngineConfig{Dir: dir})
+			atLeast := rowsOfInsert * (1 + random.IntN(20))
+			within := time.Duration(random.IntN(30)) * time.Millisecond // of the next insert, which takes some 10 ms
+			stored := killedWhileInserting(t, dir, atLeast, within, victims == "parent and engine")
+			engine := startEngine(t, Config{Dir: dir})
 			db := open(t, engine.URL())
 			var asked []byte
 			for i := range stored {
@@ -76,11 +84,26 @@ func TestConfirmedRowsSurviveKills(t *testing.T) {
 	}
 }
 
-// killedWhileInserting lets a parent insert for a while, kills it, and returns how many rows it had confirmed. The engine must
-// be gone soon after.
-func killedWhileInserting(t *testing.T, dir string, engineToo bool) (stored int) {
+// seed is what the random times of a test come from: COUNTERSIGN_TEST_SEED, or a new one, which is printed.
+func seed(t *testing.T) uint64 {
 	t.Helper()
-	parent := exec.Command(os.Args[0], engineParent, dir)
+	const name = "COUNTERSIGN_TEST_SEED"
+	n := rand.Uint64()
+	if text := os.Getenv(name); text != "" {
+		var err error
+		if n, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+	t.Logf("%s=%d draws the same times again", name, n)
+	return n
+}
+
+// killedWhileInserting lets a parent insert until it has confirmed at least so many rows, kills it, or it and the engine, a
+// moment later, and returns how many rows it had confirmed. It returns when the engine is gone.
+func killedWhileInserting(t *testing.T, dir string, atLeast int, moment time.Duration, engineToo bool) (stored int) {
+	t.Helper()
+	parent := exec.Command(os.Args[0], parentArg, dir)
 	out, err := parent.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -88,33 +111,53 @@ func killedWhileInserting(t *testing.T, dir string, engineToo bool) (stored int)
 	if err := parent.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = parent.Wait() }() // was killed
+	defer func() { _ = parent.Wait() }() // reports the kill
 	defer parent.Process.Kill()
-	var pid int
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
+	pid, killed := 0, false
+	for lines := bufio.NewScanner(out); lines.Scan(); { // what the parent manages to say until its end counts, too
 		switch word, rest, _ := strings.Cut(lines.Text(), " "); word {
 		case "engine":
-			fmt.Sscan(rest, &pid)
+			pid = number(t, rest)
 		case "stored":
-			fmt.Sscan(rest, &stored)
+			stored = number(t, rest)
 		default:
-			t.Fatal(lines.Text())
+			if !killed || !engineToo {
+				t.Fatal(lines.Text())
+			}
 		}
-		if stored == 5000 {
+		if stored >= atLeast && !killed {
+			killed = true
+			time.Sleep(moment)
 			if engineToo {
 				_ = syscall.Kill(pid, syscall.SIGKILL)
 			}
 			_ = parent.Process.Kill()
-			// Whatever it managed to say until then counts, too: the loop ends with its output.
 		}
 	}
-	for deadline := time.Now().Add(10 * time.Second); alive(pid); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the engine outlives its parent")
-		}
+	if !killed || pid == 0 {
+		t.Fatalf("the parent ended after %d of %d rows, before anyone killed it", stored, atLeast)
 	}
+	await(t, "the engine's end after its parent's", func() bool { return !alive(pid) })
 	return stored
+}
+
+func number(t *testing.T, text string) int {
+	t.Helper()
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// await waits until cond, for a minute at most.
+func await(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !cond(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("a minute went by without %s", what)
+		}
+	}
 }
 
 // alive says whether a process runs; a zombie that nobody waits for doesn't.
@@ -127,9 +170,9 @@ func alive(pid int) bool {
 	return !strings.HasPrefix(state, "Z")
 }
 
-func startEngine(t *testing.T, cfg EngineConfig) *Engine {
+func startEngine(t *testing.T, cfg Config) *Engine {
 	t.Helper()
-	engine, err := StartEngine(t.Context(), cfg)
+	engine, err := Start(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,24 +185,24 @@ func startEngine(t *testing.T, cfg EngineConfig) *Engine {
 }
 
 func TestEngineIsReplacedWhenItDies(t *testing.T) {
-	engine := startEngine(t, EngineConfig{Dir: t.TempDir()})
+	engine := startEngine(t, Config{Dir: t.TempDir()})
 	db := open(t, engine.URL())
 	if err := db.InsertHashes(t.Context(), rowsOf(0, 1)); err != nil {
 		t.Fatal(err)
 	}
+	was := childOf(engine)
 	engine.kill()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	await(t, "another child", func() bool { return childOf(engine) != was })
+	await(t, "an answer of the new child", func() bool {
 		_, found, err := db.Hash(t.Context(), hashOf(0))
-		if err == nil && found {
-			break
+		if err == nil && !found {
+			t.Fatal("a stored row is gone")
 		}
 		if err != nil && !errors.Is(err, store.ErrUnavailable) {
 			t.Error("meanwhile:", err)
 		}
-		if time.Now().After(deadline) {
-			t.Fatal(found, err)
-		}
-	}
+		return err == nil
+	})
 	select {
 	case <-engine.Done():
 		t.Error("Done, though it was replaced")
@@ -167,10 +210,16 @@ func TestEngineIsReplacedWhenItDies(t *testing.T) {
 	}
 }
 
+func childOf(e *Engine) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.child.Pid
+}
+
 func TestEngineCloseIsOrderlyAndFreesTheDirectory(t *testing.T) {
 	dir := t.TempDir()
 	for range 2 {
-		engine, err := StartEngine(t.Context(), EngineConfig{Dir: dir})
+		engine, err := Start(t.Context(), Config{Dir: dir})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -183,11 +232,37 @@ func TestEngineCloseIsOrderlyAndFreesTheDirectory(t *testing.T) {
 
 func TestEngineRefusesADirectoryInUse(t *testing.T) {
 	dir := t.TempDir()
-	startEngine(t, EngineConfig{Dir: dir})
+	startEngine(t, Config{Dir: dir})
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	_, err := StartEngine(ctx, EngineConfig{Dir: dir})
+	_, err := Start(ctx, Config{Dir: dir})
 	contains(t, err, dir, "in use by another countersign")
+}
+
+// Whoever got the port meanwhile isn't taken for the engine; Start tries another port then.
+func TestTakenPortIsNoticed(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	cfg, err := Config{Dir: t.TempDir()}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := findProgram(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock, err := lockDir(t.Context(), cfg.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	_, err = startOn(t.Context(), l.Addr().(*net.TCPAddr).Port, cfg, program, lock)
+	if !errors.Is(err, errPortTaken) {
+		t.Error(err)
+	}
 }
 
 func TestEngineTakesAClickhouseBinary(t *testing.T) {
@@ -197,11 +272,11 @@ func TestEngineTakesAClickhouseBinary(t *testing.T) {
 	}
 	// A stand-in: it is called as `clickhouse local ...` and runs the library with those arguments.
 	binary := filepath.Join(t.TempDir(), "clickhouse")
-	script := fmt.Sprintf("#!/bin/sh\n[ \"$1\" = local ] || exit 1\nshift\nexec %q %s %q \"$@\"\n", os.Args[0], engineChild, lib)
+	script := fmt.Sprintf("#!/bin/sh\n[ \"$1\" = local ] || exit 1\nshift\nexec %q %s %q \"$@\"\n", os.Args[0], ChildArg, lib)
 	if err := os.WriteFile(binary, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	engine := startEngine(t, EngineConfig{Dir: t.TempDir(), Binary: binary})
+	engine := startEngine(t, Config{Dir: t.TempDir(), Binary: binary})
 	if err := open(t, engine.URL()).Migrate(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -213,30 +288,30 @@ func TestEngineSaysWhyItCanNotStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Run("broken library", func(t *testing.T) {
-		_, err := StartEngine(t.Context(), EngineConfig{Dir: t.TempDir(), Lib: file})
+		_, err := Start(t.Context(), Config{Dir: t.TempDir(), Lib: file})
 		contains(t, err, file, "make engine")
 	})
 	t.Run("no library", func(t *testing.T) {
 		t.Chdir(t.TempDir())
 		t.Setenv("PATH", "")
-		t.Setenv(EngineLibEnv, "")
+		t.Setenv(libEnv, "")
 		t.Setenv("COUNTERSIGN_CACHE", "")
-		_, err := StartEngine(t.Context(), EngineConfig{Dir: t.TempDir()})
+		_, err := Start(t.Context(), Config{Dir: t.TempDir()})
 		contains(t, err, "make engine", "--clickhouse URL")
 	})
 	t.Run("named library missing", func(t *testing.T) {
-		t.Setenv(EngineLibEnv, file+"2")
+		t.Setenv(libEnv, file+"2")
 		_, err := FindLib("")
-		contains(t, err, EngineLibEnv, file+"2")
+		contains(t, err, libEnv, file+"2")
 		_, err = FindLib(file + "3")
 		contains(t, err, "--engine-lib", file+"3")
 	})
 	t.Run("named binary missing", func(t *testing.T) {
-		_, err := StartEngine(t.Context(), EngineConfig{Dir: t.TempDir(), Binary: file + "4"})
+		_, err := Start(t.Context(), Config{Dir: t.TempDir(), Binary: file + "4"})
 		contains(t, err, file+"4")
 	})
 	t.Run("directory", func(t *testing.T) {
-		_, err := StartEngine(t.Context(), EngineConfig{Dir: filepath.Join(file, "below")})
+		_, err := Start(t.Context(), Config{Dir: filepath.Join(file, "below")})
 		contains(t, err, "engine directory", file)
 		contains(t, dirError("/data", fs.ErrPermission), "/data", "--data-dir")
 	})
@@ -245,7 +320,7 @@ func TestEngineSaysWhyItCanNotStart(t *testing.T) {
 		if err := os.WriteFile(storeDir(dir), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, err := StartEngine(t.Context(), EngineConfig{Dir: dir})
+		_, err := Start(t.Context(), Config{Dir: dir})
 		contains(t, err, dir)
 	})
 }

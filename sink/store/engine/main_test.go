@@ -15,10 +15,10 @@ import (
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
-		case engineChild:
-			os.Exit(EngineMain(os.Args[2:]))
-		case engineParent:
-			os.Exit(engineParentMain(os.Args[2:]))
+		case ChildArg:
+			os.Exit(Main(os.Args[2:]))
+		case parentArg:
+			os.Exit(parentMain(os.Args[2:]))
 		}
 	}
 	goleak.VerifyTestMain(m)
