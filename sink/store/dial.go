@@ -1,8 +1,9 @@
-// Connections are ended with care. The engine treats a connection that is reset while it waits for the next packet as a fatal
-// error of its own (clickhouse-local ends the process on exceptions that no query owns), and the driver's way to give
-// a call up is to close the connection with answers unread, which resets it. So Close here ends the sending side, reads
-// what is still coming, and only then closes.
 package store
+
+// Connections are ended with care. The embedded engine treats a connection that is reset while the engine waits for the
+// next packet as a fatal error (clickhouse-local ends the process on exceptions that no query owns). The driver gives a
+// call up by closing its connection with answers unread, which resets the connection. So Close here ends the sending side,
+// reads what is still coming, and only then closes.
 
 import (
 	"context"

@@ -1,9 +1,10 @@
+package store
+
 // Migrations are the files of schema/, in order of their number. Each is recorded in schema_migrations after its last
 // statement; since every statement may be repeated, a crash in between, or several starters at once, repeat some and
 // harm nothing. A released file is never edited: a change is a new file.
 //
 // Rejected: a lock around migrations. ClickHouse has none that a crash releases.
-package store
 
 import (
 	"cmp"

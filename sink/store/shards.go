@@ -1,5 +1,7 @@
 package store
 
+// How the hash space is divided among shards.
+
 import (
 	"context"
 	"fmt"
@@ -46,4 +48,25 @@ func (db *DB) CheckShards(ctx context.Context, shards int) error {
 		return &ShardsError{Recorded: int(recorded), Now: shards}
 	}
 	return nil
+}
+
+// shardRange is the condition for the hashes of a shard: a range of the primary key.
+func shardRange(shard, shards int) (string, error) {
+	if shard < 0 || shard >= shards {
+		return "", fmt.Errorf("clickhouse: there is no shard %d of %d", shard, shards)
+	}
+	where := " WHERE hash >= " + literal(firstHash(shard, shards))
+	if shard+1 < shards {
+		where += " AND hash < " + literal(firstHash(shard+1, shards))
+	}
+	return where, nil
+}
+
+// firstHash returns the lowest hash of a shard: record.Shard is floor(top * shards / 2^32) of the leading 32 bits, so
+// the first of shard i has top = ceil(i * 2^32 / shards).
+func firstHash(shard, shards int) []byte {
+	top := (uint64(shard)<<32 + uint64(shards) - 1) / uint64(shards)
+	hash := make([]byte, HashSize)
+	hash[0], hash[1], hash[2], hash[3] = byte(top>>24), byte(top>>16), byte(top>>8), byte(top)
+	return hash
 }

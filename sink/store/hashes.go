@@ -1,12 +1,18 @@
-// Lookups by hash. One question costs the same 5 ms whether it names one hash or a thousand, so hashes travel in bulk: as a
-// table of 32-byte rows beside the query, which no limit on query text touches, and from which ClickHouse makes the
-// set that it prunes granules of the primary key by.
 package store
 
+// Who signed what: rows of signed_hashes, in and out.
+//
+// One lookup costs the same 5 ms whether it names one hash or a thousand, so hashes are looked up in bulk. They travel as
+// a table of 32-byte rows beside the query: no limit on query text touches that table, and ClickHouse makes the set from
+// it by which it prunes granules of the primary key.
+
 import (
+	"bytes"
+	"cmp"
 	"context"
-	"encoding/hex"
+	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/ext"
@@ -15,6 +21,93 @@ import (
 
 	"countersign/pipeline/record"
 )
+
+// HashSize is the length of a hash or fingerprint in bytes.
+const HashSize = record.HashSize
+
+// HashRows are rows of signed_hashes, as columns of equal length.
+type HashRows struct {
+	Hash        []byte // 32 bytes a row
+	Upload      []uuid.UUID
+	Position    []uint32 // index in the upload, from 0
+	Site        []string
+	SignedAt    []int64 // Unix milliseconds
+	Algorithm   []string
+	Signature   [][]byte
+	Certificate [][32]byte // fingerprint of the leaf
+}
+
+// Len is the number of rows.
+func (r *HashRows) Len() int { return len(r.Upload) }
+
+// Slice returns rows from..to, which share r's memory.
+func (r *HashRows) Slice(from, to int) *HashRows {
+	return &HashRows{
+		Hash: r.Hash[from*HashSize : to*HashSize], Upload: r.Upload[from:to], Position: r.Position[from:to], Site: r.Site[from:to],
+		SignedAt: r.SignedAt[from:to], Algorithm: r.Algorithm[from:to], Signature: r.Signature[from:to], Certificate: r.Certificate[from:to],
+	}
+}
+
+func (r *HashRows) check() error {
+	n := r.Len()
+	for _, c := range []struct {
+		name string
+		len  int
+	}{
+		{"Hash/32", len(r.Hash) / HashSize}, {"Position", len(r.Position)}, {"Site", len(r.Site)}, {"SignedAt", len(r.SignedAt)},
+		{"Algorithm", len(r.Algorithm)}, {"Signature", len(r.Signature)}, {"Certificate", len(r.Certificate)},
+	} {
+		if c.len != n {
+			return fmt.Errorf("clickhouse: insert hashes: %d rows, but column %s has %d", n, c.name, c.len)
+		}
+	}
+	if len(r.Hash)%HashSize != 0 {
+		return fmt.Errorf("clickhouse: insert hashes: %d bytes are no whole number of hashes", len(r.Hash))
+	}
+	return nil
+}
+
+// InsertHashes stores rows of signed_hashes. Nothing of rows is retained after the return.
+func (db *DB) InsertHashes(ctx context.Context, rows *HashRows) error {
+	if err := rows.check(); err != nil {
+		return err
+	}
+	if rows.Len() == 0 {
+		return nil
+	}
+	const query = "INSERT INTO signed_hashes (hash, upload, position, site, signed_at, algorithm, signature, certificate)"
+	order, hashes := rows.order(), split(rows.Hash)
+	return db.insert(ctx, "insert hashes", query, rows.Len(), func(b *block, from, to int) {
+		at := order[from:to]
+		b.append(pick(hashes, at))
+		b.append(pick(rows.Upload, at))
+		b.append(pick(rows.Position, at))
+		b.appendRepeating(pick(rows.Site, at))
+		b.append(pick(rows.SignedAt, at))
+		b.appendRepeating(pick(rows.Algorithm, at))
+		b.append(texts(pick(rows.Signature, at)))
+		b.append(views(pick(rows.Certificate, at)))
+	})
+}
+
+// order is the order of the rows by their hash, the table's key. Sorting here moves indexes; left to ClickHouse it moves whole rows.
+func (r *HashRows) order() []uint32 {
+	type entry struct {
+		start uint64 // of the hash: decides nearly always
+		at    uint32
+	}
+	entries := make([]entry, r.Len())
+	for i := range entries {
+		entries[i] = entry{binary.BigEndian.Uint64(r.Hash[i*HashSize:]), uint32(i)}
+	}
+	slices.SortFunc(entries, func(a, b entry) int {
+		if a.start != b.start {
+			return cmp.Compare(a.start, b.start)
+		}
+		return bytes.Compare(r.Hash[a.at*HashSize:(a.at+1)*HashSize], r.Hash[b.at*HashSize:(b.at+1)*HashSize])
+	})
+	return project(entries, func(e *entry) uint32 { return e.at })
+}
 
 // Owner is who a stored hash belongs to.
 type Owner struct {
@@ -126,35 +219,4 @@ func (db *DB) CountHashes(ctx context.Context, shard, shards int) (n uint64, err
 		return rows.Scan(&n)
 	})
 	return n, err
-}
-
-// shardRange is the condition for the hashes of a shard: a range of the primary key.
-func shardRange(shard, shards int) (string, error) {
-	if shard < 0 || shard >= shards {
-		return "", fmt.Errorf("clickhouse: there is no shard %d of %d", shard, shards)
-	}
-	where := " WHERE hash >= " + literal(firstHash(shard, shards))
-	if shard+1 < shards {
-		where += " AND hash < " + literal(firstHash(shard+1, shards))
-	}
-	return where, nil
-}
-
-// firstHash returns the lowest hash of a shard: record.Shard is floor(top * shards / 2^32) of the leading 32 bits, so
-// the first of shard i has top = ceil(i * 2^32 / shards).
-func firstHash(shard, shards int) []byte {
-	top := (uint64(shard)<<32 + uint64(shards) - 1) / uint64(shards)
-	hash := make([]byte, HashSize)
-	hash[0], hash[1], hash[2], hash[3] = byte(top>>24), byte(top>>16), byte(top>>8), byte(top)
-	return hash
-}
-
-// literal writes a hash as a constant of its column's type.
-func literal(hash []byte) string {
-	return "toFixedString(unhex('" + hex.EncodeToString(hash) + "'), 32)"
-}
-
-// text returns a hash as it was sent.
-func text(hash, upper []byte, i int) string {
-	return record.HexText(hash, record.Bit(upper, i))
 }
