@@ -2,8 +2,8 @@ package store
 
 // Connections are ended with care. The embedded engine treats a connection that is reset while the engine waits for the
 // next packet as a fatal error (clickhouse-local ends the process on exceptions that no query owns). The driver gives a
-// call up by closing its connection with answers unread, which resets the connection. So Close here ends the sending side,
-// reads what is still coming, and only then closes.
+// call up by closing its connection with answers unread, which resets the connection. So Close here ends the sending
+// side, reads what is still coming, and only then closes.
 
 import (
 	"context"
@@ -27,7 +27,8 @@ const writeTimeout = 30 * time.Second
 // lingerTimeout bounds how long a closed connection is read to its end.
 const lingerTimeout = 30 * time.Second
 
-// dialer makes connections that obey the caller's context while they are made, and owns them until they are closed for good.
+// dialer makes connections that obey the caller's context while they are made, and owns them until they are closed for
+// good.
 type dialer struct {
 	timeout time.Duration
 	tls     *tls.Config
@@ -187,7 +188,8 @@ func (c *gentleConn) SetWriteDeadline(t time.Time) error {
 	return c.TCPConn.SetWriteDeadline(t)
 }
 
-// Close returns at once, wakes a Read or Write in progress, and leaves the rest to a goroutine that dialer.close waits for.
+// Close returns at once, wakes a Read or Write in progress, and leaves the rest to a goroutine that dialer.close waits
+// for.
 func (c *gentleConn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

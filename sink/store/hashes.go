@@ -2,9 +2,9 @@ package store
 
 // Who signed what: rows of signed_hashes, in and out.
 //
-// One lookup costs the same 5 ms whether it names one hash or a thousand, so hashes are looked up in bulk. They travel as
-// a table of 32-byte rows beside the query: no limit on query text touches that table, and ClickHouse makes the set from
-// it by which it prunes granules of the primary key.
+// One lookup costs the same 5 ms whether it names one hash or a thousand, so hashes are looked up in bulk. They travel
+// as a table of 32-byte rows beside the query: no limit on query text touches that table, and ClickHouse makes the set
+// from it by which it prunes granules of the primary key.
 
 import (
 	"bytes"
@@ -90,7 +90,8 @@ func (db *DB) InsertHashes(ctx context.Context, rows *HashRows) error {
 	})
 }
 
-// order is the order of the rows by their hash, the table's key. Sorting here moves indexes; left to ClickHouse it moves whole rows.
+// order is the order of the rows by their hash, the table's key. Sorting here moves indexes; left to ClickHouse it
+// moves whole rows.
 func (r *HashRows) order() []uint32 {
 	type entry struct {
 		start uint64 // of the hash: decides nearly always
@@ -180,8 +181,9 @@ func (db *DB) Hash(ctx context.Context, hash [32]byte) (signed SignedHash, found
 // scanChunk is how many hashes ScanHashes hands over at a time.
 const scanChunk = 8192
 
-// ScanHashes calls fn with every stored hash of a shard, in no order, some twice while replays are unmerged. The slice is valid
-// during the call. An error of fn ends the scan and is returned. Memory is bounded by the few blocks on the way.
+// ScanHashes calls fn with every stored hash of a shard, in no order, some twice while replays are unmerged. The slice
+// is valid during the call. An error of fn ends the scan and is returned. Memory is bounded by the few blocks on the
+// way.
 func (db *DB) ScanHashes(ctx context.Context, shard, shards int, fn func(hashes []byte) error) error {
 	where, err := shardRange(shard, shards)
 	if err != nil {
@@ -208,8 +210,8 @@ func (db *DB) ScanHashes(ctx context.Context, shard, shards int, fn func(hashes 
 	return fn(buffer)
 }
 
-// CountHashes returns the number of rows of a shard: its stored hashes, replays counted until they are merged. It is what a
-// filter has to be sized for.
+// CountHashes returns the number of rows of a shard: its stored hashes, replays counted until they are merged. It is
+// what a filter has to be sized for.
 func (db *DB) CountHashes(ctx context.Context, shard, shards int) (n uint64, err error) {
 	where, err := shardRange(shard, shards)
 	if err != nil {

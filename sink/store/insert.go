@@ -1,9 +1,9 @@
 package store
 
-// What all inserts share. They are synchronous and columnar. Rows go out in blocks of some thousand, so that an insert of
-// any size takes little memory, and ClickHouse receives the first block while the next is made. ClickHouse joins the
-// blocks again (up to a million rows or 256 MiB), so an insert is one part and one wait for the disk. All inserts may be
-// repeated: a row with a key that is there is the same row (I5).
+// What all inserts share. They are synchronous and columnar. Rows go out in blocks of some thousand, so that an insert
+// of any size takes little memory, and ClickHouse receives the first block while the next is made. ClickHouse joins the
+// blocks again (up to a million rows or 256 MiB), so an insert is one part and one wait for the disk. All inserts may
+// be repeated: a row with a key that is there is the same row (I5).
 //
 // An insert that failed may have stored none, some or all of its rows. The driver's batch can't be used again after an
 // error, so each attempt builds its own.
@@ -18,6 +18,8 @@ import (
 
 	chproto "github.com/ClickHouse/ch-go/proto"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/column"
+
+	"countersign/internal/pause"
 )
 
 // blockRows is how many rows travel in one block: 2.7 MB of hashes with RSA-2048 signatures.
@@ -47,18 +49,17 @@ func (db *DB) insert(ctx context.Context, what, query string, n int, fill func(b
 	return db.wrap(ctx, err, what)
 }
 
-// retryQuorum repeats an insert that came while another one's quorum was open: with insert_quorum_parallel off ClickHouse
-// refuses instead of waiting. Callers see ErrUnavailable when that lasts.
+// quorumRetries is how often an insert is repeated: over some two and a half seconds.
+const quorumRetries = 8
+
+// retryQuorum repeats an insert that came while another one's quorum was open: with insert_quorum_parallel off
+// ClickHouse refuses instead of waiting. Callers see ErrUnavailable when that lasts.
 func (db *DB) retryQuorum(ctx context.Context, insert func() error) error {
-	for wait := 10 * time.Millisecond; ; wait *= 2 {
+	wait := pause.Backoff{First: 10 * time.Millisecond, Most: 2 * time.Second}
+	for n := 0; ; n++ {
 		err := insert()
-		if !hasCode(err, chproto.ErrUnsatisfiedQuorumForPreviousWrite) || wait > 2*time.Second {
+		if !hasCode(err, chproto.ErrUnsatisfiedQuorumForPreviousWrite) || n == quorumRetries || pause.For(ctx, wait.After(n)) != nil {
 			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(wait):
 		}
 	}
 }
@@ -140,7 +141,8 @@ func (b *block) complete() error {
 	return b.err
 }
 
-// split cuts concatenated hashes; len(hashes) is a multiple of 32, which callers check because the driver cuts silently.
+// split cuts concatenated hashes; len(hashes) is a multiple of 32, which callers check because the driver cuts
+// silently.
 func split(hashes []byte) [][]byte {
 	out := make([][]byte, len(hashes)/HashSize)
 	for i := range out {
@@ -166,8 +168,8 @@ func views(fingerprints [][32]byte) [][]byte {
 	return out
 }
 
-// texts looks at byte slices as strings without copying them: the driver appends strings without an allocation each, and
-// keeps neither. The strings die with the insert.
+// texts looks at byte slices as strings without copying them: the driver appends strings without an allocation each,
+// and keeps neither. The strings die with the insert.
 func texts(values [][]byte) []string {
 	out := make([]string, len(values))
 	for i, v := range values {

@@ -61,7 +61,7 @@ ORDER BY version`
 // Migrate brings the schema to this program's version. It may be called by any number of processes at once, and again.
 // A database that is further on is left alone, with a *SchemaNewerError.
 func (db *DB) Migrate(ctx context.Context) error {
-	s := schemaFor{cluster: db.cluster, retention: db.retention}
+	s := schemaFor{cluster: db.cfg.Cluster, retention: db.cfg.Retention}
 	migrations, err := s.migrations()
 	if err != nil {
 		return err
@@ -104,7 +104,7 @@ func (db *DB) apply(ctx context.Context, m migration) error {
 	if err := db.retryQuorum(ctx, func() error { return db.conn.Exec(ctx, record) }); err != nil {
 		return db.wrap(ctx, err, "record migration "+m.name)
 	}
-	db.logger.Info("migrated the ClickHouse schema", "migration", m.name, "version", m.version)
+	db.cfg.Logger.Info("migrated the ClickHouse schema", "migration", m.name, "version", m.version)
 	return nil
 }
 
@@ -117,19 +117,19 @@ func (db *DB) schemaVersion(ctx context.Context) (version uint32, err error) {
 
 // checkCluster refuses a cluster that would spread the hashes over several shards.
 func (db *DB) checkCluster(ctx context.Context) error {
-	if db.cluster == "" {
+	if db.cfg.Cluster == "" {
 		return nil
 	}
 	var shards uint64
-	query := "SELECT uniqExact(shard_num) FROM system.clusters WHERE cluster = " + quote(db.cluster)
-	err := db.selectAll(ctx, "look up cluster "+db.cluster, query, func(rows driver.Rows) error { return rows.Scan(&shards) })
+	query := "SELECT uniqExact(shard_num) FROM system.clusters WHERE cluster = " + quote(db.cfg.Cluster)
+	err := db.selectAll(ctx, "look up cluster "+db.cfg.Cluster, query, func(rows driver.Rows) error { return rows.Scan(&shards) })
 	switch {
 	case err != nil:
 		return err
 	case shards == 0:
-		return fmt.Errorf("clickhouse: the server knows no cluster %q: check its remote_servers, or the configured name", db.cluster)
+		return fmt.Errorf("clickhouse: the server knows no cluster %q: check its remote_servers, or the configured name", db.cfg.Cluster)
 	case shards > 1:
-		return fmt.Errorf("clickhouse: cluster %q has %d shards: a hash must be found on every server, so use a cluster with one shard and replicas", db.cluster, shards)
+		return fmt.Errorf("clickhouse: cluster %q has %d shards: a hash must be found on every server, so use a cluster with one shard and replicas", db.cfg.Cluster, shards)
 	}
 	return nil
 }

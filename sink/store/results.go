@@ -1,7 +1,7 @@
 package store
 
-// What became of batches: rows of batch_results, in and out. Each query counts a key once, however many copies of its row
-// are unmerged (I5).
+// What became of batches: rows of batch_results, in and out. Each query counts a key once, however many copies of its
+// row are unmerged (I5).
 
 import (
 	"cmp"
@@ -38,7 +38,7 @@ type Entries struct {
 // Len is the number of hashes.
 func (e *Entries) Len() int { return len(e.Indexes) }
 
-// Failure is a pair that could not be judged.
+// Failure is a pair whose signature could not be checked.
 type Failure struct {
 	Index  uint16 // within the batch
 	Text   string // the hash as sent
@@ -107,24 +107,28 @@ func (r *ResultRow) check() error {
 // BatchProgress is what is known of one batch.
 type BatchProgress struct {
 	Batch uint32 // from 1
-	// Done: the outcome of verifying is there, and every claim it sent was added or found to be a duplicate.
-	Done                                     bool
+	Done  bool   // every pair has its final outcome (record.BatchState)
+
 	Added, Duplicates, BadSignatures, Errors uint64
 }
 
-// Progress returns the batches of an upload that have any row, in their order. Once a batch is done its numbers don't change.
+// Progress returns the batches of an upload that have any row, in their order. Once a batch is done its numbers don't
+// change.
 func (db *DB) Progress(ctx context.Context, id uuid.UUID) (batches []BatchProgress, err error) {
-	query := `SELECT batch, countIf(shard = -1) > 0 AND sumIf(c, shard = -1) = sumIf(a + d, shard >= 0), sum(a), sum(d), sum(b), sum(e) FROM (
+	query := `SELECT batch, countIf(shard = -1) > 0, sumIf(c, shard = -1), sumIf(a + d, shard >= 0), sum(a), sum(d), sum(b), sum(e) FROM (
 	SELECT batch, shard, part, any(claims) c, any(added) a, any(duplicates) d, any(bad_signatures) b, any(errors) e
 	FROM batch_results WHERE upload = '` + id.String() + `' GROUP BY batch, shard, part
 ) GROUP BY batch ORDER BY batch`
 	err = db.selectAll(ctx, "read the progress of upload "+id.String(), query, func(rows driver.Rows) error {
 		var p BatchProgress
-		var done uint8
-		if err := rows.Scan(&p.Batch, &done, &p.Added, &p.Duplicates, &p.BadSignatures, &p.Errors); err != nil {
+		var decided uint8
+		var state record.BatchState
+		if err := rows.Scan(&p.Batch, &decided, &state.Claims, &state.Resolved,
+			&p.Added, &p.Duplicates, &p.BadSignatures, &p.Errors); err != nil {
 			return err
 		}
-		p.Done = done != 0
+		state.Decided = decided != 0
+		p.Done = state.Done()
 		batches = append(batches, p)
 		return nil
 	})
@@ -133,18 +137,21 @@ func (db *DB) Progress(ctx context.Context, id uuid.UUID) (batches []BatchProgre
 
 // BatchResult is what became of each pair of a batch, in upload order. Hashes are texts as sent.
 type BatchResult struct {
-	Done                             bool // as in BatchProgress
+	Done bool // as in BatchProgress
+
 	Added, BadSignatures, Duplicates []string
 	Errors                           []Failure
 }
 
-// Batch returns the result of a batch as far as it is known, and whether anything is; a batch of an upload that was accepted
-// longer ago than the retention is unknown.
+// Batch returns the result of a batch as far as it is known, and whether anything is known of it. Nothing is known of
+// the batches of an upload that was accepted longer ago than Config.Retention.
 func (db *DB) Batch(ctx context.Context, id uuid.UUID, batch uint32) (BatchResult, bool, error) {
-	oldest := db.now().Add(-db.retention).UnixMilli()
-	query := fmt.Sprintf("SELECT shard, part, claims, added_hashes, added_indexes, added_upper, duplicate_hashes, duplicate_indexes, duplicate_upper,"+
-		" bad_hashes, bad_indexes, bad_upper, error_indexes, error_texts, error_reasons FROM batch_results"+
-		" WHERE upload = '%s' AND batch = %d AND accepted_at > fromUnixTimestamp64Milli(toInt64(%d), 'UTC') LIMIT 1 BY shard, part", id, batch, oldest)
+	oldest := db.cfg.Clock().Add(-db.cfg.Retention).UnixMilli()
+	query := fmt.Sprintf("SELECT shard, part, claims, added_hashes, added_indexes, added_upper,"+
+		" duplicate_hashes, duplicate_indexes, duplicate_upper, bad_hashes, bad_indexes, bad_upper,"+
+		" error_indexes, error_texts, error_reasons FROM batch_results"+
+		" WHERE upload = '%s' AND batch = %d AND accepted_at > fromUnixTimestamp64Milli(toInt64(%d), 'UTC')"+
+		" LIMIT 1 BY shard, part", id, batch, oldest)
 	var found bool
 	var c collector
 	err := db.selectAll(ctx, fmt.Sprintf("read batch %d of upload %s", batch, id), query, func(rows driver.Rows) error {
@@ -159,8 +166,7 @@ func (db *DB) Batch(ctx context.Context, id uuid.UUID, batch uint32) (BatchResul
 
 // collector puts the rows of one batch together.
 type collector struct {
-	outcome         bool
-	claims, owned   int // owned: claims that shards have decided
+	state           record.BatchState
 	added, dup, bad []entry
 	failures        []Failure
 }
@@ -180,10 +186,10 @@ func (c *collector) add(rows driver.Rows) error {
 		&bad.hashes, &bad.indexes, &bad.upper, &indexes, &failed, &reasons); err != nil {
 		return err
 	}
-	if shard < 0 {
-		c.outcome, c.claims = true, int(claims)
+	if shard == record.OutcomeShard {
+		c.state.Decided, c.state.Claims = true, uint64(claims)
 	} else {
-		c.owned += len(added.indexes) + len(dup.indexes)
+		c.state.Resolved += uint64(len(added.indexes) + len(dup.indexes))
 	}
 	c.added = added.appendTo(c.added)
 	c.dup = dup.appendTo(c.dup)
@@ -197,7 +203,7 @@ func (c *collector) add(rows driver.Rows) error {
 func (c *collector) result() BatchResult {
 	slices.SortStableFunc(c.failures, func(a, b Failure) int { return cmp.Compare(a.Index, b.Index) })
 	return BatchResult{
-		Done:  c.outcome && c.claims == c.owned,
+		Done:  c.state.Done(),
 		Added: inOrder(c.added), BadSignatures: inOrder(c.bad), Duplicates: inOrder(c.dup),
 		Errors: c.failures,
 	}

@@ -9,7 +9,8 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 )
 
-// ShardsError says that topic `verified` has another number of partitions than the hashes in ClickHouse were divided by.
+// ShardsError says that topic `verified` has another number of partitions than the hashes in ClickHouse were divided
+// by.
 type ShardsError struct {
 	Recorded int // what the database was filled with
 	Now      int // what the topic has
@@ -29,7 +30,7 @@ func (db *DB) CheckShards(ctx context.Context, shards int) error {
 	if shards < 1 {
 		return fmt.Errorf("clickhouse: %d shards can't be recorded", shards)
 	}
-	s := schemaFor{cluster: db.cluster}
+	s := schemaFor{cluster: db.cfg.Cluster}
 	create, err := s.render("verified_shards", fmt.Sprintf("CREATE VIEW IF NOT EXISTS verified_shards{{onCluster}} AS SELECT toInt64(%d) AS shards", shards))
 	if err != nil {
 		return err

@@ -17,7 +17,8 @@ type Upload struct {
 	AcceptedAt int64  // Unix milliseconds
 }
 
-// InsertUploads stores rows of uploads. Callers with many uploads a second should put them into few calls: each call makes a part.
+// InsertUploads stores rows of uploads. Callers with many uploads a second should put them into few calls: each call
+// makes a part.
 func (db *DB) InsertUploads(ctx context.Context, uploads []Upload) error {
 	if len(uploads) == 0 {
 		return nil
@@ -31,8 +32,8 @@ func (db *DB) InsertUploads(ctx context.Context, uploads []Upload) error {
 	})
 }
 
-// Upload returns an accepted upload, and whether it is known. Uploads are kept for good: whether one is too old to be asked
-// for is the caller's decision, by AcceptedAt.
+// Upload returns an accepted upload, and whether it is known. Uploads are kept for good: whether one is too old to be
+// asked for is the caller's decision, by AcceptedAt.
 func (db *DB) Upload(ctx context.Context, id uuid.UUID) (u Upload, found bool, err error) {
 	query := "SELECT id, site, count, accepted_at FROM uploads WHERE id = '" + id.String() + "' ORDER BY accepted_at LIMIT 1"
 	err = db.selectAll(ctx, "look up an upload", query, func(rows driver.Rows) error {

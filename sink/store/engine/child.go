@@ -12,8 +12,8 @@ import (
 	"github.com/ebitengine/purego"
 )
 
-// ChildArg is the hidden first argument under which a program that calls Start must call Main: Start executes the running
-// program again, with ChildArg before the arguments that Main expects.
+// ChildArg is the hidden first argument under which a program that calls Start must call Main: Start executes the
+// running program again, with ChildArg before the arguments that Main expects.
 const ChildArg = "engine-child"
 
 // Main is the child process when the engine is the library. args are those after ChildArg: the library's path, and the
@@ -30,7 +30,8 @@ func Main(args []string) int {
 	return 0
 }
 
-// runLibrary calls chdb_query_cmdline(argc, argv), which is clickhouse-local's main, and returns when its query has ended.
+// runLibrary calls chdb_query_cmdline(argc, argv), which is clickhouse-local's main, and returns when its query has
+// ended.
 func runLibrary(lib string, args []string) error {
 	handle, err := purego.Dlopen(lib, purego.RTLD_NOW|purego.RTLD_GLOBAL)
 	if err != nil {

@@ -1,8 +1,8 @@
 package engine
 
-// The configuration that the child reads: a few threads and small caches, because the engine shares the machine with the
-// verifiers; inserts that are on the disk when they return (I1); and no system log tables, which clickhouse-local doesn't
-// make.
+// The configuration that the child reads: a few threads and small caches, because the engine shares the machine with
+// the verifiers; inserts that are on the disk when they return (I1); and no system log tables, which clickhouse-local
+// doesn't make.
 
 import (
 	"encoding/xml"
@@ -15,8 +15,8 @@ import (
 	"strings"
 )
 
-// configText is the configuration with gaps. background_pool_size bounds merges; the number_of_free_entries settings refer
-// to it and must not exceed it.
+// configText is the configuration with gaps. background_pool_size bounds merges; the number_of_free_entries settings
+// refer to it and must not exceed it.
 const configText = `<clickhouse>
     <log-level>warning</log-level>
     <logger><console>1</console></logger>

@@ -14,9 +14,9 @@
 //   - A child that dies is replaced, on the same port and data, unless several die within a minute.
 //
 // The listener speaks ClickHouse's native protocol without a password: whoever can open sockets on this machine can use
-// it. clickhouse-local ends the whole process on a malformed handshake, and on a connection that is reset. Package store
-// avoids both, and a stranger might not. A machine that is shared with strangers should have a ClickHouse of its own,
-// which --clickhouse URL names.
+// it. clickhouse-local ends the whole process on a malformed handshake, and on a connection that is reset. Package
+// store avoids both, and a stranger might not. A machine that is shared with strangers should have a ClickHouse of its
+// own, which --clickhouse URL names.
 //
 // Reading order, as a start goes: engine.go (Start, the Engine and its end), lock.go (the directory), find.go (which
 // program), config.go (the ClickHouse configuration), supervise.go (the child and its replacement), child.go (what the

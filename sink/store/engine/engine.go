@@ -20,11 +20,13 @@ import (
 type Config struct {
 	// Dir holds data, configuration and lock. It is made when it is missing.
 	Dir string
-	// Binary is a clickhouse binary to run. Default: the library is used, unless there is none and PATH has a clickhouse.
+	// Binary is a clickhouse binary to run. Default: the library is used, unless there is none and PATH has a
+	// clickhouse.
 	Binary string
 	// Lib is a libchdb.so to load. Default: FindLib looks for it. If both are given, Binary is used.
 	Lib string
-	// MemoryLimit bounds the engine's memory in bytes. Queries beyond it fail, and may be tried again. Default DefaultMemory.
+	// MemoryLimit bounds the engine's memory in bytes. Queries beyond it fail, and may be tried again. Default
+	// DefaultMemory.
 	MemoryLimit int64
 	// Logger receives what the engine prints. Default: nothing is logged.
 	Logger *slog.Logger
@@ -76,7 +78,8 @@ type Engine struct {
 	err  error         // why the last child ended; written by supervise, and readable once done is closed
 }
 
-// Start starts an engine on cfg.Dir and returns when it listens. ctx bounds the start only. The caller closes the Engine.
+// Start starts an engine on cfg.Dir and returns when it listens. ctx bounds the start only. The caller closes the
+// Engine.
 func Start(ctx context.Context, cfg Config) (*Engine, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -142,8 +145,8 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
-// waitListening returns when the child says that it listens. It doesn't try to connect: another server on the port could
-// be taken for the engine then. A child that doesn't get its port says so and ends.
+// waitListening returns when the child says that it listens. It doesn't try to connect: another server on the port
+// could be taken for the engine then. A child that doesn't get its port says so and ends.
 func (e *Engine) waitListening(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("it did not listen within %v", startTimeout))
 	defer cancel()

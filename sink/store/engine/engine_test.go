@@ -26,7 +26,8 @@ import (
 )
 
 // parentArg is the first argument under which the test binary plays a process that owns an engine: it starts one on the
-// directory that follows, and inserts rowsOfInsert rows at a time, telling of each insert that returned, until it is killed.
+// directory that follows, and inserts rowsOfInsert rows at a time, telling of each insert that returned, until it is
+// killed.
 const parentArg = "engine-parent"
 
 const rowsOfInsert = 500
@@ -57,7 +58,8 @@ func parentMain(args []string) int {
 	return 1
 }
 
-// I1 for the store: what an insert has confirmed outlives the death of every process, and the directory is usable again at once.
+// I1 for the store: what an insert has confirmed outlives the death of every process, and the directory is usable again
+// at once.
 func TestConfirmedRowsSurviveKills(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed(t), 0))
 	for _, victims := range []string{"parent", "parent and engine"} {
@@ -99,8 +101,8 @@ func seed(t *testing.T) uint64 {
 	return n
 }
 
-// killedWhileInserting lets a parent insert until it has confirmed at least so many rows, kills it, or it and the engine, a
-// moment later, and returns how many rows it had confirmed. It returns when the engine is gone.
+// killedWhileInserting lets a parent insert until it has confirmed at least so many rows, kills it, or it and the
+// engine, a moment later, and returns how many rows it had confirmed. It returns when the engine is gone.
 func killedWhileInserting(t *testing.T, dir string, atLeast int, moment time.Duration, engineToo bool) (stored int) {
 	t.Helper()
 	parent := exec.Command(os.Args[0], parentArg, dir)

@@ -123,8 +123,8 @@ func (p program) command(config, store string) *exec.Cmd {
 			exe = os.Args[0]
 		}
 		cmd = exec.Command(exe, append([]string{ChildArg, p.lib}, args...)...)
-		// The Go side of the child only calls the library. It needs neither a garbage collector nor preemption, and without
-		// both it sends no signals into foreign code.
+		// The Go side of the child only calls the library. It needs neither a garbage collector nor preemption, and
+		// without both it sends no signals into foreign code.
 		cmd.Env = append(os.Environ(), "GOGC=off", "GODEBUG=asyncpreemptoff=1")
 	}
 	cmd.SysProcAttr = childAttributes()

@@ -16,8 +16,8 @@ import (
 
 const lockTimeout = 30 * time.Second // how long a predecessor may take to end
 
-// lockDir makes dir and takes its lock, waiting a while for a predecessor to end. The lock is held until this process and
-// the child, which inherits the file, have closed it or died.
+// lockDir makes dir and takes its lock, waiting a while for a predecessor to end. The lock is held until this process
+// and the child, which inherits the file, have closed it or died.
 func lockDir(ctx context.Context, dir string) (*os.File, error) {
 	if err := os.MkdirAll(storeDir(dir), 0o700); err != nil {
 		return nil, dirError(dir, err)

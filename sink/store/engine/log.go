@@ -72,7 +72,8 @@ func (l *childLog) tail() string {
 
 // lineLevel maps ClickHouse's levels, which stand in angle brackets. Further lines of a message, such as stack frames,
 // have none. Three kinds are for debugging only: what is said about a failed query, because whoever sent the query is
-// told, too; merges that are interrupted by the end or by a dropped table; and the schedule pool's remarks on a busy machine.
+// told, too; merges that are interrupted by the end or by a dropped table; and the schedule pool's remarks on a busy
+// machine.
 func lineLevel(line string) slog.Level {
 	switch {
 	case strings.Contains(line, "executeQuery: "), strings.Contains(line, "TCPHandler: "),

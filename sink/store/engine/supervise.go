@@ -21,8 +21,8 @@ const (
 	restartPause = 100 * time.Millisecond
 )
 
-// supervise runs children until the engine is asked to end, the first one doesn't come to listen, or they keep dying. It
-// stays on one thread: the kernel tells a child that its parent died when the thread that made the child ends.
+// supervise runs children until the engine is asked to end, the first one doesn't come to listen, or they keep dying.
+// It stays on one thread: the kernel tells a child that its parent died when the thread that made the child ends.
 func (e *Engine) supervise() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
