@@ -121,7 +121,7 @@ func (s *shard) hand(it *item, stored ownersOf) (found int) {
 		found += n
 		out.claims = append(out.claims, resolved{c, verdicts})
 		out.results = append(out.results, claimsResult(c, s.id, verdicts))
-		out.patient = out.patient && !s.table.Overlapped() // "duplicate" must not be said of a hash that can't be seen
+		out.patient = out.patient && !s.table.MetUnconfirmed() // "duplicate" must not be said of a hash that can't be seen
 	}
 	out.addOutcomes(it.outcomes)
 	out.addEvents()
