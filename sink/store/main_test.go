@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/url"
 	"os"
@@ -113,8 +112,6 @@ func newDB(t testing.TB) *DB {
 	}
 	return db
 }
-
-func discard() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
 func contains(t *testing.T, err error, parts ...string) {
 	t.Helper()
