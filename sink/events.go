@@ -74,7 +74,7 @@ func (st *stage) flushLog(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, st.SendTimeout)
 	defer cancel()
 	if err := st.FlushLog(ctx); err != nil {
-		st.Logger.Warn("the log can't be flushed; single signings aren't announced before they are stored", "error", err)
+		st.Logger.Warn("the log can't be flushed; events of single signings are dropped", "error", err)
 		return false
 	}
 	return true
@@ -86,7 +86,8 @@ func (st *stage) sendEvents(ctx context.Context, events []*recordpb.Event) {
 	err := st.Send(ctx, record.TopicEvents, 0, record.Encode(&recordpb.Events{Events: events}))
 	if err != nil {
 		st.metrics.eventsDropped.Add(float64(len(events)))
-		st.Logger.Warn("events not sent; whoever waits for these results has to ask for them", "events", len(events), "error", err)
+		st.Logger.Warn("events not sent; whoever waits for these results has to ask for them",
+			"events", len(events), "error", err)
 	}
 }
 

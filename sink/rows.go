@@ -70,7 +70,8 @@ func appendHashes(h *store.HashRows, c *recordpb.Claims, verdicts []dedupe.Verdi
 // claimsResult is the result of one part of a batch at one shard.
 func claimsResult(c *recordpb.Claims, shard int, verdicts []dedupe.Verdict) store.ResultRow {
 	row := store.ResultRow{
-		Upload: uuid.UUID(c.GetUpload()), Batch: c.GetBatch(), Shard: int32(shard), Part: c.GetPart(), AcceptedAt: c.GetAcceptedMs(),
+		Upload: uuid.UUID(c.GetUpload()), Batch: c.GetBatch(), Shard: int32(shard), Part: c.GetPart(),
+		AcceptedAt: c.GetAcceptedMs(),
 	}
 	all := entries(c.GetHashes(), c.GetIndexes(), c.GetUpper())
 	duplicates := 0
@@ -159,7 +160,8 @@ func signedOf(c *resolved) *recordpb.Signed {
 	}
 	signer := c.Signers[signerOf(c.Claims, 0)]
 	return &recordpb.Signed{
-		Hash: c.Hashes, Position: record.Position(c.Batch, record.Uint16(c.Indexes, 0)), Site: c.Site, AcceptedMs: c.AcceptedMs,
+		Hash: c.Hashes, Position: record.Position(c.Batch, record.Uint16(c.Indexes, 0)),
+		Site: c.Site, AcceptedMs: c.AcceptedMs,
 		Algorithm: signer.GetAlgorithm(), Signature: c.Signatures, Certificate: signer.GetFingerprint(),
 	}
 }
@@ -172,7 +174,8 @@ func (r *rows) addOutcomes(o *recordpb.Outcomes) {
 			Claims: x.GetClaims(), BadSignatures: entries(x.GetBadHashes(), x.GetBadIndexes(), x.GetBadUpper()),
 		}
 		for _, f := range x.GetFailures() {
-			row.Errors = append(row.Errors, store.Failure{Index: uint16(f.GetIndex()), Text: f.GetText(), Reason: f.GetReason()})
+			failure := store.Failure{Index: uint16(f.GetIndex()), Text: f.GetText(), Reason: f.GetReason()}
+			row.Errors = append(row.Errors, failure)
 		}
 		r.outcomes = append(r.outcomes, row)
 	}

@@ -40,7 +40,10 @@ type shard struct {
 
 // handle owns partition p's shard until ctx ends, which gives nil, or fetching fails.
 func (st *stage) handle(ctx context.Context, p Partition) error {
-	s := &shard{stage: st, id: p.ID(), partition: p, fetched: make(chan []log.Message, fetchesAhead), idle: make(chan struct{}, 1)}
+	s := &shard{
+		stage: st, id: p.ID(), partition: p,
+		fetched: make(chan []log.Message, fetchesAhead), idle: make(chan struct{}, 1),
+	}
 	defer s.end()
 	w := &walker{shard: s}
 	defer w.end()
@@ -117,7 +120,8 @@ func (s *shard) drain() {
 		select {
 		case <-s.idle:
 		case <-timeout.C:
-			s.Logger.Warn("shard given up before everything was stored; it is walked again", "shard", s.id, "records", s.unstored.Load())
+			s.Logger.Warn("shard given up before everything was stored; it is walked again",
+				"shard", s.id, "records", s.unstored.Load())
 			return
 		}
 	}

@@ -10,8 +10,7 @@ import (
 	"countersign/pipeline/record/recordpb"
 )
 
-// Single signings are told of when they are decided; their rows are stored together, a linger later, and committed
-// then.
+// Single signings are announced when they are decided. Their rows are stored together, a linger later, and committed then.
 func TestSingleSigningsLinger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(1)
@@ -73,7 +72,7 @@ func TestOthersDontLinger(t *testing.T) {
 	}
 }
 
-// A duplicate of a stored hash is told of at once, too.
+// A duplicate of a stored hash is announced at once, too.
 func TestSingleDuplicateOfStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(1)
@@ -94,7 +93,7 @@ func TestSingleDuplicateOfStored(t *testing.T) {
 	})
 }
 
-// Before the log is durable nothing that isn't stored is told of.
+// Before the log is durable nothing that isn't stored is announced.
 func TestUnflushedLogTellsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(1)

@@ -48,8 +48,12 @@ func (st *stage) store(ctx context.Context, f *flush) bool {
 		insert(0, part.Len(), "inserting hashes", func() error { return st.Store.InsertHashes(ctx, part) })
 	}
 	insert(0, len(f.uploads), "inserting uploads", func() error { return st.Store.InsertUploads(ctx, f.uploads) })
-	insert(0, len(f.certificates), "inserting certificates", func() error { return st.Store.InsertCertificates(ctx, f.certificates) })
-	insert(afterHashes, len(f.results), "inserting batch results", func() error { return st.Store.InsertResults(ctx, f.results) })
+	insert(0, len(f.certificates), "inserting certificates", func() error {
+		return st.Store.InsertCertificates(ctx, f.certificates)
+	})
+	insert(afterHashes, len(f.results), "inserting batch results", func() error {
+		return st.Store.InsertResults(ctx, f.results)
+	})
 	return allDone(steps[0]) && allDone(steps[1])
 }
 

@@ -41,16 +41,19 @@ type dialer struct {
 // use makes the driver connect through d.
 func (d *dialer) use(opts *clickhouse.Options) {
 	opts.DialContext = d.dial
-	opts.DialStrategy = func(ctx context.Context, id int, opts *clickhouse.Options, dial clickhouse.Dial) (clickhouse.DialResult, error) {
-		return clickhouse.DefaultDialStrategy(ctx, id, opts, func(ctx context.Context, address string, opts *clickhouse.Options) (clickhouse.DialResult, error) {
-			// The driver forgets a connection whose first exchange fails, without closing it.
+	type options = *clickhouse.Options
+	type result = clickhouse.DialResult
+	opts.DialStrategy = func(ctx context.Context, id int, opts options, dial clickhouse.Dial) (result, error) {
+		// The driver forgets a connection whose first exchange fails, without closing it.
+		closing := func(ctx context.Context, address string, opts options) (result, error) {
 			var made net.Conn
-			result, err := dial(context.WithValue(ctx, madeKey{}, &made), address, opts)
+			r, err := dial(context.WithValue(ctx, madeKey{}, &made), address, opts)
 			if err != nil && made != nil {
 				made.Close()
 			}
-			return result, err
-		})
+			return r, err
+		}
+		return clickhouse.DefaultDialStrategy(ctx, id, opts, closing)
 	}
 }
 

@@ -6,8 +6,8 @@
 // It promises
 //   - An insert that returned nil is stored, and seen by every lookup that starts afterwards.
 //   - What is read is right while replayed rows are unmerged (I5). A stage that repeats its input inserts rows with
-//     keys that are there already. ReplacingMergeTree drops the extra rows when it merges, and until then each query here
-//     counts a key once.
+//     keys that are there already. ReplacingMergeTree drops the extra rows when it merges, and until then each query
+//     here counts a key once.
 //   - An error that a later attempt can mend is [ErrUnavailable]. The package itself repeats nothing but inserts that
 //     collide on a quorum.
 //   - It decides nothing about ownership. The order of a shard's log does (I4), and this package only answers who was

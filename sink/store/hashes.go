@@ -43,8 +43,9 @@ func (r *HashRows) Len() int { return len(r.Upload) }
 // Slice returns rows from..to, which share r's memory.
 func (r *HashRows) Slice(from, to int) *HashRows {
 	return &HashRows{
-		Hash: r.Hash[from*HashSize : to*HashSize], Upload: r.Upload[from:to], Position: r.Position[from:to], Site: r.Site[from:to],
-		SignedAt: r.SignedAt[from:to], Algorithm: r.Algorithm[from:to], Signature: r.Signature[from:to], Certificate: r.Certificate[from:to],
+		Hash: r.Hash[from*HashSize : to*HashSize], Upload: r.Upload[from:to], Position: r.Position[from:to],
+		Site: r.Site[from:to], SignedAt: r.SignedAt[from:to],
+		Algorithm: r.Algorithm[from:to], Signature: r.Signature[from:to], Certificate: r.Certificate[from:to],
 	}
 }
 
@@ -54,8 +55,8 @@ func (r *HashRows) check() error {
 		name string
 		len  int
 	}{
-		{"Hash/32", len(r.Hash) / HashSize}, {"Position", len(r.Position)}, {"Site", len(r.Site)}, {"SignedAt", len(r.SignedAt)},
-		{"Algorithm", len(r.Algorithm)}, {"Signature", len(r.Signature)}, {"Certificate", len(r.Certificate)},
+		{"Hash/32", len(r.Hash) / HashSize}, {"Position", len(r.Position)}, {"Site", len(r.Site)},
+		{"SignedAt", len(r.SignedAt)}, {"Algorithm", len(r.Algorithm)}, {"Signature", len(r.Signature)}, {"Certificate", len(r.Certificate)},
 	} {
 		if c.len != n {
 			return fmt.Errorf("clickhouse: insert hashes: %d rows, but column %s has %d", n, c.name, c.len)
@@ -169,11 +170,12 @@ type SignedHash struct {
 
 // Hash returns who signed a hash, and whether anyone did.
 func (db *DB) Hash(ctx context.Context, hash [32]byte) (signed SignedHash, found bool, err error) {
-	query := "SELECT upload, position, site, signed_at, algorithm, signature, certificate FROM signed_hashes WHERE hash = " +
-		literal(hash[:]) + " LIMIT 1"
+	query := "SELECT upload, position, site, signed_at, algorithm, signature, certificate FROM signed_hashes" +
+		" WHERE hash = " + literal(hash[:]) + " LIMIT 1"
 	err = db.selectAll(ctx, "look up a hash", query, func(rows driver.Rows) error {
 		found = true
-		return rows.Scan(&signed.Upload, &signed.Position, &signed.Site, &signed.SignedAt, &signed.Algorithm, &signed.Signature, &signed.Certificate)
+		return rows.Scan(&signed.Upload, &signed.Position, &signed.Site, &signed.SignedAt,
+			&signed.Algorithm, &signed.Signature, &signed.Certificate)
 	})
 	return signed, found, err
 }
@@ -217,7 +219,8 @@ func (db *DB) CountHashes(ctx context.Context, shard, shards int) (n uint64, err
 	if err != nil {
 		return 0, err
 	}
-	err = db.selectAll(ctx, fmt.Sprintf("count shard %d of %d", shard, shards), "SELECT count() FROM signed_hashes"+where, func(rows driver.Rows) error {
+	query := "SELECT count() FROM signed_hashes" + where
+	err = db.selectAll(ctx, fmt.Sprintf("count shard %d of %d", shard, shards), query, func(rows driver.Rows) error {
 		return rows.Scan(&n)
 	})
 	return n, err

@@ -58,7 +58,10 @@ func (db *DB) retryQuorum(ctx context.Context, insert func() error) error {
 	wait := pause.Backoff{First: 10 * time.Millisecond, Most: 2 * time.Second}
 	for n := 0; ; n++ {
 		err := insert()
-		if !hasCode(err, chproto.ErrUnsatisfiedQuorumForPreviousWrite) || n == quorumRetries || pause.For(ctx, wait.After(n)) != nil {
+		if !hasCode(err, chproto.ErrUnsatisfiedQuorumForPreviousWrite) || n == quorumRetries {
+			return err
+		}
+		if pause.For(ctx, wait.After(n)) != nil {
 			return err
 		}
 	}

@@ -1,8 +1,8 @@
 package store
 
 // Migrations are the files of schema/, in order of their number. Each is recorded in schema_migrations after its last
-// statement; since every statement may be repeated, a crash in between, or several starters at once, repeat some and
-// harm nothing. A released file is never edited: a change is a new file.
+// statement. Every statement may be repeated, so a crash in between, or several processes that start at once, do no harm.
+// A released file is never edited: a change is a new file.
 //
 // Rejected: a lock around migrations. ClickHouse has none that a crash releases.
 
@@ -32,7 +32,8 @@ type SchemaNewerError struct {
 }
 
 func (e *SchemaNewerError) Error() string {
-	return fmt.Sprintf("the ClickHouse schema has version %d and this program knows up to %d: run the newer countersign that made it, or use another database",
+	return fmt.Sprintf("the ClickHouse schema has version %d and this program knows up to %d: "+
+		"run the newer countersign that made it, or use another database",
 		e.Database, e.Program)
 }
 
@@ -109,7 +110,8 @@ func (db *DB) apply(ctx context.Context, m migration) error {
 }
 
 func (db *DB) schemaVersion(ctx context.Context) (version uint32, err error) {
-	err = db.selectAll(ctx, "read the schema version", "SELECT max(version) FROM schema_migrations", func(rows driver.Rows) error {
+	const query = "SELECT max(version) FROM schema_migrations"
+	err = db.selectAll(ctx, "read the schema version", query, func(rows driver.Rows) error {
 		return rows.Scan(&version)
 	})
 	return version, err
@@ -122,14 +124,18 @@ func (db *DB) checkCluster(ctx context.Context) error {
 	}
 	var shards uint64
 	query := "SELECT uniqExact(shard_num) FROM system.clusters WHERE cluster = " + quote(db.cfg.Cluster)
-	err := db.selectAll(ctx, "look up cluster "+db.cfg.Cluster, query, func(rows driver.Rows) error { return rows.Scan(&shards) })
+	err := db.selectAll(ctx, "look up cluster "+db.cfg.Cluster, query, func(rows driver.Rows) error {
+		return rows.Scan(&shards)
+	})
 	switch {
 	case err != nil:
 		return err
 	case shards == 0:
-		return fmt.Errorf("clickhouse: the server knows no cluster %q: check its remote_servers, or the configured name", db.cfg.Cluster)
+		return fmt.Errorf("clickhouse: the server knows no cluster %q: check its remote_servers, or the configured name",
+			db.cfg.Cluster)
 	case shards > 1:
-		return fmt.Errorf("clickhouse: cluster %q has %d shards: a hash must be found on every server, so use a cluster with one shard and replicas", db.cfg.Cluster, shards)
+		return fmt.Errorf("clickhouse: cluster %q has %d shards: a hash must be found on every server, "+
+			"so use a cluster with one shard and replicas", db.cfg.Cluster, shards)
 	}
 	return nil
 }

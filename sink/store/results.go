@@ -55,7 +55,8 @@ func (db *DB) InsertResults(ctx context.Context, rows []ResultRow) error {
 			return err
 		}
 	}
-	const query = "INSERT INTO batch_results (upload, batch, shard, part, accepted_at, claims, added, duplicates, bad_signatures, errors," +
+	const query = "INSERT INTO batch_results (upload, batch, shard, part, accepted_at, claims," +
+		" added, duplicates, bad_signatures, errors," +
 		" added_hashes, added_indexes, added_upper, duplicate_hashes, duplicate_indexes, duplicate_upper," +
 		" bad_hashes, bad_indexes, bad_upper, error_indexes, error_texts, error_reasons)"
 	return db.insert(ctx, "insert batch results", query, len(rows), func(b *block, from, to int) {
@@ -115,7 +116,8 @@ type BatchProgress struct {
 // Progress returns the batches of an upload that have any row, in their order. Once a batch is done its numbers don't
 // change.
 func (db *DB) Progress(ctx context.Context, id uuid.UUID) (batches []BatchProgress, err error) {
-	query := `SELECT batch, countIf(shard = -1) > 0, sumIf(c, shard = -1), sumIf(a + d, shard >= 0), sum(a), sum(d), sum(b), sum(e) FROM (
+	query := `SELECT batch, countIf(shard = -1) > 0, sumIf(c, shard = -1), sumIf(a + d, shard >= 0),
+	sum(a), sum(d), sum(b), sum(e) FROM (
 	SELECT batch, shard, part, any(claims) c, any(added) a, any(duplicates) d, any(bad_signatures) b, any(errors) e
 	FROM batch_results WHERE upload = '` + id.String() + `' GROUP BY batch, shard, part
 ) GROUP BY batch ORDER BY batch`
@@ -182,8 +184,8 @@ func (c *collector) add(rows driver.Rows) error {
 	var added, dup, bad entries
 	var indexes []uint16
 	var failed, reasons []string
-	if err := rows.Scan(&shard, &part, &claims, &added.hashes, &added.indexes, &added.upper, &dup.hashes, &dup.indexes, &dup.upper,
-		&bad.hashes, &bad.indexes, &bad.upper, &indexes, &failed, &reasons); err != nil {
+	if err := rows.Scan(&shard, &part, &claims, &added.hashes, &added.indexes, &added.upper,
+		&dup.hashes, &dup.indexes, &dup.upper, &bad.hashes, &bad.indexes, &bad.upper, &indexes, &failed, &reasons); err != nil {
 		return err
 	}
 	if shard == record.OutcomeShard {

@@ -17,7 +17,8 @@ type ShardsError struct {
 }
 
 func (e *ShardsError) Error() string {
-	return fmt.Sprintf("topic verified has %d partitions, but this database was filled from %d shards; with another number a hash could get a second owner: "+
+	return fmt.Sprintf("topic verified has %d partitions, but this database was filled from %d shards; "+
+		"with another number a hash could get a second owner: "+
 		"give the topic %d partitions again, or start with an empty database", e.Now, e.Recorded, e.Recorded)
 }
 
@@ -31,7 +32,8 @@ func (db *DB) CheckShards(ctx context.Context, shards int) error {
 		return fmt.Errorf("clickhouse: %d shards can't be recorded", shards)
 	}
 	s := schemaFor{cluster: db.cfg.Cluster}
-	create, err := s.render("verified_shards", fmt.Sprintf("CREATE VIEW IF NOT EXISTS verified_shards{{onCluster}} AS SELECT toInt64(%d) AS shards", shards))
+	create, err := s.render("verified_shards",
+		fmt.Sprintf("CREATE VIEW IF NOT EXISTS verified_shards{{onCluster}} AS SELECT toInt64(%d) AS shards", shards))
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,8 @@ func (db *DB) InsertUploads(ctx context.Context, uploads []Upload) error {
 	if len(uploads) == 0 {
 		return nil
 	}
-	return db.insert(ctx, "insert uploads", "INSERT INTO uploads (id, site, count, accepted_at)", len(uploads), func(b *block, from, to int) {
+	const query = "INSERT INTO uploads (id, site, count, accepted_at)"
+	return db.insert(ctx, "insert uploads", query, len(uploads), func(b *block, from, to int) {
 		uploads := uploads[from:to]
 		b.append(project(uploads, func(u *Upload) uuid.UUID { return u.ID }))
 		b.appendRepeating(project(uploads, func(u *Upload) string { return u.Site }))
@@ -35,7 +36,8 @@ func (db *DB) InsertUploads(ctx context.Context, uploads []Upload) error {
 // Upload returns an accepted upload, and whether it is known. Uploads are kept for good: whether one is too old to be
 // asked for is the caller's decision, by AcceptedAt.
 func (db *DB) Upload(ctx context.Context, id uuid.UUID) (u Upload, found bool, err error) {
-	query := "SELECT id, site, count, accepted_at FROM uploads WHERE id = '" + id.String() + "' ORDER BY accepted_at LIMIT 1"
+	query := "SELECT id, site, count, accepted_at FROM uploads WHERE id = '" + id.String() + "'" +
+		" ORDER BY accepted_at LIMIT 1"
 	err = db.selectAll(ctx, "look up an upload", query, func(rows driver.Rows) error {
 		found = true
 		return rows.Scan(&u.ID, &u.Site, &u.Count, &u.AcceptedAt)

@@ -70,7 +70,8 @@ func writeConfig(cfg Config, port int) error {
 // dirError says what to do about a directory that can't be used.
 func dirError(dir string, err error) error {
 	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("engine directory %s: %w: give this user the right to read and write there, or choose another --data-dir", dir, err)
+		return fmt.Errorf("engine directory %s: %w: give this user the right to read and write there, "+
+			"or choose another --data-dir", dir, err)
 	}
 	return fmt.Errorf("engine directory %s: %w", dir, err)
 }

@@ -32,7 +32,8 @@ func FindLib(given string) (string, error) {
 			continue
 		}
 		if !isFile(named.path) {
-			return "", fmt.Errorf("%s names %s, which is no readable file: correct it, or leave it out after `make engine`", named.by, named.path)
+			return "", fmt.Errorf("%s names %s, which is no readable file: correct it, or leave it out after `make engine`",
+				named.by, named.path)
 		}
 		return filepath.Abs(named.path)
 	}

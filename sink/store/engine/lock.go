@@ -34,8 +34,8 @@ func lockDir(ctx context.Context, dir string) (*os.File, error) {
 			return nil, dirError(dir, err)
 		}
 		if pause.For(ctx, wait.After(n)) != nil {
-			return nil, fmt.Errorf("engine directory %s is in use by another countersign: stop that one, or choose another --data-dir: %w",
-				dir, context.Cause(ctx))
+			return nil, fmt.Errorf("engine directory %s is in use by another countersign: "+
+				"stop that one, or choose another --data-dir: %w", dir, context.Cause(ctx))
 		}
 	}
 }
