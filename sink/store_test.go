@@ -8,13 +8,13 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"countersign/internal/testseed"
 	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
 	"countersign/sink/store"
@@ -33,8 +33,7 @@ func TestMain(m *testing.M) {
 
 func realStore(t testing.TB) *store.DB {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
+	ctx := t.Context()
 	e, err := engine.Start(ctx, engine.Config{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatalf("this test needs the embedded engine: %v", err)
@@ -62,7 +61,7 @@ func TestRealStore(t *testing.T) {
 	const shards, batches, claims = 3, 60, 250
 	w := newWorld(shards)
 	w.perFetch = 4
-	rnd := rand.New(rand.NewPCG(seed(t), 0))
+	rnd := testseed.Rand(t)
 	now := time.Now().UnixMilli() // results expire
 	for batch := range uint32(batches) {
 		upload := byte(1 + batch%5)
@@ -144,21 +143,6 @@ func TestRealStore(t *testing.T) {
 			}
 		}
 	}
-}
-
-// seed is what a test's random choices come from: COUNTERSIGN_TEST_SEED, or a new one, which is printed.
-func seed(t *testing.T) uint64 {
-	t.Helper()
-	const name = "COUNTERSIGN_TEST_SEED"
-	n := rand.Uint64()
-	if text := os.Getenv(name); text != "" {
-		var err error
-		if n, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-	}
-	t.Logf("%s=%d draws the same again", name, n)
-	return n
 }
 
 func texts(e store.Entries) (all []string) {

@@ -2,11 +2,10 @@ package store
 
 import (
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"testing"
 	"time"
 
+	"countersign/internal/testseed"
 	"countersign/pipeline/record"
 )
 
@@ -18,7 +17,7 @@ func TestBatchesAreDoneWhenTheRuleSaysSo(t *testing.T) {
 		t.Fatal(err)
 	}
 	const batches = 300
-	random := rand.New(rand.NewPCG(seed(t), 0))
+	random := testseed.Rand(t)
 	accepted := time.Now().UnixMilli() // results expire
 	want := map[uint32]record.BatchState{}
 	var rows []ResultRow
@@ -125,19 +124,4 @@ func doneByTheView(t *testing.T, db *DB) map[uint32]bool {
 		t.Fatal(err)
 	}
 	return all
-}
-
-// seed is what a test's random choices come from: COUNTERSIGN_TEST_SEED, or a new one, which is printed.
-func seed(t *testing.T) uint64 {
-	t.Helper()
-	const name = "COUNTERSIGN_TEST_SEED"
-	n := rand.Uint64()
-	if text := os.Getenv(name); text != "" {
-		var err error
-		if n, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-	}
-	t.Logf("%s=%d draws the same again", name, n)
-	return n
 }

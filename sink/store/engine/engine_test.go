@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"countersign/internal/testseed"
 	"countersign/sink/store"
 )
 
@@ -61,7 +61,7 @@ func parentMain(args []string) int {
 // I1 for the store: what an insert has confirmed outlives the death of every process, and the directory is usable again
 // at once.
 func TestConfirmedRowsSurviveKills(t *testing.T) {
-	random := rand.New(rand.NewPCG(seed(t), 0))
+	random := testseed.Rand(t)
 	for _, victims := range []string{"parent", "parent and engine"} {
 		t.Run(victims, func(t *testing.T) {
 			dir := t.TempDir()
@@ -84,21 +84,6 @@ func TestConfirmedRowsSurviveKills(t *testing.T) {
 			}
 		})
 	}
-}
-
-// seed is what the random times of a test come from: COUNTERSIGN_TEST_SEED, or a new one, which is printed.
-func seed(t *testing.T) uint64 {
-	t.Helper()
-	const name = "COUNTERSIGN_TEST_SEED"
-	n := rand.Uint64()
-	if text := os.Getenv(name); text != "" {
-		var err error
-		if n, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-	}
-	t.Logf("%s=%d draws the same times again", name, n)
-	return n
 }
 
 // killedWhileInserting lets a parent insert until it has confirmed at least so many rows, kills it, or it and the
