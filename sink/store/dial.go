@@ -117,8 +117,8 @@ type gentleConn struct {
 	reading, writing sync.Mutex // held during a Read, a Write
 
 	mu          sync.Mutex
-	closed      bool
-	writeBefore time.Time // the deadline that the driver asked for
+	closed      bool      // guarded by mu
+	writeBefore time.Time // the deadline that the driver asked for; guarded by mu
 }
 
 func (c *gentleConn) Read(b []byte) (int, error) {
