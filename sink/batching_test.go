@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"countersign/internal/queue"
 	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
 )
@@ -59,7 +60,7 @@ func TestFlushIsBounded(t *testing.T) {
 	})
 }
 
-// Claims to hashes whose rows are in flight, or were stored lately, are resolved without asking the store.
+// Claims to hashes whose rows are in flight, or were stored recently, are resolved without asking the store.
 func TestRecentRowsNeedNoLookup(t *testing.T) {
 	for name, stored := range map[string]bool{"in flight": false, "stored": true} {
 		t.Run(name, func(t *testing.T) {
@@ -110,7 +111,7 @@ func TestLookupsAreMerged(t *testing.T) {
 		r.end(w)
 		owners := w.made("owners") // in the order of the answers
 		if slices.Sort(owners); !slices.Equal(owners, []string{"owners 1", "owners 1", "owners 4"}) {
-			t.Errorf("lookups: %q, want %d of one hash and one of the rest", owners, lookupFlights)
+			t.Errorf("lookups: %q, want %d of one hash and one of the rest", owners, maxLookups)
 		}
 		if got := metric(t, registry, "lookups_total"); got != shards {
 			t.Errorf("%g hashes were looked up, want %d", got, shards)
@@ -135,7 +136,7 @@ func TestEventsHoldUpNothing(t *testing.T) {
 		for i := range records {
 			w.produce(0, block(part(1, uint32(i+1), 0, 0, hashOf(0, 1, i))))
 			synctest.Wait() // a flush each
-			if w.committed[0] != int64(i+1) {
+			if w.commits()[0] != int64(i+1) {
 				t.Fatalf("record %d isn't committed", i)
 			}
 		}
@@ -152,13 +153,24 @@ func TestEventsHoldUpNothing(t *testing.T) {
 
 // Beyond a number events aren't kept.
 func TestEventsAreBounded(t *testing.T) {
-	q := newEventQueue()
-	some := make([]*recordpb.Event, maxEvents/2)
-	if !q.put(some, nil) || !q.put(nil, some) || q.put(some[:1], nil) {
-		t.Error("the queue doesn't hold what it should, and no more")
+	registry := prometheus.NewRegistry()
+	m, err := newMetrics(registry)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if decided, stored := q.take(); len(decided) != len(some) || len(stored) != len(some) || !q.put(some, some) {
-		t.Error("taking doesn't empty the queue")
+	st := &stage{metrics: m, announcements: queue.New[announcement]()}
+	some := make([]*recordpb.Event, maxEvents/2)
+	st.announce(some, true)
+	st.announce(some, false)
+	if got := metric(t, registry, "events_dropped_total"); got != 0 {
+		t.Errorf("%g of %d events were dropped", got, maxEvents)
+	}
+	st.announce(some[:3], false)
+	if got := metric(t, registry, "events_dropped_total"); got != 3 {
+		t.Errorf("%g events beyond %d were dropped, want 3", got, maxEvents)
+	}
+	if n := st.announcements.Len(); n != maxEvents {
+		t.Errorf("%d events wait, want %d", n, maxEvents)
 	}
 }
 

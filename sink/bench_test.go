@@ -14,8 +14,9 @@ import (
 	"countersign/sink/store"
 )
 
-// BenchmarkClaims is what 100,000 RSA-2048 claims cost the stage in processor time, ClickHouse and Kafka apart: records of eight
-// shards as verify writes them, batches of one upload, new hashes each time ("new") or the same ones ("duplicate").
+// BenchmarkClaims is what 100,000 RSA-2048 claims cost the stage in processor time, ClickHouse and Kafka apart: records
+// of eight shards as verify writes them, batches of one upload, new hashes each time ("new") or the same ones
+// ("duplicate").
 func BenchmarkClaims(b *testing.B) {
 	b.Run("new", func(b *testing.B) { benchmark(b, true) })
 	b.Run("duplicate", func(b *testing.B) { benchmark(b, false) })

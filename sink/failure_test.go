@@ -15,8 +15,8 @@ import (
 	"countersign/sink/store"
 )
 
-// Each call fails twice, once without and once after it took effect: the rows are repeated as they were, and what comes after
-// a call happens only after its success.
+// Each call fails twice, once without and once after it took effect: the rows are repeated as they were, and what comes
+// after a call happens only after its success.
 func TestFailedCallsAreRepeated(t *testing.T) {
 	w := newWorld(1)
 	h := hashOf(0, 1, 1)
@@ -82,7 +82,8 @@ func TestBackoff(t *testing.T) {
 	})
 }
 
-// While ClickHouse is away nothing is committed and fetching stops at MaxPendingBytes (I6); when it is back all is stored, in order.
+// While ClickHouse is away nothing is committed and fetching stops at MaxPendingBytes (I6); when it is back all is
+// stored, in order.
 func TestStoreAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(2)
@@ -108,8 +109,8 @@ func TestStoreAway(t *testing.T) {
 		if got < limit || got > 6*limit {
 			t.Errorf("%g bytes are pending, the limit is %g", got, limit)
 		}
-		if w.committed[0] != 0 || w.committed[1] != 0 {
-			t.Errorf("committed %v though nothing is stored", w.committed)
+		if w.commits()[0] != 0 || w.commits()[1] != 0 {
+			t.Errorf("committed %v though nothing is stored", w.commits())
 		}
 		close(g.open)
 		r.drain(w)
@@ -169,8 +170,8 @@ func TestDrainTimeout(t *testing.T) {
 	})
 }
 
-// A shard that comes back to the process while its earlier rows are still queued is walked anew; the late rows are the same, and
-// only the present assignment commits.
+// A shard that comes back to the process while its earlier rows are still queued is walked anew; the late rows are the
+// same, and only the present assignment commits.
 func TestShardComesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(1)
@@ -178,17 +179,7 @@ func TestShardComesBack(t *testing.T) {
 		c := w.config()
 		c.DrainTimeout = time.Millisecond
 		revoke := make(chan struct{})
-		c.Consume = func(ctx context.Context, handle handler) error {
-			first, cancel := context.WithCancel(ctx)
-			defer cancel()
-			var wg sync.WaitGroup
-			wg.Go(func() { w.assign(first, handle, 0) })
-			<-revoke
-			cancel()
-			wg.Wait()
-			w.assign(ctx, handle, 0)
-			return nil
-		}
+		c.Consume = func(ctx context.Context, handle handler) error { return w.assignTwice(ctx, handle, revoke) }
 		r := start(t, c)
 		for i := range 4 {
 			w.produce(0, block(part(byte(i+1), 1, 0, 0, hashOf(0, 1, 0), hashOf(0, 1, i+1))))
@@ -198,8 +189,8 @@ func TestShardComesBack(t *testing.T) {
 		time.Sleep(time.Second)
 		w.produce(0, block(part(9, 1, 0, 0, hashOf(0, 1, 0))))
 		synctest.Wait()
-		if w.committed[0] != 0 {
-			t.Errorf("committed %d though nothing is stored", w.committed[0])
+		if w.commits()[0] != 0 {
+			t.Errorf("committed %d though nothing is stored", w.commits()[0])
 		}
 		close(g.open)
 		r.drain(w)
@@ -208,7 +199,24 @@ func TestShardComesBack(t *testing.T) {
 	})
 }
 
-// A scan that breaks off in the middle begins again with an empty filter, and the shard isn't walked before it is complete.
+// assignTwice assigns partition 0 until revoke is closed, and then again.
+func (w *world) assignTwice(ctx context.Context, handle handler, revoke <-chan struct{}) error {
+	first, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	wg.Go(func() { w.assign(first, handle, 0) })
+	select {
+	case <-revoke:
+	case <-ctx.Done():
+	}
+	cancel()
+	wg.Wait()
+	w.assign(ctx, handle, 0)
+	return nil
+}
+
+// A scan that breaks off in the middle begins again with an empty filter, and the shard isn't walked before it is
+// complete.
 func TestScanBreaksOff(t *testing.T) {
 	w := newWorld(1)
 	for i := range 10 {

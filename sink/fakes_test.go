@@ -18,8 +18,9 @@ import (
 	"countersign/sink/store"
 )
 
-// The fakes check the stage's promises whenever they are called: rows never contradict rows, results come after their hashes,
-// events after their results or what decides them, commits after all rows below them, and no commit after the assignment ended.
+// The fakes check the stage's promises whenever they are called: rows never contradict rows, results come after their
+// hashes, events after their results or what decides them, commits after all rows below them, and no commit after the
+// assignment ended.
 
 // fault is how a call to the store goes wrong.
 type fault int
@@ -65,7 +66,7 @@ type world struct {
 	changed      chan struct{}   // closed and replaced when log or committed changed
 	durable      []int64         // log flushed up to, by partition
 	events       []*recordpb.Event
-	told         map[[32]byte]bool // hashes that events brought
+	announced    map[[32]byte]bool // hashes that events brought
 	last         *verdict          // the last that was asked for
 	letters      []*recordpb.DeadLetter
 	calls        []string // every call that did something, in order
@@ -81,7 +82,7 @@ func newWorld(shards int) *world {
 	return &world{
 		hashes: map[[32]byte]hashRow{}, results: map[resultKey]store.ResultRow{}, uploads: map[uuid.UUID]store.Upload{},
 		log: make([][]log.Message, shards), committed: make([]int64, shards), durable: make([]int64, shards),
-		told: map[[32]byte]bool{}, changed: make(chan struct{}),
+		announced: map[[32]byte]bool{}, changed: make(chan struct{}),
 	}
 }
 
@@ -94,6 +95,13 @@ func (w *world) change() {
 	w.changed = make(chan struct{})
 }
 
+// wake makes those who await look again.
+func (w *world) wake() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.change()
+}
+
 // produce appends a record to a partition.
 func (w *world) produce(partition int, value []byte) {
 	w.mu.Lock()
@@ -103,9 +111,9 @@ func (w *world) produce(partition int, value []byte) {
 	w.change()
 }
 
-// await waits until cond, which is called under mu whenever something changed; false after a few seconds.
+// await waits until cond, which is called under mu whenever something changed; false after a minute.
 func (w *world) await(cond func() bool) bool {
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		w.mu.Lock()
 		ok, changed := cond(), w.changed
@@ -219,33 +227,6 @@ func (p *partition) Commit(next int64) {
 	}
 	w.committed[p.id] = max(w.committed[p.id], next)
 	w.change()
-}
-
-// checkStored checks that all rows of a record that is committed are there.
-func (w *world) checkStored(m log.Message) {
-	v, err := record.DecodeVerified(m.Value)
-	if err != nil {
-		return
-	}
-	stored := func(upload []byte, batch uint32, shard int, part uint32) {
-		if _, ok := w.results[resultKey{uuid.UUID(upload), batch, int32(shard), part}]; !ok {
-			w.breaks("commit past %d/%d, whose result isn't stored", m.Partition, m.Offset)
-		}
-	}
-	for _, c := range v.GetBlock().GetClaims() {
-		if len(c.Hashes) > 0 && record.Shard(c.Hashes, len(w.log)) != m.Partition {
-			return // a dead letter
-		}
-		stored(c.Upload, c.Batch, m.Partition, c.Part)
-	}
-	for _, o := range v.GetOutcomes().GetOutcomes() {
-		stored(o.Upload, o.Batch, record.OutcomeShard, 0)
-	}
-	for _, u := range v.GetOutcomes().GetUploads() {
-		if _, ok := w.uploads[uuid.UUID(u.Upload)]; !ok {
-			w.breaks("commit past %d/%d, whose upload isn't stored", m.Partition, m.Offset)
-		}
-	}
 }
 
 // call runs one call to the store, with the fault that is due.
@@ -376,10 +357,10 @@ func (w *world) send(ctx context.Context, topic string, partition int, value []b
 	w.calls = append(w.calls, fmt.Sprintf("events %d", len(events.GetEvents())))
 	for _, e := range events.GetEvents() {
 		if _, ok := w.results[resultKey{uuid.UUID(e.Upload), e.Batch, e.Shard, e.Part}]; !ok {
-			w.checkDecided(e)
+			w.checkEarly(e)
 		}
 		if s := e.GetSigned(); s != nil {
-			w.told[[32]byte(s.Hash)] = true
+			w.announced[[32]byte(s.Hash)] = true
 		}
 		w.events = append(w.events, e)
 	}
@@ -393,65 +374,6 @@ func (w *world) flushLog(ctx context.Context) error {
 			w.durable[p] = int64(len(log))
 		}
 	})
-}
-
-// checkDecided checks an event that comes before its row: it is a single signing's, the durable log decides it so, and whoever asks for
-// the hash that it speaks of finds it.
-func (w *world) checkDecided(e *recordpb.Event) {
-	v := w.verdict()
-	want, ok := v.results[resultKey{uuid.UUID(e.Upload), e.Batch, e.Shard, e.Part}]
-	if told := eventOf(&want); !ok || e.Added != told.Added || e.Duplicates != told.Duplicates || e.BadSignatures != told.BadSignatures || e.Claims != told.Claims {
-		w.breaks("the log doesn't decide as an event before its row says: %v", e)
-		return
-	}
-	if !v.singles[string(e.Upload)] {
-		w.breaks("event before its row, of no single signing in the durable log: %v", e)
-	}
-	switch s := e.GetSigned(); {
-	case e.Added == 1:
-		hash := [32]byte(want.Added.Hashes)
-		if s == nil || [32]byte(s.Hash) != hash || v.owners[hash] != (store.Owner{Upload: want.Upload, Position: s.Position}) || s.Site == "" || len(s.Signature) == 0 {
-			w.breaks("event before its row without the row: %v", e)
-		}
-	case e.Duplicates == 1:
-		if hash := [32]byte(want.Duplicates.Hashes); !w.told[hash] && w.hashes[hash] == (hashRow{}) {
-			w.breaks("duplicate of a hash that can't be seen: %v", e)
-		}
-	}
-}
-
-// verdict is what a log decides.
-type verdict struct {
-	of      string // the log: how long, and how much of it is durable
-	owners  map[[32]byte]store.Owner
-	results map[resultKey]store.ResultRow
-	singles map[string]bool // uploads that are single signings, in the durable part
-}
-
-// verdict returns what the log decides as it is now.
-func (w *world) verdict() *verdict {
-	of := fmt.Sprint(w.durable)
-	for _, log := range w.log {
-		of += fmt.Sprint(" ", len(log))
-	}
-	if w.last != nil && w.last.of == of {
-		return w.last
-	}
-	v := &verdict{of: of, singles: map[string]bool{}}
-	v.owners, v.results = model(w)
-	for p, log := range w.log {
-		for _, m := range log[:w.durable[p]] {
-			r, _ := record.DecodeVerified(m.Value)
-			for _, c := range r.GetBlock().GetClaims() {
-				v.singles[string(c.Upload)] = v.singles[string(c.Upload)] || c.Single
-			}
-			for _, o := range r.GetOutcomes().GetOutcomes() {
-				v.singles[string(o.Upload)] = v.singles[string(o.Upload)] || o.Single
-			}
-		}
-	}
-	w.last = v
-	return v
 }
 
 func cloneResult(r store.ResultRow) store.ResultRow {

@@ -8,9 +8,11 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"countersign/pipeline/record/recordpb"
 )
 
-// gate holds calls to the store until it is opened: those of the given names, or of none but them when open was closed.
+// gate holds calls to the store of some names until open is closed.
 type gate struct {
 	names []string
 	open  chan struct{}
@@ -42,6 +44,22 @@ func (w *world) made(name string) (calls []string) {
 	}
 	return calls
 }
+
+// commits returns the committed offsets, by partition.
+func (w *world) commits() []int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.committed)
+}
+
+// announcedEvents returns the events that were sent, in order.
+func (w *world) announcedEvents() []*recordpb.Event {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.events)
+}
+
+func (w *world) numberOfEvents() int { return len(w.announcedEvents()) }
 
 // want fails the test unless the calls of one name were exactly these numbers of rows.
 func (w *world) want(t *testing.T, name string, rows ...int) {

@@ -7,20 +7,20 @@ import (
 	"countersign/sink/store"
 )
 
-// A question to the store costs about the same whether it names one hash or a thousand, so those of all shards that wait while
-// another is being answered are asked together.
+// A question to the store costs about the same whether it names one hash or a thousand. So questions of all shards that
+// come while another one is being answered are asked together.
 
-// maxLookup is where merging stops. A run's own question is asked whole.
+// maxLookup is where merging stops. The question of one run is asked whole, however large it is.
 const maxLookup = 100_000 // hashes
 
-// ownersOf is an answer: the owners of those asked for that are stored.
+// ownersOf is an answer: the owners of those hashes that are stored.
 type ownersOf map[[dedupe.HashSize]byte]store.Owner
 
 // lookup is one shard's question.
 type lookup struct {
-	hashes []byte // not to be changed before done is closed
-	owners ownersOf
-	done   chan struct{} // closed after owners was set; it may hold others' hashes and is read only
+	hashes []byte        // not to be changed before done is closed
+	owners ownersOf      // readable once done is closed; may hold other shards' hashes, and is for reading only
+	done   chan struct{} // closed when owners is set
 }
 
 // lookUp returns the stored owners of hashes; the only error is that ctx ended, and then hashes may still be in use.
@@ -42,8 +42,8 @@ func (st *stage) lookUp(ctx context.Context, hashes []byte) (ownersOf, error) {
 	}
 }
 
-// answer answers questions until ctx ends.
-func (st *stage) answer(ctx context.Context) {
+// answerLookups answers questions until ctx ends.
+func (st *stage) answerLookups(ctx context.Context) {
 	var together []*lookup
 	var merged []byte
 	for {

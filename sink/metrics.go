@@ -28,23 +28,25 @@ type metrics struct {
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
-	const namespace, subsystem = "countersign", "sink"
 	counter := func(name, help string) prometheus.Counter {
-		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help})
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "countersign", Subsystem: "sink", Name: name, Help: help})
 	}
 	vector := func(name, label, help string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help}, []string{label})
+		o := prometheus.CounterOpts{Namespace: "countersign", Subsystem: "sink", Name: name, Help: help}
+		return prometheus.NewCounterVec(o, []string{label})
 	}
 	gauge := func(name, help string) prometheus.Gauge {
-		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help})
+		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "countersign", Subsystem: "sink", Name: name, Help: help})
 	}
 	m := &metrics{
-		rows:   vector("rows_total", "table", "Rows inserted, replays included."),
-		claims: vector("claims_total", "verdict", "Claims resolved: added, replayed (added before, by the same claim), duplicate."),
+		rows: vector("rows_total", "table", "Rows inserted, replays included."),
+		claims: vector("claims_total", "verdict",
+			"Claims resolved: added, replayed (added before, by the same claim), duplicate."),
 		lookups: vector("lookups_total", "answer",
 			"Hashes that the filter took for stored and that were looked up: found, or absent (the filter's false positives)."),
-		flush: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Subsystem: subsystem, Name: "flush_seconds",
-			Help: "From the first insert of a flush to the last one's success, retries included.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 15)}),
+		flush: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "countersign", Subsystem: "sink", Name: "flush_seconds",
+			Help:    "From the first insert of a flush to the last one's success, retries included.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 15)}),
 		retries:       counter("retries_total", "Calls to ClickHouse that failed and were tried again."),
 		deadLetters:   counter("dead_letters_total", "Records that could not be decoded and were left out."),
 		eventsDropped: counter("events_dropped_total", "Events that were not sent."),

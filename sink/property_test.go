@@ -2,10 +2,12 @@ package sink
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,54 +19,87 @@ import (
 	"countersign/sink/store"
 )
 
-// model is what must be stored once a log was walked: one map, each partition in its order.
-func model(w *world) (map[[32]byte]store.Owner, map[resultKey]store.ResultRow) {
-	owners, results := map[[32]byte]store.Owner{}, map[resultKey]store.ResultRow{}
+// verified is what must be stored once a log was walked.
+type verified struct {
+	owners  map[[32]byte]store.Owner
+	results map[resultKey]store.ResultRow
+	uploads map[uuid.UUID]store.Upload
+}
+
+// model walks a log: one map of owners, each partition in its order. It shares no code with the stage.
+func model(w *world) verified {
+	m := verified{map[[32]byte]store.Owner{}, map[resultKey]store.ResultRow{}, map[uuid.UUID]store.Upload{}}
 	for shard, log := range w.log {
-		for _, m := range log {
-			v, err := record.DecodeVerified(m.Value)
+		for _, message := range log {
+			v, err := record.DecodeVerified(message.Value)
 			if err != nil {
 				continue
 			}
 			for _, c := range v.GetBlock().GetClaims() {
-				r := modelResult(c, owners)
-				r.Shard = int32(shard)
-				results[keyOf(&r)] = r
+				m.addClaims(c, int32(shard))
 			}
-			var out rows
-			out.addOutcomes(v.GetOutcomes())
-			for _, r := range out.results {
-				results[keyOf(&r)] = cloneResult(r)
+			for _, o := range v.GetOutcomes().GetOutcomes() {
+				m.addOutcome(o)
+			}
+			for _, u := range v.GetOutcomes().GetUploads() {
+				id := uuid.UUID(u.Upload)
+				m.uploads[id] = store.Upload{ID: id, Site: u.Site, Count: u.Count, AcceptedAt: u.AcceptedMs}
 			}
 		}
 	}
-	return owners, results
+	return m
 }
 
-func modelResult(c *recordpb.Claims, owners map[[32]byte]store.Owner) store.ResultRow {
-	r := store.ResultRow{Upload: uuid.UUID(c.Upload), Batch: c.Batch, Part: c.Part, AcceptedAt: c.AcceptedMs}
-	var upper [2][]bool
+func (m *verified) addClaims(c *recordpb.Claims, shard int32) {
+	r := store.ResultRow{Upload: uuid.UUID(c.Upload), Batch: c.Batch, Shard: shard, Part: c.Part, AcceptedAt: c.AcceptedMs}
+	var added, duplicates []int
 	for i := range len(c.Hashes) / 32 {
 		hash := [32]byte(c.Hashes[32*i:])
-		index := record.Uint16(c.Indexes, i)
-		claim := store.Owner{Upload: r.Upload, Position: (c.Batch-1)*1000 + uint32(index)}
-		if _, ok := owners[hash]; !ok {
-			owners[hash] = claim
+		index := uint32(binary.LittleEndian.Uint16(c.Indexes[2*i:]))
+		claim := store.Owner{Upload: r.Upload, Position: (c.Batch-1)*1000 + index}
+		if _, ok := m.owners[hash]; !ok {
+			m.owners[hash] = claim
 		}
-		e, u := &r.Added, &upper[0]
-		if owners[hash] != claim {
-			e, u = &r.Duplicates, &upper[1]
-		}
-		e.Hashes, e.Indexes, *u = append(e.Hashes, hash[:]...), append(e.Indexes, uint16(index)), append(*u, record.Bit(c.Upper, i))
-	}
-	for i, e := range []*store.Entries{&r.Added, &r.Duplicates} {
-		for j, set := range upper[i] {
-			if set {
-				e.Upper = record.SetBit(e.Upper, j, e.Len())
-			}
+		if m.owners[hash] == claim {
+			added = append(added, i)
+		} else {
+			duplicates = append(duplicates, i)
 		}
 	}
-	return r
+	r.Added = modelEntries(c.Hashes, c.Indexes, c.Upper, added)
+	r.Duplicates = modelEntries(c.Hashes, c.Indexes, c.Upper, duplicates)
+	m.results[keyOf(&r)] = r
+}
+
+func (m *verified) addOutcome(o *recordpb.Outcome) {
+	r := store.ResultRow{Upload: uuid.UUID(o.Upload), Batch: o.Batch, Shard: -1, AcceptedAt: o.AcceptedMs, Claims: o.Claims}
+	var all []int
+	for i := range len(o.BadHashes) / 32 {
+		all = append(all, i)
+	}
+	r.BadSignatures = modelEntries(o.BadHashes, o.BadIndexes, o.BadUpper, all)
+	for _, f := range o.Failures {
+		r.Errors = append(r.Errors, store.Failure{Index: uint16(f.Index), Text: f.Text, Reason: f.Reason})
+	}
+	m.results[keyOf(&r)] = r
+}
+
+// modelEntries are the hashes at some places of a record's columns: 32 bytes each, indexes of two bytes, and a bitmap of
+// those in upper case, which is left out when it would be empty.
+func modelEntries(hashes, indexes, upper []byte, places []int) (e store.Entries) {
+	bits, some := make([]byte, (len(places)+7)/8), false
+	for n, i := range places {
+		e.Hashes = append(e.Hashes, hashes[32*i:32*i+32]...)
+		e.Indexes = append(e.Indexes, binary.LittleEndian.Uint16(indexes[2*i:]))
+		if i/8 < len(upper) && upper[i/8]>>(i%8)&1 != 0 {
+			bits[n/8] |= 1 << (n % 8)
+			some = true
+		}
+	}
+	if some {
+		e.Upper = bits
+	}
+	return e
 }
 
 // drawLog fills the partitions: blocks of claims to few hashes, outcomes, junk, and stretches that are there twice.
@@ -124,9 +159,9 @@ func drawLog(t *rapid.T, w *world) {
 type doomed struct {
 	Store
 	mu     sync.Mutex
-	calls  int
+	calls  int // left; guarded by mu
 	after  bool
-	perish context.CancelFunc
+	perish func()
 }
 
 func (d *doomed) call(do func() error) error {
@@ -160,13 +195,39 @@ func (d *doomed) Owners(ctx context.Context, hashes []byte, into map[[32]byte]st
 	return d.call(func() error { return d.Store.Owners(ctx, hashes, into) })
 }
 
+func (d *doomed) CountHashes(ctx context.Context, shard, shards int) (n uint64, err error) {
+	err = d.call(func() error { n, err = d.Store.CountHashes(ctx, shard, shards); return err })
+	return n, err
+}
+
 func (d *doomed) ScanHashes(ctx context.Context, shard, shards int, fn func([]byte) error) error {
 	return d.call(func() error { return d.Store.ScanHashes(ctx, shard, shards, fn) })
 }
 
-// I3, I4, I5: over a store that fails and lies about it, processes that die between any two of their steps, and two owners of a shard at
-// once, a log comes to the rows of the model, and the fakes see no promise broken on the way.
+// runDoomed runs a process until it dies at its n-th call to the store, or has nothing left to do and is killed, or alive
+// ends. died says whether it died at the call.
+func runDoomed(alive context.Context, w *world, c Config, calls int, after bool) (died bool, err error) {
+	ctx, kill := context.WithCancel(alive)
+	defer kill()
+	c.Store = &doomed{Store: c.Store, calls: calls, after: after, perish: func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		died = died || ctx.Err() == nil
+		kill()
+		w.change()
+	}}
+	ended := make(chan error, 1)
+	go func() { ended <- Run(ctx, c) }()
+	w.await(func() bool { return ctx.Err() != nil || w.drained() })
+	kill()
+	err = <-ended
+	return died, err
+}
+
+// I3, I4, I5: over a store that fails and lies about it, processes that die between any two of their steps, and two owners of
+// a shard at once, a log comes to the rows of the model, and the fakes see no promise broken on the way.
 func TestAnyCourseGivesTheRowsOfTheLog(t *testing.T) {
+	var deaths atomic.Int64
 	rapid.Check(t, func(t *rapid.T) {
 		shards := rapid.IntRange(1, 3).Draw(t, "shards")
 		w := newWorld(shards)
@@ -198,14 +259,17 @@ func TestAnyCourseGivesTheRowsOfTheLog(t *testing.T) {
 		defer kill()
 		var wg sync.WaitGroup
 		for range rapid.IntRange(0, 4).Draw(t, "crashes") {
-			ctx, perish := context.WithCancel(alive)
-			defer perish()
-			c := configure()
-			c.Store = &doomed{Store: w, calls: rapid.IntRange(1, 40).Draw(t, "dies at call"), after: rapid.Bool().Draw(t, "after it"), perish: perish}
+			c, calls, after := configure(), rapid.IntRange(1, 40).Draw(t, "dies at call"), rapid.Bool().Draw(t, "after it")
 			done := make(chan struct{})
-			wg.Go(func() { check(w, Run(ctx, c)); close(done) })
+			wg.Go(func() {
+				defer close(done)
+				died, err := runDoomed(alive, w, c, calls, after)
+				check(w, err)
+				if died {
+					deaths.Add(1)
+				}
+			})
 			if rapid.Bool().Draw(t, "dies before the next owner starts") {
-				time.AfterFunc(5*time.Millisecond, perish)
 				<-done
 			}
 		}
@@ -220,12 +284,16 @@ func TestAnyCourseGivesTheRowsOfTheLog(t *testing.T) {
 		c := configure()
 		wg.Go(func() { check(w, Run(alive, c)) })
 		if !w.await(w.drained) {
-			t.Fatalf("not all is committed: %v", w.committed)
+			t.Fatalf("not all is committed: %v", w.commits())
 		}
 		kill()
-		waitOrDie(t, &wg)
+		w.wake() // processes that wait for their death
+		waitForAll(t, &wg)
 		compare(t, w)
 	})
+	if deaths.Load() == 0 {
+		t.Error("no process died at a call")
+	}
 }
 
 func check(w *world, err error) {
@@ -236,12 +304,12 @@ func check(w *world, err error) {
 	}
 }
 
-func waitOrDie(t *rapid.T, wg *sync.WaitGroup) {
+func waitForAll(t *rapid.T, wg *sync.WaitGroup) {
 	done := make(chan struct{})
 	go func() { wg.Wait(); close(done) }()
 	select {
 	case <-done:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("a process didn't end")
 	}
 }
@@ -252,20 +320,23 @@ func compare(t interface{ Fatalf(string, ...any) }, w *world) {
 	for _, b := range w.broken {
 		t.Fatalf("%s", b)
 	}
-	owners, results := model(w)
+	want := model(w)
 	got := map[[32]byte]store.Owner{}
 	for h, r := range w.hashes {
 		got[h] = store.Owner{Upload: r.upload, Position: r.position}
 	}
-	if !maps.Equal(got, owners) {
-		t.Fatalf("owners: %v\nwant:   %v", got, owners)
+	if !maps.Equal(got, want.owners) {
+		t.Fatalf("owners: %v\nwant:   %v", got, want.owners)
 	}
-	for key, want := range results {
+	if !maps.Equal(w.uploads, want.uploads) {
+		t.Fatalf("uploads: %v\nwant:    %v", w.uploads, want.uploads)
+	}
+	for key, want := range want.results {
 		if want, got := fmt.Sprintf("%+v", want), fmt.Sprintf("%+v", w.results[key]); want != got {
 			t.Fatalf("result: %s\nwant:   %s", got, want)
 		}
 	}
-	if len(results) != len(w.results) {
-		t.Fatalf("%d results, want %d", len(w.results), len(results))
+	if len(want.results) != len(w.results) {
+		t.Fatalf("%d results, want %d", len(w.results), len(want.results))
 	}
 }

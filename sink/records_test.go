@@ -31,7 +31,8 @@ func fingerprint(n byte) []byte {
 	return b
 }
 
-// part makes claims from index on; the signatures differ in content and length, every third hash was sent in upper case.
+// part makes claims from index on; the signatures differ in content and length, every third hash was sent in upper
+// case.
 func part(upload byte, batch, part uint32, from int, hashes ...[32]byte) *recordpb.Claims {
 	id := uploadID(upload)
 	c := &recordpb.Claims{Upload: id[:], Batch: batch, Part: part, Site: fmt.Sprintf("site%d.example", upload), AcceptedMs: 1000 * int64(upload),
@@ -107,7 +108,7 @@ func (r *running) end(w *world) {
 		if err != nil {
 			r.t.Errorf("Run: %v", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		r.t.Fatal("Run didn't return")
 	}
 	w.mu.Lock()
@@ -121,6 +122,6 @@ func (r *running) end(w *world) {
 func (r *running) drain(w *world) {
 	r.t.Helper()
 	if !w.await(w.drained) {
-		r.t.Fatalf("not all is committed: %v of %d", w.committed, len(w.log))
+		r.t.Fatalf("not all is committed: %v of %d", w.commits(), len(w.log))
 	}
 }

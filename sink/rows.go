@@ -11,13 +11,27 @@ import (
 	"countersign/sink/store"
 )
 
-// From records to rows. Every value of a row comes from the record (I5): times are those of the acceptance, and the key of a result
-// is (upload, batch, shard, part), so that a replay repeats rows and never adds any. Rows point into their record where they can.
+// From records to rows and events. Every value of a row comes from the record (I5): times are those of the acceptance,
+// and the key of a result is (upload, batch, shard, part), so that a replay repeats rows and never adds any. Rows point
+// into their record where they can.
 
-// resolved are claims with a verdict each.
+// rows are what one record comes to.
+type rows struct {
+	claims       []resolved
+	outcomes     []store.ResultRow // what verifying found
+	uploads      []store.Upload
+	certificates []store.Certificate
+	events       []*recordpb.Event // to be announced once the rows are stored
+
+	deferrable bool // nobody waits for the rows to be stored
+	announced  int  // hashes that were announced early
+}
+
+// resolved are the claims of one part of a batch with a verdict each, and the result that they come to.
 type resolved struct {
 	*recordpb.Claims
 	verdicts []dedupe.Verdict
+	result   store.ResultRow
 }
 
 // signerOf is the index of the signer of claim i.
@@ -56,7 +70,8 @@ func appendHashes(h *store.HashRows, c *recordpb.Claims, verdicts []dedupe.Verdi
 // claimsResult is the result of one part of a batch at one shard.
 func claimsResult(c *recordpb.Claims, shard int, verdicts []dedupe.Verdict) store.ResultRow {
 	row := store.ResultRow{
-		Upload: uuid.UUID(c.GetUpload()), Batch: c.GetBatch(), Shard: int32(shard), Part: c.GetPart(), AcceptedAt: c.GetAcceptedMs(),
+		Upload: uuid.UUID(c.GetUpload()), Batch: c.GetBatch(), Shard: int32(shard), Part: c.GetPart(),
+		AcceptedAt: c.GetAcceptedMs(),
 	}
 	all := entries(c.GetHashes(), c.GetIndexes(), c.GetUpper())
 	duplicates := 0
@@ -108,14 +123,46 @@ func split(all store.Entries, verdicts []dedupe.Verdict, duplicates int) (added,
 	return added, dup
 }
 
-// addEvents adds the events of the results, which tell of an added hash where the rows may linger.
-func (r *rows) addEvents() {
-	for i := range r.results {
-		e := eventOf(&r.results[i])
-		if r.patient && i < len(r.claims) { // claims' results come first
-			e.Signed = signedOf(r.claims[i])
+// makeEvents returns an event for each result. Those of claims carry the row of an added hash, if withRow, and are of
+// single signings then.
+func (r *rows) makeEvents(withRow bool) []*recordpb.Event {
+	all := make([]*recordpb.Event, 0, len(r.claims)+len(r.outcomes))
+	for i := range r.claims {
+		e := eventOf(&r.claims[i].result)
+		if withRow {
+			e.Signed = signedOf(&r.claims[i])
 		}
-		r.events = append(r.events, e)
+		all = append(all, e)
+	}
+	for i := range r.outcomes {
+		all = append(all, eventOf(&r.outcomes[i]))
+	}
+	return all
+}
+
+// eventOf is the event of a result. It shares no memory with the row, which is reused.
+func eventOf(r *store.ResultRow) *recordpb.Event {
+	e := &recordpb.Event{
+		Upload: append([]byte(nil), r.Upload[:]...), Batch: r.Batch, Shard: r.Shard, Part: r.Part, Claims: r.Claims,
+		Added: uint32(r.Added.Len()), Duplicates: uint32(r.Duplicates.Len()), BadSignatures: uint32(r.BadSignatures.Len()),
+		Errors: uint32(len(r.Errors)),
+	}
+	if len(r.Errors) > 0 {
+		e.Reason = r.Errors[0].Reason
+	}
+	return e
+}
+
+// signedOf is the row of a single signing that counts as added, and nil for a duplicate. It shares the record's memory.
+func signedOf(c *resolved) *recordpb.Signed {
+	if c.verdicts[0] == dedupe.Duplicate {
+		return nil
+	}
+	signer := c.Signers[signerOf(c.Claims, 0)]
+	return &recordpb.Signed{
+		Hash: c.Hashes, Position: record.Position(c.Batch, record.Uint16(c.Indexes, 0)),
+		Site: c.Site, AcceptedMs: c.AcceptedMs,
+		Algorithm: signer.GetAlgorithm(), Signature: c.Signatures, Certificate: signer.GetFingerprint(),
 	}
 }
 
@@ -127,9 +174,10 @@ func (r *rows) addOutcomes(o *recordpb.Outcomes) {
 			Claims: x.GetClaims(), BadSignatures: entries(x.GetBadHashes(), x.GetBadIndexes(), x.GetBadUpper()),
 		}
 		for _, f := range x.GetFailures() {
-			row.Errors = append(row.Errors, store.Failure{Index: uint16(f.GetIndex()), Text: f.GetText(), Reason: f.GetReason()})
+			failure := store.Failure{Index: uint16(f.GetIndex()), Text: f.GetText(), Reason: f.GetReason()}
+			row.Errors = append(row.Errors, failure)
 		}
-		r.results = append(r.results, row)
+		r.outcomes = append(r.outcomes, row)
 	}
 	for _, x := range o.GetUploads() {
 		r.uploads = append(r.uploads, store.Upload{

@@ -3,7 +3,6 @@ package sink
 import (
 	"context"
 	"fmt"
-	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,46 +11,47 @@ import (
 
 	"countersign/pipeline/log"
 	"countersign/pipeline/record"
-	"countersign/pipeline/record/recordpb"
-	"countersign/sink/dedupe"
 )
 
-// fetchesAhead is how many fetches a shard may be ahead of its resolving, besides MaxPendingBytes.
+// One assignment of a shard. Two goroutines work for it: one fetches, and one walks what was fetched (walk.go). The
+// stage's writer reports back what is stored.
+
+// fetchesAhead is how many fetches a shard may be ahead of its walk, besides MaxPendingBytes.
 const fetchesAhead = 64
 
-// shard is one assignment of a shard: one goroutine fetches, one resolves (walk.go), and the writer reports back through stored.
+// shard is what the goroutines of one assignment share.
 type shard struct {
 	*stage
 	id      int
 	fetched chan []log.Message // cap fetchesAhead; never closed
 
-	// Of the goroutine that resolves.
-	table     *dedupe.Table
-	run       []item
-	ask       []byte
-	positions []uint32
-	decided   []*recordpb.Event // of the run
-	bytes     int               // of table, as the gauge counts them
+	// Each is added to by one goroutine and taken from by another.
+	held      atomic.Int64 // bytes fetched and not yet queued
+	confirmed atomic.Int64 // rows stored that the walk doesn't know of yet
+	unstored  atomic.Int64 // records queued and not yet stored
+	announced atomic.Int64 // hashes announced early and not yet stored
 
-	held      atomic.Int64  // bytes fetched and not yet queued
-	confirmed atomic.Int64  // rows stored that the table wasn't told of
-	unstored  atomic.Int64  // records queued and not yet stored
-	idle      chan struct{} // cap 1: unstored fell to 0
+	idle chan struct{} // cap 1: unstored fell to 0; never closed
 
 	mu        sync.Mutex
-	partition Partition // Commit only under mu, and only unless ended
-	ended     bool
+	partition Partition // Commit is called under mu, and only unless ended
+	ended     bool      // guarded by mu
 }
 
 // handle owns partition p's shard until ctx ends, which gives nil, or fetching fails.
 func (st *stage) handle(ctx context.Context, p Partition) error {
-	s := &shard{stage: st, id: p.ID(), partition: p, fetched: make(chan []log.Message, fetchesAhead), idle: make(chan struct{}, 1)}
+	s := &shard{
+		stage: st, id: p.ID(), partition: p,
+		fetched: make(chan []log.Message, fetchesAhead), idle: make(chan struct{}, 1),
+	}
 	defer s.end()
-	err := s.load(ctx)
+	w := &walker{shard: s}
+	defer w.end()
+	err := w.load(ctx, p.Start())
 	if err == nil {
 		g, working := errgroup.WithContext(ctx)
 		g.Go(func() error { return s.fetch(working, p) })
-		g.Go(func() error { return s.resolveAll(working) })
+		g.Go(func() error { return w.walk(working) })
 		err = g.Wait()
 	}
 	if ctx.Err() == nil {
@@ -61,54 +61,10 @@ func (st *stage) handle(ctx context.Context, p Partition) error {
 	return nil
 }
 
-// load builds the filter. The committed offset was read before, so every row of the records below it is in what the scan finds;
-// the rows of later records, which an older owner may be writing meanwhile, are decided anew by the walk, with the same result.
-func (s *shard) load(ctx context.Context) error {
-	select {
-	case s.loading <- struct{}{}:
-		defer func() { <-s.loading }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	start := s.Clock()
-	var key [16]byte
-	if _, err := io.ReadFull(s.Rand, key[:]); err != nil {
-		return fmt.Errorf("draw the filter's key: %w", err)
-	}
-	var loaded int
-	err := s.retry(ctx, fmt.Sprintf("reading the hashes of shard %d", s.id), func() error {
-		count, err := s.Store.CountHashes(ctx, s.id, s.Shards)
-		if err != nil {
-			return err
-		}
-		loaded = 0
-		s.table = dedupe.New(dedupe.Config{ExpectedHashes: count, Key: key, Recent: max(0, s.RecentRows) / s.Shards})
-		return s.Store.ScanHashes(ctx, s.id, s.Shards, func(hashes []byte) error {
-			loaded += len(hashes) / dedupe.HashSize
-			s.table.Load(hashes)
-			return ctx.Err()
-		})
-	})
-	if err != nil {
-		return err
-	}
-	s.weigh()
-	s.Logger.Info("shard assigned", "shard", s.id, "offset", s.partition.Start(), "hashes", loaded,
-		"filter_bytes", s.bytes, "took", s.Clock().Sub(start))
-	return nil
-}
-
-// weigh brings the gauge of the table's memory up to date.
-func (s *shard) weigh() {
-	now := s.table.Bytes()
-	s.metrics.filterBytes.Add(float64(now - s.bytes))
-	s.bytes = now
-}
-
 // fetch reads ahead: what arrives while a run is being resolved is the next run.
 func (s *shard) fetch(ctx context.Context, p Partition) error {
 	for {
-		if err := s.queue.room(ctx); err != nil {
+		if err := s.flushes.waitForRoom(ctx); err != nil {
 			return err
 		}
 		messages, err := p.Fetch(ctx)
@@ -120,7 +76,7 @@ func (s *shard) fetch(ctx context.Context, p Partition) error {
 			size += int64(len(messages[i].Value))
 		}
 		s.held.Add(size)
-		s.queue.hold(size)
+		s.flushes.addPending(size)
 		select {
 		case s.fetched <- messages:
 		case <-ctx.Done():
@@ -129,15 +85,25 @@ func (s *shard) fetch(ctx context.Context, p Partition) error {
 	}
 }
 
+// mayAnnounce reports whether n more hashes of single signings may be announced before they are stored. Only the walk
+// adds to those that were, so the answer holds until it does.
+//
+// The bound belongs to the assignment: when a shard is revoked, what it announced no longer counts here. The next owner
+// walks the same records again, and so announces the same hashes first.
+func (s *shard) mayAnnounce(n int) bool {
+	return s.announced.Load()+int64(n) <= int64(record.MaxUnstoredSinglesOfShard(s.Shards))
+}
+
 // stored is called by the writer when everything that m marks is stored.
 func (s *shard) stored(m mark) {
 	s.confirmed.Add(int64(m.rows))
+	s.announced.Add(int64(-m.announced))
 	s.mu.Lock()
 	if !s.ended {
 		s.partition.Commit(m.next)
 	}
 	s.mu.Unlock()
-	if s.unstored.Add(int64(-m.count)) == 0 {
+	if s.unstored.Add(int64(-m.records)) == 0 {
 		select {
 		case s.idle <- struct{}{}:
 		default:
@@ -145,7 +111,8 @@ func (s *shard) stored(m mark) {
 	}
 }
 
-// drain waits until what the shard queued is stored and committed. The partition is still ours: the group waits for handle to return.
+// drain waits until what the shard queued is stored and committed. The partition is still this process's own: the group
+// waits for handle to return.
 func (s *shard) drain() {
 	timeout := time.NewTimer(s.DrainTimeout)
 	defer timeout.Stop()
@@ -153,17 +120,18 @@ func (s *shard) drain() {
 		select {
 		case <-s.idle:
 		case <-timeout.C:
-			s.Logger.Warn("shard given up before everything was stored; it is walked again", "shard", s.id, "records", s.unstored.Load())
+			s.Logger.Warn("shard given up before everything was stored; it is walked again",
+				"shard", s.id, "records", s.unstored.Load())
 			return
 		}
 	}
 }
 
-// end keeps everything that is still queued from being committed. Its rows may be stored yet: late writes are harmless (I5).
+// end keeps everything that is still queued from being committed. Its rows may be stored yet: late writes are harmless
+// (I5).
 func (s *shard) end() {
 	s.mu.Lock()
 	s.ended = true
 	s.mu.Unlock()
-	s.queue.hold(-s.held.Swap(0))
-	s.metrics.filterBytes.Sub(float64(s.bytes))
+	s.flushes.addPending(-s.held.Swap(0))
 }

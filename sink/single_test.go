@@ -6,10 +6,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
 )
 
-// Single signings are told of when they are decided; their rows are stored together, a linger later, and committed then.
+// Single signings are announced when they are decided. Their rows are stored together, a linger later, and committed then.
 func TestSingleSigningsLinger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(1)
@@ -20,12 +21,12 @@ func TestSingleSigningsLinger(t *testing.T) {
 			w.produce(0, block(singleClaim(byte(i+1), hashOf(0, 1, i))))
 			w.produce(0, outcomes(singleOutcome(byte(i+1))))
 			synctest.Wait()
-			if len(w.events) != 2*(i+1) {
-				t.Fatalf("%d events after %d signings", len(w.events), i+1)
+			if w.numberOfEvents() != 2*(i+1) {
+				t.Fatalf("%d events after %d signings", w.numberOfEvents(), i+1)
 			}
 		}
-		if w.want(t, "hashes"); w.committed[0] != 0 {
-			t.Errorf("committed %d before anything is stored", w.committed[0])
+		if w.want(t, "hashes"); w.commits()[0] != 0 {
+			t.Errorf("committed %d before anything is stored", w.commits()[0])
 		}
 		time.Sleep(time.Second)
 		r.drain(w)
@@ -61,8 +62,8 @@ func TestOthersDontLinger(t *testing.T) {
 				synctest.Wait()
 				w.produce(0, value)
 				synctest.Wait()
-				if w.committed[0] != 2 {
-					t.Errorf("%d records are committed, want both", w.committed[0])
+				if w.commits()[0] != 2 {
+					t.Errorf("%d records are committed, want both", w.commits()[0])
 				}
 				r.end(w)
 				compare(t, w)
@@ -71,7 +72,7 @@ func TestOthersDontLinger(t *testing.T) {
 	}
 }
 
-// A duplicate of a stored hash is told of at once, too.
+// A duplicate of a stored hash is announced at once, too.
 func TestSingleDuplicateOfStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(1)
@@ -82,8 +83,8 @@ func TestSingleDuplicateOfStored(t *testing.T) {
 		synctest.Wait()
 		w.produce(0, block(singleClaim(2, hashOf(0, 1, 0))))
 		synctest.Wait()
-		if n := len(w.events); n != 2 || w.events[1].Duplicates != 1 || w.committed[0] != 1 {
-			t.Errorf("events: %v, committed: %d", w.events, w.committed[0])
+		if events, committed := w.announcedEvents(), w.commits()[0]; len(events) != 2 || events[1].Duplicates != 1 || committed != 1 {
+			t.Errorf("events: %v, committed: %d", events, committed)
 		}
 		time.Sleep(time.Hour)
 		r.drain(w)
@@ -92,7 +93,7 @@ func TestSingleDuplicateOfStored(t *testing.T) {
 	})
 }
 
-// Before the log is durable nothing that isn't stored is told of.
+// Before the log is durable nothing that isn't stored is announced.
 func TestUnflushedLogTellsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(1)
@@ -109,31 +110,93 @@ func TestUnflushedLogTellsNothing(t *testing.T) {
 	})
 }
 
-// While the store is stuck, a bounded number is told of.
-func TestUnstoredSigningsAreBounded(t *testing.T) {
+// While the store is stuck, each shard announces its share of single signings and no more; it goes on when they are stored.
+func TestUnstoredSigningsOfAShardAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(1)
+		const shards, records = 16, 5
+		share := record.MaxUnstoredSinglesOfShard(shards)
+		w := newWorld(shards)
 		g := w.hold("hashes")
-		r := start(t, w.config(0))
-		const records, each = 5, maxDecided / 4
-		for i := range records {
-			var claims []*recordpb.Claims
-			for j := range each {
-				c := singleClaim(1, hashOf(0, 1, i*each+j))
-				c.Upload = []byte{byte(i), byte(j), byte(j >> 8), 15: 0}
-				claims = append(claims, c)
+		r := start(t, w.config(0, 1))
+		w.produceSingles(0, records, share/4)
+		w.produceSingles(1, records, share/4)
+		synctest.Wait()
+		for shard, n := range w.announcedByShard()[:2] {
+			if n != share {
+				t.Errorf("shard %d announced %d signings that aren't stored, want %d", shard, n, share)
 			}
-			w.produce(0, block(claims...))
-			synctest.Wait()
-		}
-		if len(w.events) != maxDecided {
-			t.Errorf("%d signings are told of, want %d", len(w.events), maxDecided)
 		}
 		close(g.open)
 		r.drain(w)
 		r.end(w)
-		if len(w.events) != records*each {
-			t.Errorf("%d signings are told of in the end, want %d", len(w.events), records*each)
+		if n := w.numberOfEvents(); n != 2*records*(share/4) {
+			t.Errorf("%d signings are announced in the end, want %d", n, 2*records*(share/4))
 		}
+		compare(t, w)
 	})
+}
+
+// A shard that is revoked leaves its share behind, and so its next owner has a whole one. Both walk the same records, so what both
+// have announced is no more than a share, either.
+func TestNextOwnerOfAShardHasAShareOfItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const shards, records = 16, 5
+		share := record.MaxUnstoredSinglesOfShard(shards)
+		w := newWorld(shards)
+		g := w.hold("hashes")
+		c := w.config()
+		c.DrainTimeout = time.Millisecond
+		revoke := make(chan struct{})
+		c.Consume = func(ctx context.Context, handle handler) error { return w.assignTwice(ctx, handle, revoke) }
+		r := start(t, c)
+		w.produceSingles(0, records, share/4)
+		synctest.Wait()
+		before := w.numberOfEvents()
+		close(revoke)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if again := w.numberOfEvents() - before; before != share || again != share {
+			t.Errorf("the owners announced %d and %d signings, want %d each", before, again, share)
+		}
+		if n := w.announcedByShard()[0]; n != share {
+			t.Errorf("%d different signings are announced and not stored, want %d", n, share)
+		}
+		close(g.open)
+		r.drain(w)
+		r.end(w)
+		compare(t, w)
+	})
+}
+
+// The shares of all shards leave room for two owners each in what every ingest process keeps.
+func TestSharesFitIntoWhatIsKept(t *testing.T) {
+	for shards := 1; shards <= record.MaxUnstoredSingles/2; shards++ {
+		if n := 2 * shards * record.MaxUnstoredSinglesOfShard(shards); n > record.MaxUnstoredSingles {
+			t.Fatalf("%d shards may announce %d signings", shards, n)
+		}
+	}
+}
+
+// produceSingles appends records of single signings to a partition, each of a hash of its own.
+func (w *world) produceSingles(shard, records, each int) {
+	for i := range records {
+		var claims []*recordpb.Claims
+		for j := range each {
+			c := singleClaim(1, hashOf(shard, len(w.log), i*each+j))
+			c.Upload = []byte{byte(i), byte(j), byte(j >> 8), byte(shard), 15: 0}
+			claims = append(claims, c)
+		}
+		w.produce(shard, block(claims...))
+	}
+}
+
+// announcedByShard is how many different hashes events have brought.
+func (w *world) announcedByShard() []int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := make([]int, len(w.log))
+	for hash := range w.announced {
+		all[record.Shard(hash[:], len(w.log))]++
+	}
+	return all
 }

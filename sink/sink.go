@@ -1,5 +1,7 @@
 package sink
 
+// The stage: its workers, and what it does when the store fails.
+
 import (
 	"context"
 	"errors"
@@ -7,31 +9,34 @@ import (
 	"sync"
 	"time"
 
+	"countersign/internal/pause"
+	"countersign/internal/queue"
 	"countersign/pipeline/record"
 	"countersign/sink/store"
 )
 
-// lookupFlights is how many bulk lookups run at once: a second one, so that a single signing needn't wait for a large upload's.
-const lookupFlights = 2
+// maxLookups is how many bulk lookups run at once: a second one, so that a single signing needn't wait for a large
+// upload's.
+const maxLookups = 2
 
-// loadFlights is how many shards' filters are read from the store at once. Reading is bound by the store's processor time;
+// maxLoads is how many shards' filters are read from the store at once. Reading is bound by the store's processor time;
 // more at once would only make all of them late.
-const loadFlights = 2
+const maxLoads = 2
 
 // stage is a running sink: what all its shards share.
 type stage struct {
 	Config
-	metrics *metrics
-	queue   *queue
-	lookups chan *lookup // unbuffered; never closed
-	events  *eventQueue
-	written chan struct{} // the writer closes it when it ends
-	loading chan struct{} // cap loadFlights; a token for each shard that reads its filter
+	metrics       *metrics
+	flushes       *flushQueue
+	lookups       chan *lookup               // unbuffered; never closed
+	announcements *queue.Queue[announcement] // at most maxEvents
+	written       chan struct{}              // closed by the writer when it ends
+	loading       chan struct{}              // cap maxLoads; a token for each shard that reads its filter
 }
 
-// Run runs the stage until ctx ends, which gives nil, or Consume fails. Then the shards have DrainTimeout to store and commit what
-// they have resolved, and drop the rest: the log has it, and whoever is assigned them next walks it again (I5). All goroutines
-// have ended when Run returns.
+// Run runs the stage until ctx ends, which gives nil, or Consume fails. Then the shards have DrainTimeout to store and
+// commit what they have resolved, and drop the rest: the log has it, and whoever is assigned them next walks it again
+// (I5). All goroutines have ended when Run returns.
 func Run(ctx context.Context, c Config) error {
 	c, err := c.withDefaults()
 	if err != nil {
@@ -43,11 +48,11 @@ func Run(ctx context.Context, c Config) error {
 	}
 	st := &stage{
 		Config: c, metrics: m,
-		queue:   newQueue(c, m.pendingBytes.Set),
-		lookups: make(chan *lookup),
-		events:  newEventQueue(),
-		written: make(chan struct{}),
-		loading: make(chan struct{}, loadFlights),
+		flushes:       newFlushQueue(c, m.pendingBytes.Set),
+		lookups:       make(chan *lookup),
+		announcements: queue.New[announcement](),
+		written:       make(chan struct{}),
+		loading:       make(chan struct{}, maxLoads),
 	}
 	// The workers outlive ctx until the shards have drained.
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -57,8 +62,8 @@ func Run(ctx context.Context, c Config) error {
 	sending, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
 	workers.Go(func() { st.publish(sending) })
-	for range lookupFlights {
-		workers.Go(func() { st.answer(working) })
+	for range maxLookups {
+		workers.Go(func() { st.answerLookups(working) })
 	}
 	err = c.Consume(ctx, st.handle)
 	stop()
@@ -73,8 +78,9 @@ func Run(ctx context.Context, c Config) error {
 	return fmt.Errorf("sink: %w", err)
 }
 
-// retry calls do until it succeeds; the only error is that ctx ended. Every failure of the store is one that passes: what it refuses
-// for good (a disk that is full, rights that are missing) is for an operator to mend, and dropping the rows would break I3.
+// retry calls do until it succeeds; the only error is that ctx ended. No failure of the store is taken as final: what
+// the store refuses for good (a full disk, missing rights) is for an operator to mend, and dropping the rows would
+// break I3.
 func (st *stage) retry(ctx context.Context, what string, do func() error) error {
 	for n := 0; ; n++ {
 		err := do()
@@ -86,24 +92,14 @@ func (st *stage) retry(ctx context.Context, what string, do func() error) error 
 		}
 		wait := st.Backoff(n)
 		st.metrics.retries.Inc()
-		log := st.Logger.Warn
+		report := st.Logger.Warn
 		if !errors.Is(err, store.ErrUnavailable) {
-			log = st.Logger.Error
+			report = st.Logger.Error
 		}
-		log("ClickHouse: "+what+" failed; it is tried again until it succeeds, nothing is lost", "err", err, "failures", n+1, "wait", wait)
-		if err := sleep(ctx, wait); err != nil {
+		report("ClickHouse: "+what+" failed; it is tried again until it succeeds, nothing is lost",
+			"error", err, "failures", n+1, "wait", wait)
+		if err := pause.For(ctx, wait); err != nil {
 			return err
 		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

@@ -171,7 +171,8 @@ func TestUndecodableRecord(t *testing.T) {
 	}
 }
 
-// A restarted sink knows what is stored: claims of the stored owners are added again without a row, others are duplicates.
+// A restarted sink knows what is stored: claims of the stored owners are added again without a row, others are
+// duplicates.
 func TestReplayAfterRestart(t *testing.T) {
 	w := newWorld(1)
 	first := block(part(1, 1, 0, 0, hashOf(0, 1, 1), hashOf(0, 1, 2)))

@@ -14,35 +14,36 @@ import (
 
 	"go.uber.org/goleak"
 
+	"countersign/internal/testseed"
 	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
 	"countersign/sink/store"
+	"countersign/sink/store/engine"
 )
 
 // The same stage over a real ClickHouse: the embedded engine.
 
 // TestMain is also the engine's child process: the test binary executes itself, as countersign does.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "engine-child" {
-		os.Exit(store.EngineMain(os.Args[2:]))
+	if len(os.Args) > 1 && os.Args[1] == engine.ChildArg {
+		os.Exit(engine.Main(os.Args[2:]))
 	}
 	goleak.VerifyTestMain(m)
 }
 
 func realStore(t testing.TB) *store.DB {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	engine, err := store.StartEngine(ctx, store.EngineConfig{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	ctx := t.Context()
+	e, err := engine.Start(ctx, engine.Config{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatalf("this test needs the embedded engine: %v", err)
 	}
 	t.Cleanup(func() {
-		if err := engine.Close(context.Background()); err != nil {
+		if err := e.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
-	db, err := store.Open(ctx, store.Config{URL: engine.URL()})
+	db, err := store.Open(ctx, store.Config{URL: e.URL()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,14 +54,14 @@ func realStore(t testing.TB) *store.DB {
 	return db
 }
 
-// A log with many duplicates, walked by a process that is killed again and again and at the end by two at once, comes to
-// the owners and results of the model in a real ClickHouse.
+// A log with many duplicates, walked by a process that is killed again and again and at the end by two at once, comes
+// to the owners and results of the model in a real ClickHouse.
 func TestRealStore(t *testing.T) {
 	db := realStore(t)
 	const shards, batches, claims = 3, 60, 250
 	w := newWorld(shards)
 	w.perFetch = 4
-	rnd := rand.New(rand.NewPCG(1, 2))
+	rnd := testseed.Rand(t)
 	now := time.Now().UnixMilli() // results expire
 	for batch := range uint32(batches) {
 		upload := byte(1 + batch%5)
@@ -79,17 +80,19 @@ func TestRealStore(t *testing.T) {
 	}
 	trusted := func() Config {
 		c := w.config(0, 1, 2)
-		c.Store, c.DrainTimeout, c.RecentRows = onlyStore{db}, time.Nanosecond, 100
+		c.Store, c.DrainTimeout, c.RecentRows, c.MaxFlushRows = onlyStore{db}, time.Nanosecond, 100, 500
 		c.Consume = func(ctx context.Context, handle handler) error { return w.consumeUnchecked(ctx, handle, shards) }
 		c.Send = func(context.Context, string, int, []byte) error { return nil }
 		return c
 	}
 	for range 4 {
-		ctx, kill := context.WithTimeout(t.Context(), time.Duration(20+rnd.IntN(150))*time.Millisecond)
-		if err := Run(ctx, trusted()); err != nil {
+		died, err := runDoomed(t.Context(), w, trusted(), 2*shards+1+rnd.IntN(20), rnd.IntN(2) == 0)
+		if err != nil {
 			t.Error(err)
 		}
-		kill()
+		if !died {
+			t.Error("the process had stored everything before it could be killed")
+		}
 	}
 	ctx, end := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
@@ -101,21 +104,21 @@ func TestRealStore(t *testing.T) {
 		})
 	}
 	if !w.await(w.drained) {
-		t.Errorf("not all is committed: %v", w.committed)
+		t.Errorf("not all is committed: %v", w.commits())
 	}
 	end()
 	wg.Wait()
 
-	owners, results := model(w)
+	m := model(w)
 	var all []byte
-	for h := range owners {
+	for h := range m.owners {
 		all = append(all, h[:]...)
 	}
 	got := ownersOf{}
 	if err := db.Owners(t.Context(), all, got); err != nil {
 		t.Fatal(err)
 	}
-	for h, want := range owners {
+	for h, want := range m.owners {
 		if got[h] != want {
 			t.Fatalf("hash %x belongs to %v, want %v", h, got[h], want)
 		}
@@ -128,8 +131,8 @@ func TestRealStore(t *testing.T) {
 			}
 			var added, duplicates []string
 			for shard := range int32(shards) {
-				m := results[resultKey{uploadID(upload), batch, shard, 0}]
-				added, duplicates = append(added, texts(m.Added)...), append(duplicates, texts(m.Duplicates)...)
+				row := m.results[resultKey{uploadID(upload), batch, shard, 0}]
+				added, duplicates = append(added, texts(row.Added)...), append(duplicates, texts(row.Duplicates)...)
 			}
 			for _, l := range [][]string{added, duplicates, r.Added, r.Duplicates} {
 				slices.Sort(l)
@@ -177,7 +180,8 @@ func (p *trusting) Commit(next int64) {
 	p.w.change()
 }
 
-// BenchmarkLonePair is an upload of one pair on an idle stage: its claim on one shard and its outcome on another, until both are committed.
+// BenchmarkLonePair is an upload of one pair on an idle stage: its claim on one shard and its outcome on another, until
+// both are committed.
 func BenchmarkLonePair(b *testing.B) {
 	db := realStore(b)
 	w := newWorld(2)

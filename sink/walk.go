@@ -3,6 +3,7 @@ package sink
 import (
 	"context"
 	"fmt"
+	"io"
 
 	"github.com/google/uuid"
 
@@ -12,13 +13,28 @@ import (
 	"countersign/sink/dedupe"
 )
 
-// Walking a shard's log: what was fetched meanwhile is a run, and a run is probed whole, looked up at once, resolved in order and queued
-// record by record.
+// Walking a shard's log. What was fetched since the last look is a run. A run is probed whole, looked up at once,
+// resolved in order and queued record by record.
 
-// maxRun is where a run stops growing: some 25,000 RSA claims. Larger ones would make lookups hardly cheaper, and the writer wait.
+// maxRun is where a run stops growing: some 25,000 RSA claims. Larger ones would make lookups hardly cheaper, and the
+// writer wait.
 const maxRun = 8 << 20 // bytes
 
-// item is one record of a run.
+// walker is the goroutine that walks: its fields are its own.
+type walker struct {
+	*shard
+	table *dedupe.Table
+	gauge int // bytes of table, as the metric counts them
+
+	// Of the run.
+	run       []item
+	size      int64             // bytes fetched
+	ask       []byte            // hashes to look up
+	early     []*recordpb.Event // to be announced before their rows are stored
+	positions []uint32          // of one part of a batch
+}
+
+// item is one record of a run. A record that is left out has neither block nor outcomes.
 type item struct {
 	next     int64 // offset after it
 	size     int64 // bytes fetched
@@ -26,8 +42,9 @@ type item struct {
 	outcomes *recordpb.Outcomes
 }
 
-// single reports whether the record is of single signings alone, and brings no certificates: a signature can be proved only with those.
-func (it *item) single() bool {
+// deferrable reports whether nobody waits for the record's rows: it is of single signings alone. It must not bring
+// certificates, either: a signature can be proved only with those.
+func (it *item) deferrable() bool {
 	for _, c := range it.block.GetClaims() {
 		if !c.GetSingle() {
 			return false
@@ -41,106 +58,157 @@ func (it *item) single() bool {
 	return len(it.outcomes.GetCertificates()) == 0
 }
 
-// resolveAll resolves run after run until ctx ends.
-func (s *shard) resolveAll(ctx context.Context) error {
+// load builds the table. The committed offset was read before, so every row of the records below it is in what the scan
+// finds. The rows of later records, which an older owner may be writing meanwhile, are decided anew by the walk, with
+// the same result.
+func (w *walker) load(ctx context.Context, offset int64) error {
+	select {
+	case w.loading <- struct{}{}:
+		defer func() { <-w.loading }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	start := w.Clock()
+	var key [16]byte
+	if _, err := io.ReadFull(w.Random, key[:]); err != nil {
+		return fmt.Errorf("draw the filter's key: %w", err)
+	}
+	var loaded int
+	err := w.retry(ctx, fmt.Sprintf("reading the hashes of shard %d", w.id), func() error {
+		count, err := w.Store.CountHashes(ctx, w.id, w.Shards)
+		if err != nil {
+			return err
+		}
+		loaded = 0
+		w.table = dedupe.New(dedupe.Config{ExpectedHashes: count, Key: key, Recent: max(0, w.RecentRows) / w.Shards})
+		return w.Store.ScanHashes(ctx, w.id, w.Shards, func(hashes []byte) error {
+			loaded += len(hashes) / dedupe.HashSize
+			w.table.Load(hashes)
+			return ctx.Err()
+		})
+	})
+	if err != nil {
+		return err
+	}
+	w.updateGauge()
+	w.Logger.Info("shard assigned", "shard", w.id, "offset", offset, "hashes", loaded,
+		"filter_bytes", w.gauge, "took", w.Clock().Sub(start))
+	return nil
+}
+
+// updateGauge brings the metric of the table's memory up to date.
+func (w *walker) updateGauge() {
+	now := w.table.Bytes()
+	w.metrics.filterBytes.Add(float64(now - w.gauge))
+	w.gauge = now
+}
+
+// end takes the table's memory off the metric.
+func (w *walker) end() { w.metrics.filterBytes.Sub(float64(w.gauge)) }
+
+// walk resolves run after run until ctx ends.
+func (w *walker) walk(ctx context.Context) error {
 	for {
 		select {
-		case messages := <-s.fetched:
-			s.begin()
-			s.take(ctx, messages)
+		case messages := <-w.fetched:
+			w.startRun()
+			w.extendRun(ctx, messages)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		s.takeWaiting(ctx)
-		if err := s.finish(ctx); err != nil {
+		w.extendByWaiting(ctx)
+		if err := w.resolveRun(ctx); err != nil {
 			return err
 		}
 	}
 }
 
-// begin begins a run.
-func (s *shard) begin() {
-	s.table.Confirm(int(s.confirmed.Swap(0)))
-	s.run, s.ask = s.run[:0], s.ask[:0]
+func (w *walker) startRun() {
+	w.table.Confirm(int(w.confirmed.Swap(0)))
+	w.run, w.ask, w.size = w.run[:0], w.ask[:0], 0
 }
 
-// takeWaiting adds what was fetched meanwhile to the run.
-func (s *shard) takeWaiting(ctx context.Context) {
-	size := int64(0)
-	for _, it := range s.run {
-		size += it.size
-	}
-	for size < maxRun {
+// extendByWaiting adds what was fetched meanwhile to the run.
+func (w *walker) extendByWaiting(ctx context.Context) {
+	for w.size < maxRun {
 		select {
-		case messages := <-s.fetched:
-			size += s.take(ctx, messages)
+		case messages := <-w.fetched:
+			w.extendRun(ctx, messages)
 		default:
 			return
 		}
 	}
 }
 
-// take decodes and probes messages and returns their bytes.
-func (s *shard) take(ctx context.Context, messages []log.Message) (size int64) {
+// extendRun decodes and probes messages.
+func (w *walker) extendRun(ctx context.Context, messages []log.Message) {
 	for _, m := range messages {
-		it := s.decode(ctx, m)
+		it := w.decode(ctx, m)
 		for _, c := range it.block.GetClaims() {
-			s.ask = s.table.Probe(c.GetHashes(), s.ask)
+			w.ask = w.table.Probe(c.GetHashes(), w.ask)
 		}
-		s.run = append(s.run, it)
-		size += it.size
+		w.run = append(w.run, it)
+		w.size += it.size
 	}
-	return size
 }
 
-// finish looks up what has to be, decides the run's claims and queues their rows.
-func (s *shard) finish(ctx context.Context) error {
-	stored, err := s.lookUp(ctx, s.ask)
+// resolveRun looks up what has to be, decides the run's claims and queues their rows.
+func (w *walker) resolveRun(ctx context.Context) error {
+	stored, err := w.lookUp(ctx, w.ask)
 	if err != nil {
 		return err
 	}
 	found := 0
-	for i := range s.run {
-		found += s.hand(&s.run[i], stored)
+	for i := range w.run {
+		found += w.resolveRecord(&w.run[i], stored)
 	}
-	s.announce(s.decided, nil)
-	clear(s.decided)
-	s.decided = s.decided[:0]
-	s.metrics.lookedUp(len(s.ask)/dedupe.HashSize, found)
-	clear(s.run) // the records are the queue's now
-	s.queue.ready()
-	s.weigh()
+	w.announce(w.early, true)
+	clear(w.early)
+	w.early = w.early[:0]
+	w.metrics.lookedUp(len(w.ask)/dedupe.HashSize, found)
+	clear(w.run) // the records belong to the queue now
+	w.flushes.signal()
+	w.updateGauge()
 	return nil
 }
 
-// hand resolves one record's claims, queues all of its rows, and returns how many of the claims were to stored hashes.
-func (s *shard) hand(it *item, stored ownersOf) (found int) {
-	out := rows{patient: it.single() && s.queue.mayDecide(len(it.block.GetClaims()))}
+// resolveRecord resolves one record's claims, queues all of its rows, and returns how many of the claims were to stored
+// hashes.
+func (w *walker) resolveRecord(it *item, stored ownersOf) (found int) {
+	out := rows{deferrable: it.deferrable() && w.mayAnnounce(len(it.block.GetClaims()))}
 	for _, c := range it.block.GetClaims() {
-		verdicts, n := s.resolve(c, stored)
+		verdicts, n := w.resolve(c, stored)
 		found += n
-		out.claims = append(out.claims, resolved{c, verdicts})
-		out.results = append(out.results, claimsResult(c, s.id, verdicts))
-		out.patient = out.patient && !s.table.Overlapped() // "duplicate" must not be said of a hash that can't be seen
+		out.claims = append(out.claims, resolved{c, verdicts, claimsResult(c, w.id, verdicts)})
+		if w.table.MetUnconfirmed() {
+			out.deferrable = false // "duplicate" must not be said of a hash that can't be found yet
+		}
 	}
 	out.addOutcomes(it.outcomes)
-	out.addEvents()
-	if out.patient {
-		s.decided = append(s.decided, out.events...)
-		out.events = nil
+	events := out.makeEvents(out.deferrable)
+	if out.deferrable {
+		for _, e := range events {
+			if e.GetSigned() != nil {
+				out.announced++
+			}
+		}
+		w.announced.Add(int64(out.announced))
+		w.early = append(w.early, events...)
+	} else {
+		out.events = events
 	}
-	s.unstored.Add(1)
-	s.held.Add(-it.size)
-	s.queue.add(s, it.next, it.size, &out)
+	w.unstored.Add(1)
+	w.held.Add(-it.size)
+	w.flushes.add(w.shard, it.next, it.size, &out)
 	return found
 }
 
 // resolve decides the claims of one part of a batch in their order.
-func (s *shard) resolve(c *recordpb.Claims, stored ownersOf) (verdicts []dedupe.Verdict, found int) {
+func (w *walker) resolve(c *recordpb.Claims, stored ownersOf) (verdicts []dedupe.Verdict, found int) {
 	n := len(c.GetHashes()) / dedupe.HashSize
-	s.positions = s.positions[:0]
+	w.positions = w.positions[:0]
 	for i := range n {
-		s.positions = append(s.positions, record.Position(c.GetBatch(), record.Uint16(c.GetIndexes(), i)))
+		w.positions = append(w.positions, record.Position(c.GetBatch(), record.Uint16(c.GetIndexes(), i)))
 	}
 	var lookup func([]byte) (dedupe.Owner, bool)
 	if len(stored) > 0 {
@@ -152,20 +220,21 @@ func (s *shard) resolve(c *recordpb.Claims, stored ownersOf) (verdicts []dedupe.
 			return dedupe.Owner(owner), ok
 		}
 	}
-	verdicts = s.table.Resolve(c.GetHashes(), uuid.UUID(c.GetUpload()), s.positions, lookup, make([]dedupe.Verdict, 0, n))
-	s.metrics.count(verdicts)
+	verdicts = w.table.Resolve(c.GetHashes(), uuid.UUID(c.GetUpload()), w.positions, lookup, make([]dedupe.Verdict, 0, n))
+	w.metrics.count(verdicts)
 	return verdicts, found
 }
 
-// decode reads a record; one that can't be read, or that another shard should have got, becomes a dead letter and an item without rows.
-func (s *shard) decode(ctx context.Context, m log.Message) item {
+// decode reads a record. One that can't be read, or that another shard should have got, becomes a dead letter and an
+// item without rows.
+func (w *walker) decode(ctx context.Context, m log.Message) item {
 	it := item{next: m.Offset + 1, size: int64(len(m.Value))}
 	v, err := record.DecodeVerified(m.Value)
 	if err == nil {
-		err = s.checkShard(v.GetBlock())
+		err = w.checkShard(v.GetBlock())
 	}
 	if err != nil {
-		s.deadLetter(ctx, m.Offset, err)
+		w.sendDeadLetter(ctx, m.Offset, err)
 		return it
 	}
 	it.block, it.outcomes = v.GetBlock(), v.GetOutcomes()
@@ -173,26 +242,26 @@ func (s *shard) decode(ctx context.Context, m log.Message) item {
 }
 
 // checkShard refuses claims of another shard: they could give a hash a second owner (I4).
-func (s *shard) checkShard(b *recordpb.Block) error {
+func (w *walker) checkShard(b *recordpb.Block) error {
 	for _, c := range b.GetClaims() {
 		for h := c.GetHashes(); len(h) > 0; h = h[dedupe.HashSize:] {
-			if want := record.Shard(h, s.Shards); want != s.id {
+			if want := record.Shard(h, w.Shards); want != w.id {
 				return fmt.Errorf("holds a hash of shard %d of %d: the writer of the record counts the partitions of topic %s differently",
-					want, s.Shards, record.TopicVerified)
+					want, w.Shards, record.TopicVerified)
 			}
 		}
 	}
 	return nil
 }
 
-// deadLetter reports a record that is left out. It is best effort, and the log has the record in any case.
-func (s *shard) deadLetter(ctx context.Context, offset int64, reason error) {
-	s.metrics.deadLetters.Inc()
-	s.Logger.Error("record left out", "topic", record.TopicVerified, "partition", s.id, "offset", offset, "err", reason)
-	ctx, cancel := context.WithTimeout(ctx, s.SendTimeout)
+// sendDeadLetter reports a record that is left out. It may fail: the log has the record in any case.
+func (w *walker) sendDeadLetter(ctx context.Context, offset int64, reason error) {
+	w.metrics.deadLetters.Inc()
+	w.Logger.Error("record left out", "topic", record.TopicVerified, "partition", w.id, "offset", offset, "error", reason)
+	ctx, cancel := context.WithTimeout(ctx, w.SendTimeout)
 	defer cancel()
-	letter := record.DeadLetter(record.TopicVerified, s.id, offset, reason)
-	if err := s.Send(ctx, record.TopicDeadLetter, 0, letter); err != nil {
-		s.Logger.Warn("dead letter not written", "partition", s.id, "offset", offset, "err", err)
+	letter := record.DeadLetter(record.TopicVerified, w.id, offset, reason)
+	if err := w.Send(ctx, record.TopicDeadLetter, 0, letter); err != nil {
+		w.Logger.Warn("dead letter not written", "partition", w.id, "offset", offset, "error", err)
 	}
 }

@@ -1,19 +1,21 @@
 package sink
 
+// The one goroutine that writes.
+
 import (
 	"context"
 	"sync"
 )
 
-// hashesPerInsert bounds one insert of hashes: ClickHouse sorts and writes an insert on one core, so a large flush goes out as several at
-// once. Smaller ones would only make more parts to merge.
+// hashesPerInsert bounds one insert of hashes: ClickHouse sorts and writes an insert on one core, so a large flush goes
+// out as several at once. Smaller ones would only make more parts to merge.
 const hashesPerInsert = 32_768
 
 // write stores flush after flush when they are due, in their order and one at a time, until ctx ends.
 func (st *stage) write(ctx context.Context) {
 	defer close(st.written)
 	for {
-		f := st.queue.take(ctx)
+		f := st.flushes.dequeue(ctx)
 		if f == nil {
 			return
 		}
@@ -22,16 +24,17 @@ func (st *stage) write(ctx context.Context) {
 			return
 		}
 		st.metrics.flushed(f, st.Clock().Sub(start))
-		st.announce(nil, f.events)
+		st.announce(f.events, false)
 		for _, m := range f.marks {
 			m.shard.stored(m)
 		}
-		st.queue.done(f)
+		st.flushes.release(f)
 	}
 }
 
-// store inserts a flush; false means that ctx ended. Results wait for the hashes, so that whoever sees a batch done finds its
-// hashes; a flush without hashes (outcomes of verifying, duplicates of what earlier flushes stored) is one step.
+// store inserts a flush; false means that ctx ended. Results are inserted after the hashes, so that whoever sees a
+// batch done finds its hashes. A flush without hashes (outcomes of verifying, duplicates of what earlier flushes
+// stored) is one step.
 func (st *stage) store(ctx context.Context, f *flush) bool {
 	steps := [2][]func() error{}
 	insert := func(step, n int, what string, do func() error) {
@@ -45,13 +48,17 @@ func (st *stage) store(ctx context.Context, f *flush) bool {
 		insert(0, part.Len(), "inserting hashes", func() error { return st.Store.InsertHashes(ctx, part) })
 	}
 	insert(0, len(f.uploads), "inserting uploads", func() error { return st.Store.InsertUploads(ctx, f.uploads) })
-	insert(0, len(f.certificates), "inserting certificates", func() error { return st.Store.InsertCertificates(ctx, f.certificates) })
-	insert(afterHashes, len(f.results), "inserting batch results", func() error { return st.Store.InsertResults(ctx, f.results) })
-	return together(steps[0]) && together(steps[1])
+	insert(0, len(f.certificates), "inserting certificates", func() error {
+		return st.Store.InsertCertificates(ctx, f.certificates)
+	})
+	insert(afterHashes, len(f.results), "inserting batch results", func() error {
+		return st.Store.InsertResults(ctx, f.results)
+	})
+	return allDone(steps[0]) && allDone(steps[1])
 }
 
-// together runs all at once and reports whether none failed.
-func together(all []func() error) bool {
+// allDone runs all at once and reports whether none failed.
+func allDone(all []func() error) bool {
 	if len(all) == 0 {
 		return true
 	}

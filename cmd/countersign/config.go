@@ -24,6 +24,7 @@ import (
 
 	"countersign/internal/bytesize"
 	"countersign/pipeline/certs"
+	"countersign/sink/store/engine"
 )
 
 const envPrefix = "COUNTERSIGN_"
@@ -129,7 +130,7 @@ func bind(f *pflag.FlagSet) {
 	f.String("clickhouse-cluster", "", "`name` of the ClickHouse cluster for replicated tables")
 	f.String("engine-lib", "", "`file` of the embedded engine, libchdb.so; default: where `make engine` puts it")
 	f.String("engine-binary", "", "`file` of a clickhouse binary to embed instead; default: the library, or clickhouse on the PATH where there is none")
-	sized("engine-memory", 4<<30, "bytes of memory that the embedded engine may use")
+	sized("engine-memory", engine.DefaultMemory, "bytes of memory that the embedded engine may use")
 
 	f.String("log-level", "info", "debug, info, warn or error")
 	f.String("log-format", "text", "text or json")

@@ -28,6 +28,7 @@ import (
 	"github.com/google/uuid"
 
 	"countersign/client"
+	"countersign/sink/store/engine"
 	"countersign/testsite"
 	"countersign/testsite/fastrsa"
 )
@@ -35,7 +36,7 @@ import (
 const runAsProgram = "COUNTERSIGN_TEST_RUN_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(runAsProgram) != "" || len(os.Args) > 1 && os.Args[1] == engineChild {
+	if os.Getenv(runAsProgram) != "" || len(os.Args) > 1 && os.Args[1] == engine.ChildArg {
 		os.Exit(run(os.Args[1:]))
 	}
 	os.Exit(m.Run())

@@ -28,7 +28,7 @@ var below = map[string][]string{
 	"pipeline/log/internal": {"pipeline/log"},
 	"pipeline/signature":    {"pipeline/signature"},
 	"pipeline/certs":        {"pipeline/signature"},
-	"sink":                  {"pipeline/record", "pipeline/log"},
+	"sink":                  {"internal", "pipeline/record", "pipeline/log"},
 	"sink/store":            {"pipeline/record"},
 }
 
@@ -37,7 +37,8 @@ var onlyImporter = map[string]string{
 	"github.com/segmentio/kafka-go": "pipeline/log",
 	"github.com/twmb/franz-go":      "pipeline/log",
 	"github.com/ClickHouse/":        "sink/store",
-	"github.com/ebitengine/purego":  "sink/store",
+	"github.com/ebitengine/purego":  "sink/store/engine",
+	module + "sink/store/engine":    "cmd",
 	"github.com/valyala/fasthttp":   "ingest",
 	"github.com/maypok86/otter":     "pipeline/certs",
 	"github.com/spf13/cobra":        "cmd",

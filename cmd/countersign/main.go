@@ -12,18 +12,15 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"countersign/sink/store"
+	"countersign/sink/store/engine"
 )
 
 func main() { os.Exit(run(os.Args[1:])) }
 
-// engineChild is the hidden first argument of the process that hosts the embedded engine.
-const engineChild = "engine-child"
-
 // run is the program; it returns the exit code.
 func run(args []string) int {
-	if len(args) > 0 && args[0] == engineChild {
-		return store.EngineMain(args[1:])
+	if len(args) > 0 && args[0] == engine.ChildArg {
+		return engine.Main(args[1:])
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

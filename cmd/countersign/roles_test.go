@@ -17,16 +17,17 @@ import (
 
 	"countersign/pipeline/log/embedded"
 	"countersign/sink/store"
+	"countersign/sink/store/engine"
 )
 
 // cluster returns the settings of processes that share the test's Kafka and an engine of their own. Without KAFKA_BROKERS the log is
 // the embedded broker, in this process.
 func cluster(t *testing.T) []string {
 	t.Helper()
-	engine, err := store.StartEngine(t.Context(), store.EngineConfig{Dir: t.TempDir()})
+	clickhouse, err := engine.Start(t.Context(), engine.Config{Dir: t.TempDir()})
 	must(t, err)
-	t.Cleanup(func() { must(t, engine.Close(context.Background())) })
-	args := []string{"--clickhouse", engine.URL()}
+	t.Cleanup(func() { must(t, clickhouse.Close(context.Background())) })
+	args := []string{"--clickhouse", clickhouse.URL()}
 	if kafka := logArgs(t); kafka != nil {
 		return append(args, kafka...)
 	}
@@ -96,16 +97,16 @@ func TestClickHouseAway(t *testing.T) {
 	w := newWorld(t)
 	sign := w.ecdsa("ec.example")
 	dir := t.TempDir()
-	engine, err := store.StartEngine(t.Context(), store.EngineConfig{Dir: dir})
+	clickhouse, err := engine.Start(t.Context(), engine.Config{Dir: dir})
 	must(t, err)
-	proxy := newProxy(t, engine.URL())
+	proxy := newProxy(t, clickhouse.URL())
 	n := start(t, append(append(w.args(), logArgs(t)...), "--data-dir", t.TempDir(), "--clickhouse", proxy.url())...)
 	before := good("before", 2500, sign)
 	id := n.upload("ec.example", before)
 	n.expect(id, before)
 
 	proxy.point("")
-	must(t, engine.Close(context.Background()))
+	must(t, clickhouse.Close(context.Background()))
 	during := good("during", 2500, sign)
 	waiting := n.upload("ec.example", during)
 	r, err := http.Get("http://" + n.api + "/api/v1/resultasync/" + id.String())
@@ -115,10 +116,10 @@ func TestClickHouseAway(t *testing.T) {
 		t.Errorf("a poll got %d, Retry-After %q", r.StatusCode, r.Header.Get("Retry-After"))
 	}
 
-	engine, err = store.StartEngine(t.Context(), store.EngineConfig{Dir: dir})
+	clickhouse, err = engine.Start(t.Context(), engine.Config{Dir: dir})
 	must(t, err)
-	defer func() { must(t, engine.Close(context.Background())) }()
-	proxy.point(engine.URL())
+	defer func() { must(t, clickhouse.Close(context.Background())) }()
+	proxy.point(clickhouse.URL())
 	n.expect(waiting, during)
 	again := as(duplicate, during)
 	n.expect(n.upload("ec.example", again), again)
@@ -161,15 +162,15 @@ func TestWhatCantStartSaysWhy(t *testing.T) {
 	n.stop()
 	t.Run("another number of shards", func(t *testing.T) { refuses(t, "--shards 4", "--data-dir", data, "--shards", "5") })
 	t.Run("a schema from the future", func(t *testing.T) {
-		engine, err := store.StartEngine(t.Context(), store.EngineConfig{Dir: t.TempDir()})
+		clickhouse, err := engine.Start(t.Context(), engine.Config{Dir: t.TempDir()})
 		must(t, err)
-		defer func() { must(t, engine.Close(context.Background())) }()
-		db, err := store.Open(t.Context(), store.Config{URL: engine.URL()})
+		defer func() { must(t, clickhouse.Close(context.Background())) }()
+		db, err := store.Open(t.Context(), store.Config{URL: clickhouse.URL()})
 		must(t, err)
 		defer db.Close()
 		must(t, db.Migrate(t.Context()))
 		must(t, db.Print(t.Context(), os.Stderr, "INSERT INTO schema_migrations (version, name) SELECT 999, 'from the future'"))
-		refuses(t, "999", "--clickhouse", engine.URL(), "--data-dir", t.TempDir())
+		refuses(t, "999", "--clickhouse", clickhouse.URL(), "--data-dir", t.TempDir())
 	})
 }
 

@@ -30,6 +30,7 @@ import (
 	"countersign/pipeline/verify"
 	"countersign/sink"
 	"countersign/sink/store"
+	"countersign/sink/store/engine"
 )
 
 const (
@@ -178,7 +179,7 @@ func engineURLFile(dataDir string) string { return filepath.Join(dataDir, "engin
 func (s *service) startStore(ctx context.Context) error {
 	url := s.cfg.ClickHouse
 	if url == "" {
-		engine, err := store.StartEngine(ctx, store.EngineConfig{
+		embedded, err := engine.Start(ctx, engine.Config{
 			Dir: filepath.Join(s.cfg.DataDir, "clickhouse"), Binary: s.cfg.EngineBinary, Lib: s.cfg.EngineLib,
 			MemoryLimit: int64(s.cfg.EngineMemory), Logger: s.log.With("part", "engine"),
 		})
@@ -188,19 +189,19 @@ func (s *service) startStore(ctx context.Context) error {
 		stopping := make(chan struct{})
 		go func() {
 			select {
-			case <-engine.Done():
-				s.fail(fmt.Errorf("the embedded ClickHouse ended: %w", engine.Err()))
+			case <-embedded.Done():
+				s.fail(fmt.Errorf("the embedded ClickHouse ended: %w", embedded.Err()))
 			case <-stopping:
 			}
 		}()
 		s.onStop(func(ctx context.Context) {
 			close(stopping)
 			_ = os.Remove(engineURLFile(s.cfg.DataDir))
-			if err := engine.Close(ctx); err != nil {
+			if err := embedded.Close(ctx); err != nil {
 				s.log.Warn("stopping the embedded ClickHouse", "error", err)
 			}
 		})
-		url = engine.URL()
+		url = embedded.URL()
 		if err := os.WriteFile(engineURLFile(s.cfg.DataDir), []byte(url+"\n"), 0o600); err != nil {
 			return fmt.Errorf("note where the embedded ClickHouse listens: %w", err)
 		}

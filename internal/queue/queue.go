@@ -1,11 +1,12 @@
-// Package queue hands items from any number of goroutines to one that takes whatever has come since it last looked. So batches
-// grow with the load, and nothing waits for a timer.
+// Package queue hands items from any number of goroutines to one that takes whatever has come since it last looked. So
+// batches grow with the load, and nothing waits for a timer.
 package queue
 
 import "sync"
 
-// Queue is a list in the order of its Puts. It has no bound of its own: who uses one says what bounds it.
-// Put may be called by any number of goroutines; Ready, Take and PutBack belong to the one that empties it.
+// Queue is a list in the order of its Puts. It has no bound of its own: who uses one says what bounds it, or puts with
+// PutWithin. Put and PutWithin may be called by any number of goroutines; Ready, Take and PutBack belong to the one
+// that empties it.
 type Queue[T any] struct {
 	ready chan struct{} // capacity 1; never closed
 
@@ -30,6 +31,21 @@ func (q *Queue[T]) Put(items ...T) {
 	q.items = append(q.items, items...)
 	q.mu.Unlock()
 	q.signal()
+}
+
+// PutWithin appends items unless the queue would then hold more than most, and reports whether it did. It appends all
+// or none.
+func (q *Queue[T]) PutWithin(most int, items ...T) bool {
+	q.mu.Lock()
+	fits := len(q.items)+len(items) <= most
+	if fits {
+		q.items = append(q.items, items...)
+	}
+	q.mu.Unlock()
+	if fits && len(items) > 0 {
+		q.signal()
+	}
+	return fits
 }
 
 // PutBack prepends items that were taken, in their order, and makes the queue ready.
@@ -59,8 +75,9 @@ func (q *Queue[T]) Take() []T {
 	return items
 }
 
-// TakeWhile appends to dst the longest prefix of the queue whose items all satisfy more, removes it, and returns dst. The first
-// item is taken whatever more says, so that no item can block the queue. The queue is made ready again if items are left.
+// TakeWhile appends to dst the longest prefix of the queue whose items all satisfy more, removes it, and returns dst.
+// The first item is taken whatever more says, so that no item can block the queue. The queue is made ready again if
+// items are left.
 func (q *Queue[T]) TakeWhile(dst []T, more func(T) bool) []T {
 	q.mu.Lock()
 	n := 0

@@ -19,7 +19,7 @@ func TestQueueKeepsItsOrder(t *testing.T) {
 			}
 		}
 		for range rapid.IntRange(0, 60).Draw(t, "steps") {
-			switch rapid.IntRange(0, 3).Draw(t, "step") {
+			switch rapid.IntRange(0, 4).Draw(t, "step") {
 			case 0:
 				for range rapid.IntRange(0, 4).Draw(t, "puts") {
 					q.Put(next)
@@ -44,6 +44,20 @@ func TestQueueKeepsItsOrder(t *testing.T) {
 			case 3:
 				back := q.TakeWhile(nil, func(int) bool { return rapid.Bool().Draw(t, "more") })
 				q.PutBack(back...)
+			case 4:
+				most := rapid.IntRange(0, 8).Draw(t, "bound")
+				items := make([]int, rapid.IntRange(0, 4).Draw(t, "puts within"))
+				for i := range items {
+					items[i] = next
+					next++
+				}
+				fits := len(model)+len(items) <= most
+				if fits {
+					model = append(model, items...)
+				}
+				if q.PutWithin(most, items...) != fits {
+					t.Fatalf("%d items on top of %d, at most %d: want %t", len(items), len(model), most, fits)
+				}
 			}
 			if q.Len() != len(model) {
 				t.Fatalf("has %d items, want %d", q.Len(), len(model))

@@ -63,7 +63,8 @@ func TestFalsePositivesOfAFullLink(t *testing.T) {
 	}
 }
 
-// Three doublings: no member is missed, as many links as stated, the rate below links times f, memory below 4 bytes a hash.
+// Three doublings: no member is missed, as many links as stated, the rate below links times f, memory below 4 bytes a
+// hash.
 func TestChainGrows(t *testing.T) {
 	m := newMixer([16]byte{2})
 	f := newFilter(0)

@@ -5,14 +5,16 @@ import (
 	"math/bits"
 )
 
-// A SHA-256 is its own hash function, were it one: anybody may sign 32 bytes of their choosing, so hashes that all fall into
-// one block of the filter, or one chain of the index, cost nothing to make (I7). SipHash-1-3 under a key drawn for each
-// table takes that away: https://www.aumasson.jp/siphash/siphash.pdf. Some ten nanoseconds.
+// Why hashes are hashed again. A real SHA-256 could serve as its own hash code. But anybody may sign 32 bytes of their
+// choosing, so bytes that all fall into one block of the filter, or one chain of the index, cost nothing to make (I7).
+// SipHash-1-3 under a key that is drawn for each table takes that away, for some ten nanoseconds a hash:
+// https://www.aumasson.jp/siphash/siphash.pdf.
 //
-// Rejected: the hash's own bits (above); hash/maphash, as good, but its seed can't be given and so no test repeats.
+// Rejected: the hash's own bits, as said; hash/maphash, which is as good, but its seed can't be given and so no test
+// could be repeated.
 
-// mixed is 128 bits that depend on all of a hash and on the key. The filter takes its block from the upper half of a and its
-// bits from b, the index of recent rows takes the lower half of a: no two of them share a bit.
+// mixed is 128 bits that depend on all of a hash and on the key. The filter takes its block from the upper half of a
+// and its bits from b, the index of recent rows takes the lower half of a: no two of them share a bit.
 type mixed struct{ a, b uint64 }
 
 // mixer is the SipHash key.
@@ -22,7 +24,8 @@ func newMixer(key [16]byte) mixer {
 	return mixer{binary.LittleEndian.Uint64(key[:8]), binary.LittleEndian.Uint64(key[8:])}
 }
 
-// mix returns SipHash-1-3 of the first 32 bytes of hash in a, and a second word drawn as SipHash's 128-bit variant does in b.
+// mix returns SipHash-1-3 of the first 32 bytes of hash in a, and a second word drawn as SipHash's 128-bit variant does
+// in b.
 func (m mixer) mix(hash []byte) mixed {
 	hash = hash[:HashSize:HashSize]
 	v0 := m.k0 ^ 0x736f6d6570736575

@@ -6,9 +6,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// What must hold, as a program: one map, walked once, in the order of the log. And around the Table the least of a sink stage that can
-// go wrong in every way the real one can: reads of any size, flushes at any moment, crashes between any two steps, old owners that
-// go on writing, records that are in the log twice.
+// What must hold, as a program: one map, walked once, in the order of the log. And around the Table the least of a sink
+// stage that can go wrong in every way the real one can: reads of any size, flushes at any moment, crashes between any
+// two steps, old owners that go on writing, records that are in the log twice.
 
 // claims is one record of the log: claims of one part of one batch, with the key that its row of results has.
 type claims struct {
@@ -134,7 +134,7 @@ func (p *process) read(n, units int) {
 				u.rows = append(u.rows, row{c.hashes[i], c.claim(i)})
 			}
 			r.append(v != Duplicate)
-			if _, ok := p.store.owners[c.hashes[i]]; v == Duplicate && !ok && !p.table.Overlapped() {
+			if _, ok := p.store.owners[c.hashes[i]]; v == Duplicate && !ok && !p.table.MetUnconfirmed() {
 				p.store.conflict = fmt.Errorf("hash %x has an owner that isn't stored, and the table doesn't say so", c.hashes[i][:2])
 			}
 		}

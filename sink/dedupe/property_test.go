@@ -9,8 +9,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// drawLog makes a log in which everything that makes ownership hard is common: hashes claimed by several uploads, twice by one
-// upload, twice in one record, and whole records, or stretches of them, that Kafka or a restarted verifier stored again.
+// drawLog makes a log in which everything that makes ownership hard is common: hashes claimed by several uploads, twice
+// by one upload, twice in one record, and whole records, or stretches of them, that Kafka or a restarted verifier
+// stored again.
 func drawLog(t *rapid.T) []claims {
 	kinds := rapid.IntRange(1, 40).Draw(t, "distinct hashes")
 	log := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) claims {
@@ -93,7 +94,7 @@ func TestOwnersDependOnTheLogAlone(t *testing.T) {
 		if !maps.Equal(s.results, wantResults) {
 			t.Fatalf("results: %v\nwant:    %v", s.results, wantResults)
 		}
-		if n := owner.table.Unconfirmed(); n != 0 {
+		if n := owner.table.unconfirmed; n != 0 {
 			t.Fatalf("%d rows unconfirmed after the last flush", n)
 		}
 	})

@@ -1,12 +1,16 @@
 package dedupe
 
-// recent holds the rows that a shard added lately, oldest first: all that aren't confirmed to be stored, because nothing else
-// knows them yet, and a bounded number of those that are, because whoever sends hashes twice sends them soon after.
+// The rows in memory.
+
+// recent holds the rows that a shard added last, oldest first. It holds all rows that aren't confirmed to be stored,
+// because nothing else knows them yet. It also holds a bounded number of confirmed ones, because whoever sends hashes
+// twice sends them soon after.
 //
-// The rows are a ring. Beside it lies an index with linear probing, at most half full, whose slots hold the row's place and 32
-// bits of its mix; the oldest row leaves by shifting back what probed past it, so the index has no tombstones.
+// The rows are a ring. Beside it lies an index with linear probing, at most half full, whose slots hold the row's place
+// and 32 bits of its mix; the oldest row leaves by shifting back what probed past it, so the index has no tombstones.
 //
-// Rejected: map[[32]byte]Owner with deletes, which needs the order of the rows beside it all the same and takes three times as long.
+// Rejected: map[[32]byte]Owner with deletes, which needs the order of the rows beside it all the same and takes three
+// times as long.
 
 // row is 52 bytes; with its two slots of the index, 68.
 type row struct {
@@ -20,13 +24,13 @@ type recent struct {
 	head  int      // place of the oldest
 	count int
 
-	touched uint64 // means nothing, but the compiler can't know
+	touched uint64 // as in Table
 }
 
 const minRing = 1 << 10
 
-// find returns the owner of hash, whose mix is m.
-func (r *recent) find(m mixed, hash []byte) (Owner, bool) {
+// owner returns the owner of hash, whose mix is m.
+func (r *recent) owner(m mixed, hash []byte) (Owner, bool) {
 	if r.count == 0 {
 		return Owner{}, false
 	}

@@ -6,7 +6,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// recent behaves as a map and a list of its keys, oldest first, through growth, wrap-around, shrinking and colliding tags.
+// recent behaves as a map and a list of its keys, oldest first, through growth, wrap-around, shrinking and colliding
+// tags.
 func TestRecentIsAMapInOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var r recent
@@ -61,12 +62,12 @@ func TestRecentIsAMapInOrder(t *testing.T) {
 					t.Fatalf("%d rows, want %d", r.count, len(order))
 				}
 				for h, w := range want {
-					if got, ok := r.find(m.mix(h[:]), h[:]); !ok || got != w {
+					if got, ok := r.owner(m.mix(h[:]), h[:]); !ok || got != w {
 						t.Fatalf("find = %v, %v; want %v", got, ok, w)
 					}
 				}
 				h := hash.Draw(t, "stranger")
-				if _, ok := r.find(m.mix(h[:]), h[:]); ok != has(want, h) {
+				if _, ok := r.owner(m.mix(h[:]), h[:]); ok != has(want, h) {
 					t.Fatalf("find = %v, want %v", ok, !ok)
 				}
 			},

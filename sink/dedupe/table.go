@@ -1,15 +1,15 @@
 package dedupe
 
+// The rule, and the Table that applies it to the claims of one shard.
+
 import (
 	"unsafe"
 
 	"github.com/google/uuid"
-
-	"countersign/pipeline/record"
 )
 
 // HashSize is the length of a SHA-256 in bytes.
-const HashSize = record.HashSize
+const HashSize = 32
 
 const rowBytes = int(unsafe.Sizeof(row{}))
 
@@ -25,7 +25,8 @@ type Verdict uint8
 const (
 	// Added: the claim is the first to its hash; its row has to be written.
 	Added Verdict = iota + 1
-	// Replayed: the claim owns its hash already, and the row is stored or among those being written. It counts as added.
+	// Replayed: the claim owns its hash already, and the row is stored or among those being written. It counts as
+	// added.
 	Replayed
 	// Duplicate: another claim owns the hash.
 	Duplicate
@@ -42,18 +43,19 @@ type Config struct {
 	Recent int
 }
 
-// Table knows the hashes of one shard, from its assignment on. It belongs to one goroutine. The zero Table is not usable.
+// Table knows the hashes of one shard, from its assignment on. It belongs to one goroutine. The zero Table is not
+// usable.
 type Table struct {
 	mixer  mixer
 	filter filter
 	recent recent
 
-	keep        int // confirmed rows that stay
-	unconfirmed int // of recent, the newest
-	open        int // claims probed and not yet resolved
-	overlapped  bool
+	keep           int  // how many confirmed rows stay
+	unconfirmed    int  // how many of recent, its newest, aren't confirmed
+	open           int  // claims probed and not yet resolved
+	metUnconfirmed bool // by the last Resolve
 
-	touched uint64 // means nothing, but the compiler can't know
+	touched uint64 // keeps reads from being optimised away: nobody looks at the sum, but the compiler can't know
 }
 
 // New makes the table of a shard that holds nothing yet.
@@ -61,40 +63,42 @@ func New(c Config) *Table {
 	return &Table{mixer: newMixer(c.Key), filter: newFilter(c.ExpectedHashes), keep: c.Recent}
 }
 
-// Load takes in hashes that are stored, 32 bytes each, in any order and number; repeated ones do no harm. They are not retained.
-// Everything stored when the walk of the log begins has to be loaded before the first Probe.
+// Load takes in hashes that are stored, 32 bytes each, in any order and number; repeated ones do no harm. They are not
+// retained. Everything stored when the walk of the log begins has to be loaded before the first Probe.
 func (t *Table) Load(hashes []byte) {
 	t.eachMixed(hashes, func(_ []byte, m mixed) { t.filter.add(m) })
 }
 
-// Probe looks at the hashes of the next claims, 32 bytes each, and appends to ask those that may be stored and aren't in memory:
-// only these have to be looked up before the claims are resolved. It may be called several times in a row for one run.
-// Neither slice is retained.
+// Probe looks at the hashes of the next claims, 32 bytes each, and appends to ask those that may be stored and aren't
+// in memory: only these have to be looked up before the claims are resolved. It may be called several times in a row
+// for one run. Neither slice is retained.
 func (t *Table) Probe(hashes, ask []byte) []byte {
 	t.open += len(hashes) / HashSize
 	t.eachMixed(hashes, func(hash []byte, m mixed) {
 		if !t.filter.has(m) {
 			return
 		}
-		if _, ok := t.recent.find(m, hash); !ok {
+		if _, ok := t.recent.owner(m, hash); !ok {
 			ask = append(ask, hash...)
 		}
 	})
 	return ask
 }
 
-// Resolve decides the next claims, in the order of the log and each after it was probed, and appends a verdict for each to
-// verdicts. Claim i is of hashes[32*i:] by pair positions[i] of upload. stored says who owns a hash in the store, as the lookup
-// of what Probe asked for found it; it may be nil when nothing was found. Nothing is retained.
-func (t *Table) Resolve(hashes []byte, upload uuid.UUID, positions []uint32, stored func(hash []byte) (Owner, bool), verdicts []Verdict) []Verdict {
+// Resolve decides the next claims, in the order of the log and each after it was probed, and appends a verdict for each
+// to verdicts. Claim i is of hashes[32*i:] by pair positions[i] of upload. stored says who owns a hash in the store, as
+// the lookup of what Probe asked for found it; it may be nil when nothing was found. Nothing is retained.
+func (t *Table) Resolve(
+	hashes []byte, upload uuid.UUID, positions []uint32, stored func(hash []byte) (Owner, bool), verdicts []Verdict,
+) []Verdict {
 	i := 0
-	t.overlapped = false
+	t.metUnconfirmed = false
 	t.eachMixed(hashes, func(hash []byte, m mixed) {
 		verdicts = append(verdicts, t.resolve(hash, m, Owner{upload, positions[i]}, stored))
 		i++
 	})
 	if t.open -= i; t.open == 0 {
-		t.forget()
+		t.dropConfirmed()
 	}
 	return verdicts
 }
@@ -102,48 +106,48 @@ func (t *Table) Resolve(hashes []byte, upload uuid.UUID, positions []uint32, sto
 func (t *Table) resolve(hash []byte, m mixed, claim Owner, stored func([]byte) (Owner, bool)) Verdict {
 	if stored != nil {
 		if owner, ok := stored(hash); ok {
-			return judge(owner, claim)
+			return verdictOf(claim, owner)
 		}
 	}
 	owner, place, added := t.recent.put(m, hash, claim)
 	if !added {
-		t.overlapped = t.overlapped || t.recent.age(place) >= t.recent.count-t.unconfirmed
-		return judge(owner, claim)
+		t.metUnconfirmed = t.metUnconfirmed || t.recent.age(place) >= t.recent.count-t.unconfirmed
+		return verdictOf(claim, owner)
 	}
 	t.filter.add(m)
 	t.unconfirmed++
 	return Added
 }
 
-func judge(owner, claim Owner) Verdict {
+// verdictOf says what becomes of a claim to a hash that has an owner.
+func verdictOf(claim, owner Owner) Verdict {
 	if owner == claim {
 		return Replayed
 	}
 	return Duplicate
 }
 
-// Confirm says that the n oldest rows that Resolve called Added, and that no Confirm has named yet, are stored: lookups find them.
-// It may be called at any time.
+// Confirm says that the n oldest rows that Resolve called Added, and that no Confirm has named yet, are stored: lookups
+// find them. It may be called at any time.
 func (t *Table) Confirm(n int) {
 	t.unconfirmed -= n
 	if t.open == 0 {
-		t.forget()
+		t.dropConfirmed()
 	}
 }
 
-// forget drops confirmed rows beyond those to keep. Never within a run: Probe has told the caller not to ask for them.
-func (t *Table) forget() {
+// dropConfirmed drops confirmed rows beyond those to keep. It is not called within a run: Probe relies on the rows in
+// memory when it leaves their hashes out of what is looked up.
+func (t *Table) dropConfirmed() {
 	if n := t.recent.count - t.unconfirmed - t.keep; n > 0 {
 		t.recent.dropOldest(n, t.mixer)
 		t.recent.shrink(t.keep)
 	}
 }
 
-// Overlapped reports whether the last Resolve met a claim whose hash is owned by a row that isn't confirmed to be stored.
-func (t *Table) Overlapped() bool { return t.overlapped }
-
-// Unconfirmed is how many added rows wait for a Confirm.
-func (t *Table) Unconfirmed() int { return t.unconfirmed }
+// MetUnconfirmed reports whether the last Resolve met a claim whose hash is owned by a row that isn't confirmed to be
+// stored. Whoever asks the store for that hash may not find it yet.
+func (t *Table) MetUnconfirmed() bool { return t.metUnconfirmed }
 
 // Bytes is the memory that the table holds.
 func (t *Table) Bytes() int { return t.filter.bytes() + t.recent.bytes() }
@@ -151,8 +155,9 @@ func (t *Table) Bytes() int { return t.filter.bytes() + t.recent.bytes() }
 // ahead is how many hashes are mixed before the first of them is used.
 const ahead = 128
 
-// eachMixed mixes some hashes ahead of their use and touches the memory they lead to, a load or two each and nothing that waits for
-// them, so that the processor has many cache misses in flight at once: half the time of a table that doesn't fit into the caches.
+// eachMixed calls do with each hash and its mix. It mixes some hashes ahead of their use and touches the memory that
+// they lead to. Nothing waits for those loads, so the processor has many cache misses in flight at once. That halves
+// the time of a table that doesn't fit into the caches.
 func (t *Table) eachMixed(hashes []byte, do func(hash []byte, m mixed)) {
 	var mixes [ahead]mixed
 	for len(hashes) >= HashSize {

@@ -41,7 +41,8 @@ func lookup(stored map[[HashSize]byte]Owner) func([]byte) (Owner, bool) {
 	}
 }
 
-// New hashes need no lookup but for the filter's errors; stored ones are all asked for; rows not yet confirmed are known.
+// New hashes need no lookup but for the filter's errors; stored ones are all asked for; rows not yet confirmed are
+// known.
 func TestWhatIsAsked(t *testing.T) {
 	table := New(Config{ExpectedHashes: 10_000, Key: [16]byte{1}})
 	loaded, fresh := hashes(1, 10_000), hashes(2, 10_000)
@@ -142,8 +143,8 @@ func heap() int {
 	return int(m.HeapAlloc)
 }
 
-// 100,000 claims a round over a filter with room for 8 million: to new hashes, and to rows that wait to be stored. The machine's
-// other work is left out: cpu-ns/claim is processor time.
+// 100,000 claims a round over a filter with room for 8 million: to new hashes, and to rows that wait to be stored. The
+// machine's other work is left out: cpu-ns/claim is processor time.
 func BenchmarkClaims(b *testing.B) {
 	const claims, run = 100_000, 8000
 	var ask []byte

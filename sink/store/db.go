@@ -1,5 +1,7 @@
 package store
 
+// Opening and closing the store, and the query that all reads are made with.
+
 import (
 	"context"
 	"fmt"
@@ -23,68 +25,73 @@ type Config struct {
 	// Cluster, if set, makes tables ON CLUSTER with Replicated engines, inserts with a quorum, and reads that see every
 	// confirmed insert. The cluster must have one shard (any number of replicas): a hash is looked up on one server.
 	Cluster string
-	// Retention is how long batch results are kept, counted from the acceptance of their upload. 0: DefaultRetention. It is
-	// written into the schema by the first migration, and applied to every read.
+	// Retention is how long batch results are kept, counted from the acceptance of their upload. It is written into the
+	// schema by the first migration, and applied to every read. Default DefaultRetention.
 	Retention time.Duration
-	// Logger receives what the driver and the migrations have to say. nil: nothing is logged.
+	// Logger receives what the migrations have to say. Default: nothing is logged.
 	Logger *slog.Logger
-	// Clock tells the time that expiry is measured with. nil: time.Now.
+	// Clock is the time by which results expire. Default time.Now.
 	Clock func() time.Time
+}
+
+// withDefaults returns c with its gaps filled, or what is wrong with it.
+func (c Config) withDefaults() (Config, error) {
+	if c.Retention < 0 {
+		return c, fmt.Errorf("clickhouse: retention %v is negative", c.Retention)
+	}
+	if c.Retention == 0 {
+		c.Retention = DefaultRetention
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	return c, nil
 }
 
 // DB is an open store. Its methods may be called concurrently.
 type DB struct {
 	conn      driver.Conn
 	dialer    *dialer
-	logger    *slog.Logger
-	cluster   string
-	retention time.Duration
-	now       func() time.Time
+	cfg       Config
 	addresses []string // for messages
 }
 
 // Open checks cfg and prepares connections without making any: a ClickHouse that is away shows in the first call that
 // needs it, as ErrUnavailable. The caller closes the DB after its last call returned.
 func Open(_ context.Context, cfg Config) (*DB, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
 	opts, err := clickhouse.ParseDSN(cfg.URL)
 	if err != nil {
 		return nil, fmt.Errorf("clickhouse URL: %w; it should look like clickhouse://user:password@host:9000/database", err)
 	}
-	if cfg.Retention < 0 {
-		return nil, fmt.Errorf("clickhouse: retention %v is negative", cfg.Retention)
-	}
-	logger := cfg.Logger
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
-	}
-	applyDefaults(opts, cfg.Cluster)
+	fillOptions(opts, cfg.Cluster)
 	d := &dialer{timeout: opts.DialTimeout, tls: opts.TLS, open: make(map[*gentleConn]struct{})}
 	d.use(opts)
 	conn, err := clickhouse.Open(opts)
 	if err != nil {
 		return nil, fmt.Errorf("clickhouse URL: %w", err)
 	}
-	db := &DB{conn: conn, dialer: d, logger: logger, cluster: cfg.Cluster, retention: cfg.Retention, now: cfg.Clock, addresses: opts.Addr}
-	if db.retention == 0 {
-		db.retention = DefaultRetention
-	}
-	if db.now == nil {
-		db.now = time.Now
-	}
-	return db, nil
+	return &DB{conn: conn, dialer: d, cfg: cfg, addresses: opts.Addr}, nil
 }
 
-// applyDefaults fills what the URL leaves open. What the URL says wins.
-func applyDefaults(opts *clickhouse.Options, cluster string) {
+// fillOptions fills what the URL leaves open. What the URL says wins.
+func fillOptions(opts *clickhouse.Options, cluster string) {
 	settings := clickhouse.Settings{
 		"async_insert":       0, // an insert that returned is stored; batching is the callers' work
 		"optimize_on_insert": 0, // an insert holds no key twice: leave merging to merges
-		// A record may name any times (I7): rows of more than a hundred days would be refused for ever, and what comes after them.
+		// A record may name any times (I7). With a limit, an insert of rows of more than a hundred days would be
+		// refused for ever, and everything behind it would wait.
 		"max_partitions_per_insert_block": 0,
 	}
 	if cluster != "" {
-		// Lookups that decide ownership must see every confirmed insert. Sequential consistency is only kept for
-		// quorum inserts that wait for each other, so those are serial (ClickHouse, settings, select_sequential_consistency).
+		// Lookups that decide ownership must see every confirmed insert. Sequential consistency is only kept for quorum
+		// inserts that wait for each other, so those are serial (ClickHouse, settings, select_sequential_consistency).
 		settings["insert_quorum"] = "auto"
 		settings["insert_quorum_parallel"] = 0
 		settings["select_sequential_consistency"] = 1
@@ -113,11 +120,6 @@ func (db *DB) Close() error {
 		return fmt.Errorf("clickhouse: close: %w", err)
 	}
 	return nil
-}
-
-// Ping asks whether ClickHouse answers.
-func (db *DB) Ping(ctx context.Context) error {
-	return db.wrap(ctx, db.conn.Ping(ctx), "ping")
 }
 
 // selectAll runs a query and calls scan for each row. An error of scan ends the query early and is returned, wrapped.

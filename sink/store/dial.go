@@ -1,8 +1,9 @@
-// Connections are ended with care. The engine treats a connection that is reset while it waits for the next packet as a fatal
-// error of its own (clickhouse-local ends the process on exceptions that no query owns), and the driver's way to give
-// a call up is to close the connection with answers unread, which resets it. So Close here ends the sending side, reads
-// what is still coming, and only then closes.
 package store
+
+// Connections are ended with care. The embedded engine treats a connection that is reset while the engine waits for the
+// next packet as a fatal error (clickhouse-local ends the process on exceptions that no query owns). The driver gives a
+// call up by closing its connection with answers unread, which resets the connection. So Close here ends the sending
+// side, reads what is still coming, and only then closes.
 
 import (
 	"context"
@@ -26,7 +27,8 @@ const writeTimeout = 30 * time.Second
 // lingerTimeout bounds how long a closed connection is read to its end.
 const lingerTimeout = 30 * time.Second
 
-// dialer makes connections that obey the caller's context while they are made, and owns them until they are closed for good.
+// dialer makes connections that obey the caller's context while they are made, and owns them until they are closed for
+// good.
 type dialer struct {
 	timeout time.Duration
 	tls     *tls.Config
@@ -39,16 +41,19 @@ type dialer struct {
 // use makes the driver connect through d.
 func (d *dialer) use(opts *clickhouse.Options) {
 	opts.DialContext = d.dial
-	opts.DialStrategy = func(ctx context.Context, id int, opts *clickhouse.Options, dial clickhouse.Dial) (clickhouse.DialResult, error) {
-		return clickhouse.DefaultDialStrategy(ctx, id, opts, func(ctx context.Context, address string, opts *clickhouse.Options) (clickhouse.DialResult, error) {
-			// The driver forgets a connection whose first exchange fails, without closing it.
+	type options = *clickhouse.Options
+	type result = clickhouse.DialResult
+	opts.DialStrategy = func(ctx context.Context, id int, opts options, dial clickhouse.Dial) (result, error) {
+		// The driver forgets a connection whose first exchange fails, without closing it.
+		closing := func(ctx context.Context, address string, opts options) (result, error) {
 			var made net.Conn
-			result, err := dial(context.WithValue(ctx, madeKey{}, &made), address, opts)
+			r, err := dial(context.WithValue(ctx, madeKey{}, &made), address, opts)
 			if err != nil && made != nil {
 				made.Close()
 			}
-			return result, err
-		})
+			return r, err
+		}
+		return clickhouse.DefaultDialStrategy(ctx, id, opts, closing)
 	}
 }
 
@@ -112,8 +117,8 @@ type gentleConn struct {
 	reading, writing sync.Mutex // held during a Read, a Write
 
 	mu          sync.Mutex
-	closed      bool
-	writeBefore time.Time // the deadline that the driver asked for
+	closed      bool      // guarded by mu
+	writeBefore time.Time // the deadline that the driver asked for; guarded by mu
 }
 
 func (c *gentleConn) Read(b []byte) (int, error) {
@@ -186,7 +191,8 @@ func (c *gentleConn) SetWriteDeadline(t time.Time) error {
 	return c.TCPConn.SetWriteDeadline(t)
 }
 
-// Close returns at once, wakes a Read or Write in progress, and leaves the rest to a goroutine that dialer.close waits for.
+// Close returns at once, wakes a Read or Write in progress, and leaves the rest to a goroutine that dialer.close waits
+// for.
 func (c *gentleConn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,14 +1,22 @@
-// Package store keeps what countersign stores: signed hashes, uploads, batch results and certificates, in ClickHouse.
+// Package store keeps what countersign stores, in ClickHouse: signed hashes, uploads, batch results and certificates.
 //
-// It owns the schema, its migrations, every statement, and the embedded engine that serves where no ClickHouse is
-// given. It is the only importer of the driver.
+// It owns the schema, its migrations and every statement. It is the only importer of the driver, and doesn't care whose
+// ClickHouse it talks to: a server, a cluster, or the one that package engine runs.
 //
-// It promises that an insert which returned nil is stored and seen by every lookup that starts afterwards, and that what
-// it reads is right while replayed rows are unmerged: a stage that repeats its input inserts rows with keys that are
-// there already, and ReplacingMergeTree drops the extra ones when it gets to it (invariant I5), so each query here counts a key
-// once. Everything that a later attempt can mend is [ErrUnavailable]; the package itself retries nothing but the start of
-// the engine and inserts that collide on a quorum.
+// It promises
+//   - An insert that returned nil is stored, and seen by every lookup that starts afterwards.
+//   - What is read is right while replayed rows are unmerged (I5). A stage that repeats its input inserts rows with
+//     keys that are there already. ReplacingMergeTree drops the extra rows when it merges, and until then each query
+//     here counts a key once.
+//   - An error that a later attempt can mend is [ErrUnavailable]. The package itself repeats nothing but inserts that
+//     collide on a quorum.
+//   - It decides nothing about ownership. The order of a shard's log does (I4), and this package only answers who was
+//     stored.
 //
-// It must not know of Kafka, of records, or of who owns a hash: ownership is decided by the order of a shard's log (I4),
-// and this package only answers who was stored.
+// Reading order: db.go (opening, and the query that all reads use), dial.go (connections), errors.go, migrate.go (the
+// schema, with schema/*.sql), shards.go (the number of shards, and a shard's range of hashes), insert.go (what all
+// inserts share), and a file for each table: hashes.go, uploads.go, certificates.go, results.go. print.go prints any
+// query for people.
+//
+// It must not know Kafka, HTTP, the stages or who owns a hash.
 package store

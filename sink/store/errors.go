@@ -1,5 +1,7 @@
 package store
 
+// Which errors another attempt can mend, and what a person can do about the others.
+
 import (
 	"context"
 	"errors"
@@ -13,8 +15,8 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 )
 
-// ErrUnavailable is in every error that another attempt can mend: the server is away, slow, overloaded, out of memory or
-// behind on merges, or replicas are missing. The work may have been done all the same: inserts may be repeated (I5).
+// ErrUnavailable is in every error that another attempt can mend: the server is away, slow, overloaded, out of memory
+// or behind on merges, or replicas are missing. The work may have been done all the same: inserts may be repeated (I5).
 var ErrUnavailable = errors.New("ClickHouse is not available")
 
 // wrap says what was being done, once, and marks what may be tried again. A nil err stays nil.

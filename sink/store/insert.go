@@ -1,170 +1,26 @@
-// Inserts are synchronous and columnar. Rows go out in blocks of some thousand, so that an insert of any size takes little
-// memory and ClickHouse receives the first while the next is made; it joins them again (up to a million rows or 256 MiB), so
-// an insert is one part and one wait for the disk. All inserts may be repeated: a row with a key that is there is
-// the same row (I5).
-//
-// After an error nothing is known but that: none, some or all of the rows may be stored. The driver's batch is spent then,
-// so each call builds its own.
 package store
 
+// What all inserts share. They are synchronous and columnar. Rows go out in blocks of some thousand, so that an insert
+// of any size takes little memory, and ClickHouse receives the first block while the next is made. ClickHouse joins the
+// blocks again (up to a million rows or 256 MiB), so an insert is one part and one wait for the disk. All inserts may
+// be repeated: a row with a key that is there is the same row (I5).
+//
+// An insert that failed may have stored none, some or all of its rows. The driver's batch can't be used again after an
+// error, so each attempt builds its own.
+
 import (
-	"bytes"
-	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 	"unsafe"
 
 	chproto "github.com/ClickHouse/ch-go/proto"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/column"
-	"github.com/google/uuid"
 
-	"countersign/pipeline/record"
+	"countersign/internal/pause"
 )
-
-// HashSize is the length of a hash or fingerprint in bytes.
-const HashSize = record.HashSize
-
-// HashRows are rows of signed_hashes, as columns of equal length.
-type HashRows struct {
-	Hash        []byte // 32 bytes a row
-	Upload      []uuid.UUID
-	Position    []uint32 // index in the upload, from 0
-	Site        []string
-	SignedAt    []int64 // Unix milliseconds
-	Algorithm   []string
-	Signature   [][]byte
-	Certificate [][32]byte // fingerprint of the leaf
-}
-
-// Len is the number of rows.
-func (r *HashRows) Len() int { return len(r.Upload) }
-
-// Slice returns rows from..to, which share r's memory.
-func (r *HashRows) Slice(from, to int) *HashRows {
-	return &HashRows{
-		Hash: r.Hash[from*HashSize : to*HashSize], Upload: r.Upload[from:to], Position: r.Position[from:to], Site: r.Site[from:to],
-		SignedAt: r.SignedAt[from:to], Algorithm: r.Algorithm[from:to], Signature: r.Signature[from:to], Certificate: r.Certificate[from:to],
-	}
-}
-
-func (r *HashRows) check() error {
-	n := r.Len()
-	for _, c := range []struct {
-		name string
-		len  int
-	}{
-		{"Hash/32", len(r.Hash) / HashSize}, {"Position", len(r.Position)}, {"Site", len(r.Site)}, {"SignedAt", len(r.SignedAt)},
-		{"Algorithm", len(r.Algorithm)}, {"Signature", len(r.Signature)}, {"Certificate", len(r.Certificate)},
-	} {
-		if c.len != n {
-			return fmt.Errorf("clickhouse: insert hashes: %d rows, but column %s has %d", n, c.name, c.len)
-		}
-	}
-	if len(r.Hash)%HashSize != 0 {
-		return fmt.Errorf("clickhouse: insert hashes: %d bytes are no whole number of hashes", len(r.Hash))
-	}
-	return nil
-}
-
-// InsertHashes stores rows of signed_hashes. Nothing of rows is retained after the return.
-func (db *DB) InsertHashes(ctx context.Context, rows *HashRows) error {
-	if err := rows.check(); err != nil {
-		return err
-	}
-	if rows.Len() == 0 {
-		return nil
-	}
-	const query = "INSERT INTO signed_hashes (hash, upload, position, site, signed_at, algorithm, signature, certificate)"
-	order, hashes := rows.order(), split(rows.Hash)
-	return db.insert(ctx, "insert hashes", query, rows.Len(), func(b *block, from, to int) {
-		at := order[from:to]
-		b.append(pick(hashes, at))
-		b.append(pick(rows.Upload, at))
-		b.append(pick(rows.Position, at))
-		b.appendRepeating(pick(rows.Site, at))
-		b.append(pick(rows.SignedAt, at))
-		b.appendRepeating(pick(rows.Algorithm, at))
-		b.append(texts(pick(rows.Signature, at)))
-		b.append(views(pick(rows.Certificate, at)))
-	})
-}
-
-// order is the order of the rows by their hash, the table's key. Sorting here moves indexes; left to ClickHouse it moves whole rows.
-func (r *HashRows) order() []uint32 {
-	type entry struct {
-		start uint64 // of the hash: decides nearly always
-		at    uint32
-	}
-	entries := make([]entry, r.Len())
-	for i := range entries {
-		entries[i] = entry{binary.BigEndian.Uint64(r.Hash[i*HashSize:]), uint32(i)}
-	}
-	slices.SortFunc(entries, func(a, b entry) int {
-		if a.start != b.start {
-			return cmp.Compare(a.start, b.start)
-		}
-		return bytes.Compare(r.Hash[a.at*HashSize:(a.at+1)*HashSize], r.Hash[b.at*HashSize:(b.at+1)*HashSize])
-	})
-	return project(entries, func(e *entry) uint32 { return e.at })
-}
-
-// Upload is a row of uploads.
-type Upload struct {
-	ID         uuid.UUID
-	Site       string
-	Count      uint64 // pairs
-	AcceptedAt int64  // Unix milliseconds
-}
-
-// InsertUploads stores rows of uploads. Callers with many uploads a second should put them into few calls: each call makes a part.
-func (db *DB) InsertUploads(ctx context.Context, uploads []Upload) error {
-	if len(uploads) == 0 {
-		return nil
-	}
-	return db.insert(ctx, "insert uploads", "INSERT INTO uploads (id, site, count, accepted_at)", len(uploads), func(b *block, from, to int) {
-		uploads := uploads[from:to]
-		b.append(project(uploads, func(u *Upload) uuid.UUID { return u.ID }))
-		b.appendRepeating(project(uploads, func(u *Upload) string { return u.Site }))
-		b.append(project(uploads, func(u *Upload) uint64 { return u.Count }))
-		b.append(project(uploads, func(u *Upload) int64 { return u.AcceptedAt }))
-	})
-}
-
-// Certificate is a chain that a site served.
-type Certificate struct {
-	Site   string
-	Chain  [][]byte // DER, leaf first; at least the leaf
-	SeenAt int64    // Unix milliseconds
-}
-
-// InsertCertificates stores that chains were seen. The fingerprint, SHA-256 of the leaf, is computed here.
-func (db *DB) InsertCertificates(ctx context.Context, certificates []Certificate) error {
-	if len(certificates) == 0 {
-		return nil
-	}
-	fingerprints := make([][32]byte, len(certificates))
-	for i, c := range certificates {
-		if len(c.Chain) == 0 {
-			return fmt.Errorf("clickhouse: insert certificates: the chain of %s is empty", c.Site)
-		}
-		fingerprints[i] = sha256.Sum256(c.Chain[0])
-	}
-	const query = "INSERT INTO certificates (fingerprint, site, chain, first_seen, last_seen)"
-	return db.insert(ctx, "insert certificates", query, len(certificates), func(b *block, from, to int) {
-		certificates, fingerprints := certificates[from:to], fingerprints[from:to]
-		seen := project(certificates, func(c *Certificate) int64 { return c.SeenAt })
-		b.append(views(fingerprints))
-		b.appendRepeating(project(certificates, func(c *Certificate) string { return c.Site }))
-		appendArrays(b, project(certificates, func(c *Certificate) []string { return texts(c.Chain) }))
-		b.append(seen)
-		b.append(seen)
-	})
-}
 
 // blockRows is how many rows travel in one block: 2.7 MB of hashes with RSA-2048 signatures.
 const blockRows = 8192
@@ -193,18 +49,20 @@ func (db *DB) insert(ctx context.Context, what, query string, n int, fill func(b
 	return db.wrap(ctx, err, what)
 }
 
-// retryQuorum repeats an insert that came while another one's quorum was open: with insert_quorum_parallel off ClickHouse
-// refuses instead of waiting. Callers see ErrUnavailable when that lasts.
+// quorumRetries is how often an insert is repeated: over some two and a half seconds.
+const quorumRetries = 8
+
+// retryQuorum repeats an insert that came while another one's quorum was open: with insert_quorum_parallel off
+// ClickHouse refuses instead of waiting. Callers see ErrUnavailable when that lasts.
 func (db *DB) retryQuorum(ctx context.Context, insert func() error) error {
-	for wait := 10 * time.Millisecond; ; wait *= 2 {
+	wait := pause.Backoff{First: 10 * time.Millisecond, Most: 2 * time.Second}
+	for n := 0; ; n++ {
 		err := insert()
-		if !hasCode(err, chproto.ErrUnsatisfiedQuorumForPreviousWrite) || wait > 2*time.Second {
+		if !hasCode(err, chproto.ErrUnsatisfiedQuorumForPreviousWrite) || n == quorumRetries {
 			return err
 		}
-		select {
-		case <-ctx.Done():
+		if pause.For(ctx, wait.After(n)) != nil {
 			return err
-		case <-time.After(wait):
 		}
 	}
 }
@@ -286,7 +144,8 @@ func (b *block) complete() error {
 	return b.err
 }
 
-// split cuts concatenated hashes; len(hashes) is a multiple of 32, which callers check because the driver cuts silently.
+// split cuts concatenated hashes; len(hashes) is a multiple of 32, which callers check because the driver cuts
+// silently.
 func split(hashes []byte) [][]byte {
 	out := make([][]byte, len(hashes)/HashSize)
 	for i := range out {
@@ -312,8 +171,8 @@ func views(fingerprints [][32]byte) [][]byte {
 	return out
 }
 
-// texts looks at byte slices as strings without copying them: the driver appends strings without an allocation each, and
-// keeps neither. The strings die with the insert.
+// texts looks at byte slices as strings without copying them: the driver appends strings without an allocation each,
+// and keeps neither. The strings die with the insert.
 func texts(values [][]byte) []string {
 	out := make([]string, len(values))
 	for i, v := range values {
@@ -328,4 +187,9 @@ func project[S, T any](rows []S, field func(*S) T) []T {
 		out[i] = field(&rows[i])
 	}
 	return out
+}
+
+// literal writes a hash as a constant of its column's type.
+func literal(hash []byte) string {
+	return "toFixedString(unhex('" + hex.EncodeToString(hash) + "'), 32)"
 }

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/url"
 	"os"
@@ -13,18 +12,15 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"countersign/sink/store/engine"
 )
 
 // The tests run against one embedded engine, or against the server that CLICKHOUSE_URL names; each test that writes
 // has a database of its own there.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 {
-		switch os.Args[1] {
-		case engineChild:
-			os.Exit(EngineMain(os.Args[2:]))
-		case engineParent:
-			os.Exit(engineParentMain(os.Args[2:]))
-		}
+	if len(os.Args) > 1 && os.Args[1] == engine.ChildArg {
+		os.Exit(engine.Main(os.Args[2:]))
 	}
 	os.Exit(runTests(m))
 }
@@ -44,14 +40,14 @@ func runTests(m *testing.M) int {
 	defer os.RemoveAll(dir)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	engine, err := StartEngine(ctx, EngineConfig{Dir: dir, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	e, err := engine.Start(ctx, engine.Config{Dir: dir, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "these tests need the embedded engine:", err)
 		return 1
 	}
-	server = engine.URL()
+	server = e.URL()
 	code := m.Run()
-	if err := engine.Close(context.Background()); err != nil {
+	if err := e.Close(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -116,8 +112,6 @@ func newDB(t testing.TB) *DB {
 	}
 	return db
 }
-
-func discard() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
 func contains(t *testing.T, err error, parts ...string) {
 	t.Helper()

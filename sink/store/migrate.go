@@ -1,9 +1,10 @@
+package store
+
 // Migrations are the files of schema/, in order of their number. Each is recorded in schema_migrations after its last
-// statement; since every statement may be repeated, a crash in between, or several starters at once, repeat some and
-// harm nothing. A released file is never edited: a change is a new file.
+// statement. Every statement may be repeated, so a crash in between, or several processes that start at once, do no harm.
+// A released file is never edited: a change is a new file.
 //
 // Rejected: a lock around migrations. ClickHouse has none that a crash releases.
-package store
 
 import (
 	"cmp"
@@ -31,7 +32,8 @@ type SchemaNewerError struct {
 }
 
 func (e *SchemaNewerError) Error() string {
-	return fmt.Sprintf("the ClickHouse schema has version %d and this program knows up to %d: run the newer countersign that made it, or use another database",
+	return fmt.Sprintf("the ClickHouse schema has version %d and this program knows up to %d: "+
+		"run the newer countersign that made it, or use another database",
 		e.Database, e.Program)
 }
 
@@ -60,7 +62,7 @@ ORDER BY version`
 // Migrate brings the schema to this program's version. It may be called by any number of processes at once, and again.
 // A database that is further on is left alone, with a *SchemaNewerError.
 func (db *DB) Migrate(ctx context.Context) error {
-	s := schemaFor{cluster: db.cluster, retention: db.retention}
+	s := schemaFor{cluster: db.cfg.Cluster, retention: db.cfg.Retention}
 	migrations, err := s.migrations()
 	if err != nil {
 		return err
@@ -103,12 +105,13 @@ func (db *DB) apply(ctx context.Context, m migration) error {
 	if err := db.retryQuorum(ctx, func() error { return db.conn.Exec(ctx, record) }); err != nil {
 		return db.wrap(ctx, err, "record migration "+m.name)
 	}
-	db.logger.Info("migrated the ClickHouse schema", "migration", m.name, "version", m.version)
+	db.cfg.Logger.Info("migrated the ClickHouse schema", "migration", m.name, "version", m.version)
 	return nil
 }
 
 func (db *DB) schemaVersion(ctx context.Context) (version uint32, err error) {
-	err = db.selectAll(ctx, "read the schema version", "SELECT max(version) FROM schema_migrations", func(rows driver.Rows) error {
+	const query = "SELECT max(version) FROM schema_migrations"
+	err = db.selectAll(ctx, "read the schema version", query, func(rows driver.Rows) error {
 		return rows.Scan(&version)
 	})
 	return version, err
@@ -116,19 +119,23 @@ func (db *DB) schemaVersion(ctx context.Context) (version uint32, err error) {
 
 // checkCluster refuses a cluster that would spread the hashes over several shards.
 func (db *DB) checkCluster(ctx context.Context) error {
-	if db.cluster == "" {
+	if db.cfg.Cluster == "" {
 		return nil
 	}
 	var shards uint64
-	query := "SELECT uniqExact(shard_num) FROM system.clusters WHERE cluster = " + quote(db.cluster)
-	err := db.selectAll(ctx, "look up cluster "+db.cluster, query, func(rows driver.Rows) error { return rows.Scan(&shards) })
+	query := "SELECT uniqExact(shard_num) FROM system.clusters WHERE cluster = " + quote(db.cfg.Cluster)
+	err := db.selectAll(ctx, "look up cluster "+db.cfg.Cluster, query, func(rows driver.Rows) error {
+		return rows.Scan(&shards)
+	})
 	switch {
 	case err != nil:
 		return err
 	case shards == 0:
-		return fmt.Errorf("clickhouse: the server knows no cluster %q: check its remote_servers, or the configured name", db.cluster)
+		return fmt.Errorf("clickhouse: the server knows no cluster %q: check its remote_servers, or the configured name",
+			db.cfg.Cluster)
 	case shards > 1:
-		return fmt.Errorf("clickhouse: cluster %q has %d shards: a hash must be found on every server, so use a cluster with one shard and replicas", db.cluster, shards)
+		return fmt.Errorf("clickhouse: cluster %q has %d shards: a hash must be found on every server, "+
+			"so use a cluster with one shard and replicas", db.cfg.Cluster, shards)
 	}
 	return nil
 }

@@ -1,4 +1,8 @@
-package store
+package engine
+
+// The configuration that the child reads: a few threads and small caches, because the engine shares the machine with
+// the verifiers; inserts that are on the disk when they return (I1); and no system log tables, which clickhouse-local
+// doesn't make.
 
 import (
 	"encoding/xml"
@@ -11,11 +15,9 @@ import (
 	"strings"
 )
 
-// The engine's configuration: a few threads and small caches, because it shares the machine with the verifiers; inserts that
-// are on the disk when they return (I1); and no system log tables, which clickhouse-local doesn't make.
-//
-// background_pool_size bounds merges; the number_of_free_entries settings refer to it and must not exceed it.
-const engineConfig = `<clickhouse>
+// configText is the configuration with gaps. background_pool_size bounds merges; the number_of_free_entries settings
+// refer to it and must not exceed it.
+const configText = `<clickhouse>
     <log-level>warning</log-level>
     <logger><console>1</console></logger>
     <tcp_port>{{port}}</tcp_port>
@@ -49,13 +51,13 @@ func storeDir(dir string) string { return filepath.Join(dir, "store") }
 // configFile is the engine's configuration, written at each start.
 func configFile(dir string) string { return filepath.Join(dir, "engine.xml") }
 
-func writeEngineConfig(cfg EngineConfig, port int) error {
+func writeConfig(cfg Config, port int) error {
 	text := strings.NewReplacer(
 		"{{port}}", fmt.Sprint(port),
 		"{{memory}}", fmt.Sprint(cfg.MemoryLimit),
 		"{{marks}}", fmt.Sprint(cfg.MemoryLimit/8),
 		"{{merges}}", fmt.Sprint(max(2, runtime.NumCPU()/2)),
-	).Replace(engineConfig)
+	).Replace(configText)
 	if err := xml.Unmarshal([]byte(text), new(struct{})); err != nil {
 		return fmt.Errorf("engine configuration: %w", err)
 	}
@@ -68,7 +70,8 @@ func writeEngineConfig(cfg EngineConfig, port int) error {
 // dirError says what to do about a directory that can't be used.
 func dirError(dir string, err error) error {
 	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("engine directory %s: %w: give this user the right to read and write there, or choose another --data-dir", dir, err)
+		return fmt.Errorf("engine directory %s: %w: give this user the right to read and write there, "+
+			"or choose another --data-dir", dir, err)
 	}
 	return fmt.Errorf("engine directory %s: %w", dir, err)
 }

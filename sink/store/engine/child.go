@@ -1,4 +1,7 @@
-package store
+package engine
+
+// What the child process does: it loads the library and calls its main. The library is loaded here and nowhere else, so
+// whatever it does to signals, threads and memory stays in the child.
 
 import (
 	"fmt"
@@ -9,12 +12,15 @@ import (
 	"github.com/ebitengine/purego"
 )
 
-// EngineMain is what the child process runs: args are those after the hidden first argument "engine-child", the
-// library's path and then the arguments of `clickhouse local`. It returns the exit code when standard input ends. The library
-// is loaded here and nowhere else: whatever it does to signals, threads and memory stays in the child.
-func EngineMain(args []string) int {
+// ChildArg is the hidden first argument under which a program that calls Start must call Main: Start executes the
+// running program again, with ChildArg before the arguments that Main expects.
+const ChildArg = "engine-child"
+
+// Main is the child process when the engine is the library. args are those after ChildArg: the library's path, and the
+// arguments of `clickhouse local`. It returns the exit code when the engine's query has ended.
+func Main(args []string) int {
 	if len(args) < 1 {
-		fmt.Fprintln(os.Stderr, "engine-child is started by countersign itself, and not by hand")
+		fmt.Fprintln(os.Stderr, ChildArg+" is started by countersign itself, and not by hand")
 		return 2
 	}
 	if err := runLibrary(args[0], args[1:]); err != nil {
@@ -24,7 +30,8 @@ func EngineMain(args []string) int {
 	return 0
 }
 
-// runLibrary calls chdb_query_cmdline(argc, argv), which is clickhouse-local's main, and returns when its query has ended.
+// runLibrary calls chdb_query_cmdline(argc, argv), which is clickhouse-local's main, and returns when its query has
+// ended.
 func runLibrary(lib string, args []string) error {
 	handle, err := purego.Dlopen(lib, purego.RTLD_NOW|purego.RTLD_GLOBAL)
 	if err != nil {
@@ -32,7 +39,7 @@ func runLibrary(lib string, args []string) error {
 	}
 	for _, symbol := range []string{"chdb_query_cmdline", "chdb_result_error"} {
 		if _, err := purego.Dlsym(handle, symbol); err != nil {
-			return fmt.Errorf("%s is not the engine of version %s: %w; fetch it with `make engine`", lib, EngineVersion, err)
+			return fmt.Errorf("%s is not the engine of version %s: %w; fetch it with `make engine`", lib, version, err)
 		}
 	}
 	var query func(argc int32, argv unsafe.Pointer) uintptr

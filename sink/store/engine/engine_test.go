@@ -1,0 +1,334 @@
+package engine
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"countersign/internal/testseed"
+	"countersign/sink/store"
+)
+
+// parentArg is the first argument under which the test binary plays a process that owns an engine: it starts one on the
+// directory that follows, and inserts rowsOfInsert rows at a time, telling of each insert that returned, until it is
+// killed.
+const parentArg = "engine-parent"
+
+const rowsOfInsert = 500
+
+func parentMain(args []string) int {
+	err := func() error {
+		ctx := context.Background()
+		engine, err := Start(ctx, Config{Dir: args[0]})
+		if err != nil {
+			return err
+		}
+		db, err := store.Open(ctx, store.Config{URL: engine.URL()})
+		if err != nil {
+			return err
+		}
+		if err := db.Migrate(ctx); err != nil {
+			return err
+		}
+		fmt.Println("engine", engine.child.Pid)
+		for n := 0; ; n += rowsOfInsert {
+			if err := db.InsertHashes(ctx, rowsOf(n, rowsOfInsert)); err != nil {
+				return err
+			}
+			fmt.Println("stored", n+rowsOfInsert)
+		}
+	}()
+	fmt.Println("failed", err)
+	return 1
+}
+
+// I1 for the store: what an insert has confirmed outlives the death of every process, and the directory is usable again
+// at once.
+func TestConfirmedRowsSurviveKills(t *testing.T) {
+	random := testseed.Rand(t)
+	for _, victims := range []string{"parent", "parent and engine"} {
+		t.Run(victims, func(t *testing.T) {
+			dir := t.TempDir()
+			atLeast := rowsOfInsert * (1 + random.IntN(20))
+			within := time.Duration(random.IntN(30)) * time.Millisecond // of the next insert, which takes some 10 ms
+			stored := killedWhileInserting(t, dir, atLeast, within, victims == "parent and engine")
+			engine := startEngine(t, Config{Dir: dir})
+			db := open(t, engine.URL())
+			var asked []byte
+			for i := range stored {
+				hash := hashOf(i)
+				asked = append(asked, hash[:]...)
+			}
+			owners := map[[32]byte]store.Owner{}
+			if err := db.Owners(t.Context(), asked, owners); err != nil {
+				t.Fatal(err)
+			}
+			if len(owners) != stored {
+				t.Errorf("%d of %d confirmed rows are there", len(owners), stored)
+			}
+		})
+	}
+}
+
+// killedWhileInserting lets a parent insert until it has confirmed at least so many rows, kills it, or it and the
+// engine, a moment later, and returns how many rows it had confirmed. It returns when the engine is gone.
+func killedWhileInserting(t *testing.T, dir string, atLeast int, moment time.Duration, engineToo bool) (stored int) {
+	t.Helper()
+	parent := exec.Command(os.Args[0], parentArg, dir)
+	out, err := parent.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := parent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = parent.Wait() }() // reports the kill
+	defer parent.Process.Kill()
+	pid, killed := 0, false
+	for lines := bufio.NewScanner(out); lines.Scan(); { // what the parent manages to say until its end counts, too
+		switch word, rest, _ := strings.Cut(lines.Text(), " "); word {
+		case "engine":
+			pid = number(t, rest)
+		case "stored":
+			stored = number(t, rest)
+		default:
+			if !killed || !engineToo {
+				t.Fatal(lines.Text())
+			}
+		}
+		if stored >= atLeast && !killed {
+			killed = true
+			time.Sleep(moment)
+			if engineToo {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+			_ = parent.Process.Kill()
+		}
+	}
+	if !killed || pid == 0 {
+		t.Fatalf("the parent ended after %d of %d rows, before anyone killed it", stored, atLeast)
+	}
+	await(t, "the engine's end after its parent's", func() bool { return !alive(pid) })
+	return stored
+}
+
+func number(t *testing.T, text string) int {
+	t.Helper()
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// await waits until cond, for a minute at most.
+func await(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !cond(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("a minute went by without %s", what)
+		}
+	}
+}
+
+// alive says whether a process runs; a zombie that nobody waits for doesn't.
+func alive(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	_, state, _ := strings.Cut(string(stat), ") ")
+	return !strings.HasPrefix(state, "Z")
+}
+
+func startEngine(t *testing.T, cfg Config) *Engine {
+	t.Helper()
+	engine, err := Start(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := engine.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return engine
+}
+
+func TestEngineIsReplacedWhenItDies(t *testing.T) {
+	engine := startEngine(t, Config{Dir: t.TempDir()})
+	db := open(t, engine.URL())
+	if err := db.InsertHashes(t.Context(), rowsOf(0, 1)); err != nil {
+		t.Fatal(err)
+	}
+	was := childOf(engine)
+	engine.kill()
+	await(t, "another child", func() bool { return childOf(engine) != was })
+	await(t, "an answer of the new child", func() bool {
+		_, found, err := db.Hash(t.Context(), hashOf(0))
+		if err == nil && !found {
+			t.Fatal("a stored row is gone")
+		}
+		if err != nil && !errors.Is(err, store.ErrUnavailable) {
+			t.Error("meanwhile:", err)
+		}
+		return err == nil
+	})
+	select {
+	case <-engine.Done():
+		t.Error("Done, though it was replaced")
+	default:
+	}
+}
+
+func childOf(e *Engine) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.child.Pid
+}
+
+func TestEngineCloseIsOrderlyAndFreesTheDirectory(t *testing.T) {
+	dir := t.TempDir()
+	for range 2 {
+		engine, err := Start(t.Context(), Config{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(engine.Close(t.Context()), engine.Close(t.Context()), engine.Err()); err != nil {
+			t.Error(err)
+		}
+		<-engine.Done()
+	}
+}
+
+func TestEngineRefusesADirectoryInUse(t *testing.T) {
+	dir := t.TempDir()
+	startEngine(t, Config{Dir: dir})
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, err := Start(ctx, Config{Dir: dir})
+	contains(t, err, dir, "in use by another countersign")
+}
+
+// Whoever got the port meanwhile isn't taken for the engine; Start tries another port then.
+func TestTakenPortIsNoticed(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	cfg, err := Config{Dir: t.TempDir()}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := findProgram(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock, err := lockDir(t.Context(), cfg.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	_, err = startOn(t.Context(), l.Addr().(*net.TCPAddr).Port, cfg, program, lock)
+	if !errors.Is(err, errPortTaken) {
+		t.Error(err)
+	}
+}
+
+func TestEngineTakesAClickhouseBinary(t *testing.T) {
+	lib, err := FindLib("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A stand-in: it is called as `clickhouse local ...` and runs the library with those arguments.
+	binary := filepath.Join(t.TempDir(), "clickhouse")
+	script := fmt.Sprintf("#!/bin/sh\n[ \"$1\" = local ] || exit 1\nshift\nexec %q %s %q \"$@\"\n", os.Args[0], ChildArg, lib)
+	if err := os.WriteFile(binary, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	engine := startEngine(t, Config{Dir: t.TempDir(), Binary: binary})
+	if err := open(t, engine.URL()).Migrate(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestEngineSaysWhyItCanNotStart(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, []byte("not a library"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("broken library", func(t *testing.T) {
+		_, err := Start(t.Context(), Config{Dir: t.TempDir(), Lib: file})
+		contains(t, err, file, "make engine")
+	})
+	t.Run("no library", func(t *testing.T) {
+		t.Chdir(t.TempDir())
+		t.Setenv("PATH", "")
+		t.Setenv(libEnv, "")
+		t.Setenv("COUNTERSIGN_CACHE", "")
+		_, err := Start(t.Context(), Config{Dir: t.TempDir()})
+		contains(t, err, "make engine", "--clickhouse URL")
+	})
+	t.Run("named library missing", func(t *testing.T) {
+		t.Setenv(libEnv, file+"2")
+		_, err := FindLib("")
+		contains(t, err, libEnv, file+"2")
+		_, err = FindLib(file + "3")
+		contains(t, err, "--engine-lib", file+"3")
+	})
+	t.Run("named binary missing", func(t *testing.T) {
+		_, err := Start(t.Context(), Config{Dir: t.TempDir(), Binary: file + "4"})
+		contains(t, err, file+"4")
+	})
+	t.Run("directory", func(t *testing.T) {
+		_, err := Start(t.Context(), Config{Dir: filepath.Join(file, "below")})
+		contains(t, err, "engine directory", file)
+		contains(t, dirError("/data", fs.ErrPermission), "/data", "--data-dir")
+	})
+	t.Run("damaged store", func(t *testing.T) {
+		dir := t.TempDir()
+		if err := os.WriteFile(storeDir(dir), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Start(t.Context(), Config{Dir: dir})
+		contains(t, err, dir)
+	})
+}
+
+func hashOf(i int) [32]byte {
+	return sha256.Sum256(binary.LittleEndian.AppendUint64(nil, uint64(i)))
+}
+
+// rowsOf makes n rows of signed_hashes, those of hashOf(from) and so on.
+func rowsOf(from, n int) *store.HashRows {
+	r := &store.HashRows{}
+	for i := range n {
+		hash := hashOf(from + i)
+		r.Hash = append(r.Hash, hash[:]...)
+		r.Upload = append(r.Upload, uuid.UUID{1})
+		r.Position = append(r.Position, uint32(from+i))
+		r.Site = append(r.Site, "files.example.org")
+		r.SignedAt = append(r.SignedAt, 1_790_000_000_123)
+		r.Algorithm = append(r.Algorithm, "RSA-2048")
+		r.Signature = append(r.Signature, bytes.Repeat(hash[:], 8))
+		r.Certificate = append(r.Certificate, [32]byte{2})
+	}
+	return r
+}
