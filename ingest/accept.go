@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"countersign/ingest/jsonstream"
+	"countersign/ingest/problem"
 	"countersign/pipeline/record"
 	"countersign/sink/store"
 )
@@ -77,7 +78,7 @@ func (up accepted) row() store.Upload {
 }
 
 // take reads a body into the log and seals it. ctx bounds the reading; writing the seal has its own time-out and, once begun, is
-// seen through. The error is a *Problem or one of jsonstream's: then nothing of the upload will be kept, unless the Problem has an
+// seen through. The error is a *problem.Problem or one of jsonstream's: then nothing of the upload will be kept, unless the Problem has an
 // Upload.
 func (in *intake) take(ctx context.Context, x incoming) (accepted, error) {
 	attemptID, err := uuid.NewRandomFromReader(in.cfg.Random)
@@ -128,10 +129,10 @@ func (in *intake) seal(ctx context.Context, x incoming, a *attempt, pairs int, b
 	}
 	if err := a.seal(ctx, up.id, pairs, up.at); err != nil {
 		if in.cfg.Log.MayBeStored(err) {
-			return accepted{}, problemUnknownFate(up.id, err) // an abort now might come after the seal
+			return accepted{}, problem.OutcomeUnknown(up.id, err) // an abort now might come after the seal
 		}
 		in.abort(ctx, a, err)
-		return accepted{}, problemLog(err)
+		return accepted{}, problem.LogUnavailable(err)
 	}
 	return up, nil
 }
@@ -142,7 +143,7 @@ func (in *intake) flush(ctx context.Context, up accepted) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), in.cfg.SealTimeout)
 	defer cancel()
 	if err := in.cfg.Log.Flush(ctx); err != nil {
-		return problemUnknownFate(up.id, err)
+		return problem.OutcomeUnknown(up.id, err)
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"countersign/ingest/jsonstream"
+	"countersign/ingest/problem"
 	"countersign/pipeline/record/recordpb"
 )
 
@@ -103,9 +104,9 @@ func (a *attempt) settle(ctx context.Context) error {
 // failed is what to answer when the log didn't take a chunk. Without a seal, nothing of the attempt counts.
 func (a *attempt) failed(ctx context.Context, err error) error {
 	if errors.Is(context.Cause(ctx), errStopping) {
-		return problemStopping()
+		return problem.Stopping()
 	}
-	return problemLog(err)
+	return problem.LogUnavailable(err)
 }
 
 // settleAll waits for every chunk that was sent. Only then may the seal be.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"countersign/ingest/problem"
 	"countersign/pipeline/record"
 	"countersign/sink/store"
 )
@@ -93,13 +94,12 @@ func (w *waiter) details(ctx context.Context, id uuid.UUID, pairs int) ([]store.
 	return results, nil
 }
 
-func (w *waiter) late(ctx context.Context, id uuid.UUID) *Problem {
-	p := problemNotFinished(id, w.cfg.SyncTimeout)
-	p.cause = context.Cause(ctx)
-	if errors.Is(p.cause, errStopping) {
-		p.Detail = "The server shuts down. The request was accepted and goes on without it: ask GET /api/v1/resultasync/" + id.String() + " until waitingBatch is 0."
+func (w *waiter) late(ctx context.Context, id uuid.UUID) *problem.Problem {
+	cause := context.Cause(ctx)
+	if errors.Is(cause, errStopping) {
+		return problem.NotFinishedByStop(id, cause)
 	}
-	return p
+	return problem.NotFinished(id, w.cfg.SyncTimeout, cause)
 }
 
 // statusOf sums up the batches from the first one to the last before one that isn't done: doneBatch is a prefix (contract).

@@ -17,6 +17,8 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"countersign/ingest/problem"
 )
 
 // Why an upload's context ended.
@@ -56,7 +58,7 @@ func (w *wire) Read(p []byte) (int, error) {
 	w.n += int64(n)
 	switch {
 	case w.n > w.max:
-		return 0, problemBodySize(w.max)
+		return 0, problem.BodyTooLarge(w.max)
 	case w.announced >= 0 && w.n >= w.announced || w.announced < 0 && err == io.EOF && !w.gone():
 		// fasthttp's stream ends alike after the last chunk and after a hang-up between two (RFC 9112, section 8: incomplete).
 		w.ended = true
@@ -67,7 +69,7 @@ func (w *wire) Read(p []byte) (int, error) {
 		return n, w.expired()
 	}
 	if w.announced < 0 && brokenChunks(err) && !w.gone() {
-		return n, problemChunks(w.n)
+		return n, problem.BrokenChunks(w.n)
 	}
 	w.cut = true
 	return n, io.EOF
@@ -98,20 +100,20 @@ func (w *wire) timedOut(err error) bool {
 }
 
 // expired says which deadline passed.
-func (w *wire) expired() *Problem {
+func (w *wire) expired() *problem.Problem {
 	switch {
 	case w.ctx.Err() == nil:
-		return problemStalled(w.stall)
+		return problem.Stalled(w.stall)
 	case errors.Is(context.Cause(w.ctx), errTooSlow):
-		return problemTooSlow(w.slow)
+		return problem.TooSlow(w.slow)
 	}
-	return problemStopping()
+	return problem.Stopping()
 }
 
 // check is for after a decoder was satisfied: it may have been so with less than the whole body.
 func (w *wire) check() error {
 	if w.cut {
-		return problemCutOff(w.n, w.announced)
+		return problem.CutOff(w.n, w.announced)
 	}
 	return nil
 }
@@ -123,7 +125,7 @@ func (w *wire) check() error {
 const zstdWindow = 8 << 20
 
 // coding returns the name of a supported content coding, "" for none.
-func coding(header string) (string, *Problem) {
+func coding(header string) (string, *problem.Problem) {
 	switch strings.ToLower(strings.TrimSpace(header)) {
 	case "", "identity":
 		return "", nil
@@ -132,7 +134,7 @@ func coding(header string) (string, *Problem) {
 	case "zstd":
 		return "zstd", nil
 	}
-	return "", problemCoding(header)
+	return "", problem.UnsupportedEncoding(header)
 }
 
 // decoded returns the body without its coding. The second result must be called when it is no longer read.
@@ -182,18 +184,18 @@ type inflated struct {
 func (z *inflated) Read(p []byte) (int, error) {
 	n, err := z.src.Read(p)
 	if z.n += int64(n); z.n > z.max {
-		return 0, problemBodySize(z.max)
+		return 0, problem.BodyTooLarge(z.max)
 	}
 	if err == nil || err == io.EOF && !z.body.cut {
 		return n, err
 	}
-	var problem *Problem
+	var connection *problem.Problem
 	switch {
-	case errors.As(err, &problem): // the connection's
+	case errors.As(err, &connection):
 	case z.body.cut:
-		err = problemCutOff(z.body.n, z.body.announced)
+		err = problem.CutOff(z.body.n, z.body.announced)
 	default:
-		err = problemCompressed(z.coding, err)
+		err = problem.DamagedEncoding(z.coding, err)
 	}
 	return n, err
 }

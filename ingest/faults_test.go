@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"countersign/ingest/problem"
 	"countersign/pipeline/record/recordpb"
 )
 
@@ -294,7 +295,7 @@ func TestRunStopsWithItsContext(t *testing.T) {
 func TestPanicIsA500(t *testing.T) {
 	h := start(t, nil)
 	for _, expect := range []string{"", "Expect: 100-continue\r\n"} {
-		h.routes[0].calls["POST"].admit = func(*exchange) *Problem { panic("on purpose") }
+		h.routes[0].calls["POST"].admit = func(*exchange) *problem.Problem { panic("on purpose") }
 		c := dial(t, h)
 		fmt.Fprintf(c, "POST /api/v1/asyncsign/%s HTTP/1.1\r\nHost: x\r\n%sContent-Length: 2\r\n\r\n[]", site, expect)
 		h.problem(readReply(t, c), 500, "internal")

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/valyala/fasthttp"
+
+	"countersign/ingest/problem"
 )
 
 // headReceived puts a head into the form that fasthttp looks for. It runs before anything is decided by the head.
@@ -30,13 +32,13 @@ func headReceived(head *fasthttp.RequestHeader) (keep fasthttp.RequestConfig) {
 }
 
 // admitHead refuses what can't be told apart safely, or isn't spoken here.
-func admitHead(head *fasthttp.RequestHeader) *Problem {
+func admitHead(head *fasthttp.RequestHeader) *problem.Problem {
 	if version := string(head.Protocol()); version != "HTTP/1.1" && version != "HTTP/1.0" {
-		return problemRequest("The request says " + quote(version) + ": this server speaks HTTP/1.1.")
+		return problem.MalformedRequest("The request says " + problem.Quote(version) + ": this server speaks HTTP/1.1.")
 	}
 	if head.ContentLength() == -1 && hasField(head.RawHeaders(), "content-length") {
 		// RFC 9112, section 6.1: somebody on the way may have gone by the other one.
-		return problemRequest("The request has both Content-Length and Transfer-Encoding: send one of them.")
+		return problem.MalformedRequest("The request has both Content-Length and Transfer-Encoding: send one of them.")
 	}
 	return nil
 }

@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"countersign/ingest/problem"
 )
 
 // exchange is one request and its reply. It lives as long as its handler.
@@ -33,9 +35,9 @@ type exchange struct {
 	// coding and key are an upload's Content-Encoding and Idempotency-Key.
 	coding, key string
 
-	body    *wire    // nil until opened
-	slots   []func() // what Close gives back
-	problem *Problem // what admission found
+	body    *wire            // nil until opened
+	slots   []func()         // what Close gives back
+	problem *problem.Problem // what admission found
 	allow   string
 	outcome string // for the metrics, where it isn't the problem's kind
 }
@@ -163,7 +165,7 @@ func (s *Server) catch(ctx *fasthttp.RequestCtx, then func()) {
 	}
 	s.cfg.Logger.Error("panic while serving a request", "path", string(ctx.Path()), "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 	s.metrics.panics.Inc()
-	writeProblem(ctx, problemInternal(nil))
+	writeProblem(ctx, problem.Internal(nil))
 	ctx.SetConnectionClose()
 	then()
 }
@@ -172,14 +174,14 @@ func (s *Server) catch(ctx *fasthttp.RequestCtx, then func()) {
 func (s *Server) malformed(ctx *fasthttp.RequestCtx, err error) {
 	var small *fasthttp.ErrSmallBuffer
 	var timeout net.Error
-	p := problemRequest("The request can't be read as HTTP/1.1: check its first line, its header fields and its framing.")
+	p := problem.MalformedRequest("The request can't be read as HTTP/1.1: check its first line, its header fields and its framing.")
 	switch {
 	case errors.As(err, &small):
-		p = problemHead(s.cfg.MaxHead)
+		p = problem.HeadTooLarge(s.cfg.MaxHead)
 	case errors.As(err, &timeout) && timeout.Timeout():
-		p = problemHeadTime(s.cfg.StallTimeout)
+		p = problem.HeadStalled(s.cfg.StallTimeout)
 	case errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF):
-		p = problemRequest("The connection ended inside the request: nothing of it was kept; send it again.")
+		p = problem.MalformedRequest("The connection ended inside the request: nothing of it was kept; send it again.")
 	}
 	writeProblem(ctx, p)
 	linger(ctx.Conn())
@@ -187,31 +189,31 @@ func (s *Server) malformed(ctx *fasthttp.RequestCtx, err error) {
 }
 
 // reply answers with a problem, and logs why where that is for the operator to know.
-func (x *exchange) reply(p *Problem) {
-	if p.cause != nil && p.Status >= http.StatusInternalServerError {
-		x.srv.cfg.Logger.Warn("request failed", "path", string(x.ctx.Path()), "problem", p.Kind, "upload", p.Upload, "error", p.cause)
+func (x *exchange) reply(p *problem.Problem) {
+	if p.Cause() != nil && p.Status >= http.StatusInternalServerError {
+		x.srv.cfg.Logger.Warn("request failed", "path", string(x.ctx.Path()), "problem", p.Kind, "upload", p.Upload, "error", p.Cause())
 	}
 	writeProblem(x.ctx, p)
 	x.srv.metrics.problem(p)
 }
 
-func writeProblem(ctx *fasthttp.RequestCtx, p *Problem) {
+func writeProblem(ctx *fasthttp.RequestCtx, p *problem.Problem) {
 	ctx.SetStatusCode(p.Status)
 	ctx.SetContentType("application/problem+json")
 	if p.RetryAfter > 0 {
-		ctx.Response.Header.Set("Retry-After", strconv.FormatInt(p.retrySeconds(), 10))
+		ctx.Response.Header.Set("Retry-After", strconv.FormatInt(p.RetrySeconds(), 10))
 	}
 	if p.Header[0] != "" {
 		ctx.Response.Header.Set(p.Header[0], p.Header[1])
 	}
-	ctx.Response.SetBodyRaw(p.appendJSON(nil))
+	ctx.Response.SetBodyRaw(p.AppendJSON(nil))
 }
 
 // bareReply is a reply for where there is no request.
-func bareReply(p *Problem) []byte {
-	body := p.appendJSON(nil)
+func bareReply(p *problem.Problem) []byte {
+	body := p.AppendJSON(nil)
 	head := fmt.Sprintf("HTTP/1.1 %d %s\r\nServer: countersign\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\n"+
-		"Retry-After: %d\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n", p.Status, http.StatusText(p.Status), len(body), p.retrySeconds())
+		"Retry-After: %d\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n", p.Status, http.StatusText(p.Status), len(body), p.RetrySeconds())
 	return append([]byte(head), body...)
 }
 

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"countersign/ingest/problem"
 )
 
 type metrics struct {
@@ -75,7 +77,7 @@ func (m *metrics) request(x *exchange, took time.Duration) {
 	m.requests.WithLabelValues(name, outcome).Observe(took.Seconds())
 }
 
-func (m *metrics) problem(p *Problem) { m.problems.WithLabelValues(p.Kind).Inc() }
+func (m *metrics) problem(p *problem.Problem) { m.problems.WithLabelValues(p.Kind).Inc() }
 
 func (m *metrics) received(bytes int64, took time.Duration) {
 	m.bytes.Add(float64(bytes))

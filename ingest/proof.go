@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 
+	"countersign/ingest/problem"
 	"countersign/sink/store"
 )
 
@@ -19,23 +20,23 @@ type Chains interface {
 }
 
 // serveCertificate is GET /api/v1/certificate/:fingerprint: a chain in PEM, leaf first (RFC 8555, section 9.1).
-func serveCertificate(x *exchange) *Problem {
+func serveCertificate(x *exchange) *problem.Problem {
 	var fingerprint [32]byte
 	text := x.args[0]
 	if n, err := hex.Decode(fingerprint[:], []byte(text[:min(len(text), 2*len(fingerprint))])); err != nil || n != len(fingerprint) || len(text) != 2*n {
-		return problemParameter("fingerprint", "it is not a SHA-256 in hex: use the certificate of a reply of /api/v1/hash/:hash")
+		return problem.InvalidParameter("fingerprint", "it is not a SHA-256 in hex: use the certificate of a reply of /api/v1/hash/:hash")
 	}
 	if x.srv.cfg.Chains == nil {
-		return problemUnknownCertificate(text)
+		return problem.UnknownCertificate(text)
 	}
 	ctx, cancel := context.WithTimeout(x.srv.base, x.srv.cfg.StoreTimeout)
 	defer cancel()
 	found, ok, err := x.srv.cfg.Chains.Certificate(ctx, fingerprint)
 	if err != nil {
-		return problemStore(err)
+		return problem.StoreUnavailable(err)
 	}
 	if !ok {
-		return problemUnknownCertificate(text)
+		return problem.UnknownCertificate(text)
 	}
 	var chain bytes.Buffer
 	for _, der := range found.Chain {

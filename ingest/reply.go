@@ -5,17 +5,17 @@ package ingest
 import (
 	"encoding/base64"
 	"strconv"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 
+	"countersign/ingest/internal/jsontext"
 	"countersign/pipeline/record"
 	"countersign/sink/store"
 )
 
 // appendAccepted appends the reply to an upload: strings, also for numbers (async_api.md, "Success Response").
 func appendAccepted(dst []byte, id uuid.UUID, pairs uint64) []byte {
-	dst = appendString(append(dst, "{\n  \"UUID\" : "...), id.String())
+	dst = jsontext.AppendString(append(dst, "{\n  \"UUID\" : "...), id.String())
 	dst = strconv.AppendInt(append(dst, ",\n  \"Batches\" : \""...), int64(record.Batches(pairs)), 10)
 	dst = strconv.AppendUint(append(dst, "\",\n  \"Hashes\" : \""...), pairs, 10)
 	return append(dst, "\"\n}\n"...)
@@ -68,8 +68,8 @@ func appendDetails(dst []byte, results []store.BatchResult) []byte {
 				dst = append(dst, ',')
 			}
 			seen[f.Text] = true
-			dst = appendString(append(dst, ' '), f.Text)
-			dst = appendString(append(dst, " : "...), f.Reason)
+			dst = jsontext.AppendString(append(dst, ' '), f.Text)
+			dst = jsontext.AppendString(append(dst, " : "...), f.Reason)
 		}
 	}
 	return append(dst, " }\n}\n"...)
@@ -84,7 +84,7 @@ func appendList(dst []byte, results []store.BatchResult, section func(*store.Bat
 				dst = append(dst, ',')
 			}
 			first = false
-			dst = appendString(append(dst, ' '), text)
+			dst = jsontext.AppendString(append(dst, ' '), text)
 		}
 	}
 	return append(dst, " ]"...)
@@ -102,30 +102,4 @@ func appendSigned(dst []byte, site, hash string, signature []byte) []byte {
 
 func appendDuplicate(dst []byte, hash string) []byte {
 	return append(append(dst, "duplicate already in db "...), hash...)
-}
-
-// appendString appends s as a JSON string (RFC 8259, section 7). Bytes that are not UTF-8 become U+FFFD.
-func appendString(dst []byte, s string) []byte {
-	const hex = "0123456789abcdef"
-	dst = append(dst, '"')
-	for i := 0; i < len(s); {
-		c := s[i]
-		switch {
-		case c == '"' || c == '\\':
-			dst = append(dst, '\\', c)
-		case c == '\n':
-			dst = append(dst, '\\', 'n')
-		case c < 0x20 || c == 0x7f:
-			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-		case c < utf8.RuneSelf:
-			dst = append(dst, c)
-		default:
-			r, n := utf8.DecodeRuneInString(s[i:])
-			dst = utf8.AppendRune(dst, r) // RuneError is U+FFFD
-			i += n
-			continue
-		}
-		i++
-	}
-	return append(dst, '"')
 }

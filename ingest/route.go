@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"countersign/ingest/problem"
 )
 
 // call is one thing the API does.
@@ -17,8 +19,8 @@ type call struct {
 	// safe: it changes nothing, so HEAD may do it too (RFC 9110, section 9.2.1).
 	safe bool
 	// admit decides, before the body is read, whether the call may go on; nil: always. It may take slots: x.Close gives them back.
-	admit func(x *exchange) *Problem
-	serve func(x *exchange) *Problem
+	admit func(x *exchange) *problem.Problem
+	serve func(x *exchange) *problem.Problem
 }
 
 // route is the calls of one path.
@@ -84,7 +86,7 @@ func (r *route) match(path []byte) (args [2]string, ok bool) {
 
 // find returns the request's call, with its parameters decoded, or the Problem to answer. Both are nil for OPTIONS; allow is the value of its
 // Allow header.
-func find(routes []*route, method string, path []byte) (c *call, args [2]string, allow string, problem *Problem) {
+func find(routes []*route, method string, path []byte) (c *call, args [2]string, allow string, failed *problem.Problem) {
 	for _, r := range routes {
 		raw, ok := r.match(path)
 		if !ok {
@@ -95,12 +97,12 @@ func find(routes []*route, method string, path []byte) (c *call, args [2]string,
 		}
 		c := r.calls[method]
 		if c == nil {
-			return nil, args, r.allow, problemMethod(method, r.allow)
+			return nil, args, r.allow, problem.MethodNotAllowed(method, r.allow)
 		}
 		for i, text := range raw {
 			decoded, err := url.PathUnescape(text)
 			if err != nil {
-				return nil, args, r.allow, problemRequest("The path has a broken percent-encoding: " + sentence(err.Error()))
+				return nil, args, r.allow, problem.MalformedRequest("The path has a broken percent-encoding: " + problem.Sentence(err.Error()))
 			}
 			args[i] = decoded
 		}
@@ -109,5 +111,5 @@ func find(routes []*route, method string, path []byte) (c *call, args [2]string,
 	if method == http.MethodOptions && string(path) == "*" { // the server as a whole (RFC 9110, section 9.3.7)
 		return nil, args, "GET, HEAD, OPTIONS, POST", nil
 	}
-	return nil, args, "", problemNotFound(string(path))
+	return nil, args, "", problem.NotFound(string(path))
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"countersign/ingest/problem"
 )
 
 // Server answers the API. Make one with New; its methods may be called from any goroutine.
@@ -113,7 +115,7 @@ func (s *Server) Serve(l net.Listener) error {
 		s.background.Go(s.watchBacklog)
 		s.background.Go(func() { s.recorder.run(s.running) })
 	})
-	tooMany := problemConnections(s.cfg.MaxConnections)
+	tooMany := problem.TooManyConnections(s.cfg.MaxConnections)
 	wrapped := &listener{
 		Listener: l, how: &s.closing, max: s.cfg.MaxConnections, refusal: bareReply(tooMany), refused: func() { s.metrics.problem(tooMany) },
 		leaving: make(chan struct{}, maxLeaving),

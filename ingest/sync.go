@@ -10,18 +10,19 @@ import (
 	"hash"
 
 	"countersign/ingest/jsonstream"
+	"countersign/ingest/problem"
 	"countersign/pipeline/record"
 	"countersign/sink/store"
 )
 
-func (x *exchange) admitSyncUpload() *Problem {
+func (x *exchange) admitSyncUpload() *problem.Problem {
 	if p := x.admitUpload(); p != nil {
 		return p
 	}
 	return x.take(x.srv.syncs)
 }
 
-func (x *exchange) admitSingle() *Problem {
+func (x *exchange) admitSingle() *problem.Problem {
 	if p := x.admitSite(); p != nil {
 		return p
 	}
@@ -53,7 +54,7 @@ func (p *pendingSync) close() {
 }
 
 // finish waits for result and flush. read gets whatever the answer needs, under the same deadline.
-func (p *pendingSync) finish(up accepted, read func(context.Context, outcome) error) *Problem {
+func (p *pendingSync) finish(up accepted, read func(context.Context, outcome) error) *problem.Problem {
 	s := p.srv
 	ctx, cancel := context.WithTimeout(s.base, s.cfg.SyncTimeout)
 	defer cancel()
@@ -75,22 +76,22 @@ func (p *pendingSync) finish(up accepted, read func(context.Context, outcome) er
 }
 
 // serveSyncUpload is POST /api/v1/sign/:url.
-func serveSyncUpload(x *exchange) *Problem {
+func serveSyncUpload(x *exchange) *problem.Problem {
 	s := x.srv
 	pending := pendingSync{srv: s}
 	defer pending.close()
-	up, problem := x.receive(pending.watching(incoming{maxPairs: s.cfg.MaxSyncPairs}), true)
-	if problem != nil {
-		return problem
+	up, failed := x.receive(pending.watching(incoming{maxPairs: s.cfg.MaxSyncPairs}), true)
+	if failed != nil {
+		return failed
 	}
 	x.giveBack() // the body's slot: others may send while this one waits
 	var results []store.BatchResult
-	problem = pending.finish(up, func(ctx context.Context, _ outcome) (err error) {
+	failed = pending.finish(up, func(ctx context.Context, _ outcome) (err error) {
 		results, err = s.waiter.details(ctx, up.id, up.pairs)
 		return err
 	})
-	if problem != nil {
-		return problem
+	if failed != nil {
+		return failed
 	}
 	x.outcome = "sync"
 	x.replyJSON(appendDetails(nil, results))
@@ -105,25 +106,25 @@ type single struct {
 	signature []byte // nil: what was sent doesn't decode, or is longer than any signature
 }
 
-func (x *exchange) single() (single, *Problem) {
+func (x *exchange) single() (single, *problem.Problem) {
 	args := x.ctx.QueryArgs()
 	for _, name := range []string{"hash", "sig"} {
 		if len(args.PeekMulti(name)) > 1 {
-			return single{}, problemParameter(name, "it is given twice: send one pair at a time")
+			return single{}, problem.InvalidParameter(name, "it is given twice: send one pair at a time")
 		}
 	}
 	text := args.Peek("hash")
 	if len(text) == 0 {
-		return single{}, problemParameter("hash", "it is missing: send the SHA-256 of the file in hex, as ?hash=...&sig=...")
+		return single{}, problem.InvalidParameter("hash", "it is missing: send the SHA-256 of the file in hex, as ?hash=...&sig=...")
 	}
 	pair := single{text: string(text)}
 	var reason string
 	if pair.hash, pair.upper, reason = jsonstream.ParseHash(text); reason != "" {
-		return single{}, problemParameter("hash", reason)
+		return single{}, problem.InvalidParameter("hash", reason)
 	}
 	encoded := args.Peek("sig")
 	if !args.Has("sig") { // an empty one is a bad signature, as anything that doesn't decode
-		return single{}, problemParameter("sig", "it is missing: send the signature in base64, with + as -, = as _ and / as ~")
+		return single{}, problem.InvalidParameter("sig", "it is missing: send the signature in base64, with + as -, = as _ and / as ~")
 	}
 	// A plus sign in a query means a space; base64 has plus signs and no spaces.
 	encoded = bytes.ReplaceAll(encoded, []byte(" "), []byte("+"))
@@ -146,11 +147,11 @@ func (p single) decode(_ jsonstream.Limits, sum hash.Hash, sink func(*jsonstream
 }
 
 // serveSingle is GET /api/v1/sign/:url.
-func serveSingle(x *exchange) *Problem {
+func serveSingle(x *exchange) *problem.Problem {
 	s := x.srv
-	pair, problem := x.single()
-	if problem != nil {
-		return problem
+	pair, failed := x.single()
+	if failed != nil {
+		return failed
 	}
 	if len(pair.signature) == 0 {
 		x.outcome = "single"
@@ -167,17 +168,17 @@ func serveSingle(x *exchange) *Problem {
 	}
 	s.metrics.pairs.Inc()
 	var result outcome
-	problem = pending.finish(up, func(ctx context.Context, found outcome) (err error) {
+	failed = pending.finish(up, func(ctx context.Context, found outcome) (err error) {
 		result, err = s.withReason(ctx, up, found)
 		return err
 	})
-	if problem != nil {
-		return problem
+	if failed != nil {
+		return failed
 	}
 	return x.replySingle(pair, result)
 }
 
-func (x *exchange) replySingle(pair single, result outcome) *Problem {
+func (x *exchange) replySingle(pair single, result outcome) *problem.Problem {
 	x.outcome = "single"
 	switch {
 	case result.added == 1:
@@ -187,9 +188,9 @@ func (x *exchange) replySingle(pair single, result outcome) *Problem {
 	case result.badSignatures == 1:
 		x.replyText([]byte(textInvalidSignature))
 	case result.errs == 1:
-		return problemCertificate(x.site, result.reason)
+		return problem.CertificateUnavailable(x.site, result.reason)
 	default:
-		return problemInternal(fmt.Errorf("the results of a single signing don't add up: %+v", result))
+		return problem.Internal(fmt.Errorf("the results of a single signing don't add up: %+v", result))
 	}
 	return nil
 }

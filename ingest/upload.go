@@ -10,12 +10,13 @@ import (
 
 	"github.com/google/uuid"
 
+	"countersign/ingest/problem"
 	"countersign/pipeline/record"
 )
 
 // Admission, cheap checks first, slots last.
 
-func (x *exchange) admitUpload() *Problem {
+func (x *exchange) admitUpload() *problem.Problem {
 	if p := x.admitSite(); p != nil {
 		return p
 	}
@@ -29,68 +30,68 @@ func (x *exchange) admitUpload() *Problem {
 }
 
 // admitSite reads the site from the path.
-func (x *exchange) admitSite() *Problem {
+func (x *exchange) admitSite() *problem.Problem {
 	site, err := record.ParseSite(x.args[0])
 	if err != nil {
-		return problemSite(err)
+		return problem.InvalidSite(err)
 	}
 	x.site = site
 	return nil
 }
 
 // admitBody reads the head's say about the body.
-func (x *exchange) admitBody() *Problem {
+func (x *exchange) admitBody() *problem.Problem {
 	head := &x.ctx.Request.Header
-	var p *Problem
+	var p *problem.Problem
 	// Several fields are one list (RFC 9110, section 5.2).
 	if x.coding, p = coding(string(bytes.Join(head.PeekAll("Content-Encoding"), []byte(", ")))); p != nil {
 		return p
 	}
 	if int64(head.ContentLength()) > x.srv.cfg.MaxBody {
-		return problemBodySize(x.srv.cfg.MaxBody)
+		return problem.BodyTooLarge(x.srv.cfg.MaxBody)
 	}
 	return x.admitKey()
 }
 
-func (x *exchange) admitKey() *Problem {
+func (x *exchange) admitKey() *problem.Problem {
 	values := x.ctx.Request.Header.PeekAll("Idempotency-Key")
 	if len(values) == 0 {
 		return nil
 	}
 	x.key = string(values[0])
 	if len(values) > 1 || len(x.key) < 1 || len(x.key) > 255 {
-		return problemKey()
+		return problem.InvalidKey()
 	}
 	for _, c := range []byte(x.key) {
 		if c <= ' ' || c > '~' {
-			return problemKey()
+			return problem.InvalidKey()
 		}
 	}
 	return nil
 }
 
 // admitLoad decides whether the server takes new work at all.
-func (s *Server) admitLoad() *Problem {
+func (s *Server) admitLoad() *problem.Problem {
 	if s.draining.Load() {
-		return problemStopping()
+		return problem.Stopping()
 	}
 	if waiting := s.backlog.Load(); waiting > s.cfg.MaxBacklog {
-		return problemBacklog(waiting, s.cfg.MaxBacklog)
+		return problem.Backlog(waiting, s.cfg.MaxBacklog)
 	}
 	if s.recorder.full() {
-		return problemUnrecorded(s.cfg.MaxUnrecorded)
+		return problem.TooManyUnrecorded(s.cfg.MaxUnrecorded)
 	}
 	return nil
 }
 
 // take takes a slot until Close.
-func (x *exchange) take(slots chan struct{}) *Problem {
+func (x *exchange) take(slots chan struct{}) *problem.Problem {
 	select {
 	case slots <- struct{}{}:
 		x.slots = append(x.slots, func() { <-slots })
 		return nil
 	default:
-		return problemBusy(cap(slots))
+		return problem.Busy(cap(slots))
 	}
 }
 
@@ -101,13 +102,13 @@ func (x *exchange) giveBack() {
 }
 
 // receive takes the request's body in.
-func (x *exchange) receive(in incoming, sync bool) (accepted, *Problem) {
+func (x *exchange) receive(in incoming, sync bool) (accepted, *problem.Problem) {
 	ctx, done := x.openBody()
 	defer done()
 	started := time.Now()
 	body, free, err := decoded(x.body, x.coding)
 	if err != nil {
-		return accepted{}, problemInternal(err)
+		return accepted{}, problem.Internal(err)
 	}
 	defer free()
 	in.site, in.key, in.source = x.site, x.key, bodySource{body, x.body.check}
@@ -124,23 +125,23 @@ func (x *exchange) receive(in incoming, sync bool) (accepted, *Problem) {
 }
 
 // serveUpload is POST /api/v1/asyncsign/:url and /api/v1/signasync/:url.
-func serveUpload(x *exchange) *Problem {
+func serveUpload(x *exchange) *problem.Problem {
 	s := x.srv
 	var followed uuid.UUID
-	up, problem := x.receive(incoming{maxPairs: s.cfg.MaxPairs, named: func(up accepted) {
+	up, failed := x.receive(incoming{maxPairs: s.cfg.MaxPairs, named: func(up accepted) {
 		if !up.repeated {
 			followed = up.id
 			s.hub.follow(up)
 		}
 	}}, false)
-	if problem == nil {
+	if failed == nil {
 		if err := s.intake.flush(s.base, up); err != nil {
-			problem = problemOf(err, false)
+			failed = problemOf(err, false)
 		}
 	}
-	if problem != nil {
+	if failed != nil {
 		s.hub.polled.drop(followed) // only the store knows whether it was accepted all the same
-		return problem
+		return failed
 	}
 	if x.outcome = "repeated"; !up.repeated {
 		x.outcome = "accepted"

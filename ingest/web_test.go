@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"countersign/ingest/problem"
 )
 
 func TestPage(t *testing.T) {
@@ -108,13 +110,13 @@ func TestOpenAPIDescribesEveryCall(t *testing.T) {
 		t.Errorf("described: %q\nserved: %q", described, served)
 	}
 	var kinds []string
-	for _, p := range problemExamples() {
+	for _, p := range problem.Examples() {
 		kinds = append(kinds, p.Kind)
 		if r := h.do("GET", "/problems/"+p.Kind, nil); r.status != 200 || !strings.Contains(r.body, p.Detail) {
 			t.Errorf("%s: %v", p.Kind, r)
 		}
 		var members map[string]any
-		if err := json.Unmarshal(p.appendJSON(nil), &members); err != nil {
+		if err := json.Unmarshal(p.AppendJSON(nil), &members); err != nil {
 			t.Errorf("%s: %v", p.Kind, err)
 		}
 	}

@@ -1,10 +1,9 @@
-package ingest
+package problem
 
 // Every error a caller can get, as application/problem+json (RFC 9457). One constructor each, so that this file lists
 // what can go wrong and what the caller is told to do about it.
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -13,8 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"countersign/ingest/jsonstream"
-	"countersign/pipeline/record"
+	"countersign/ingest/internal/jsontext"
 )
 
 // Problem is an error reply. It is an error, too, so that whatever meets a problem can return it.
@@ -43,16 +41,19 @@ func (p *Problem) Error() string {
 
 func (p *Problem) Unwrap() error { return p.cause }
 
+// Cause is why the problem arose, for the log and not for the caller; nil if there is nothing to add.
+func (p *Problem) Cause() error { return p.cause }
+
 func newProblem(status int, kind, title, detail string) *Problem {
 	return &Problem{Kind: kind, Title: title, Status: status, Detail: detail, Element: -1, Offset: -1}
 }
 
-// appendJSON appends the reply's body.
-func (p *Problem) appendJSON(dst []byte) []byte {
-	dst = appendString(append(dst, `{"type":`...), "/problems/"+p.Kind)
-	dst = appendString(append(dst, `,"title":`...), p.Title)
+// AppendJSON appends the reply's body.
+func (p *Problem) AppendJSON(dst []byte) []byte {
+	dst = jsontext.AppendString(append(dst, `{"type":`...), "/problems/"+p.Kind)
+	dst = jsontext.AppendString(append(dst, `,"title":`...), p.Title)
 	dst = strconv.AppendInt(append(dst, `,"status":`...), int64(p.Status), 10)
-	dst = appendString(append(dst, `,"detail":`...), p.Detail)
+	dst = jsontext.AppendString(append(dst, `,"detail":`...), p.Detail)
 	if p.Element >= 0 {
 		dst = strconv.AppendInt(append(dst, `,"element":`...), int64(p.Element), 10)
 	}
@@ -63,15 +64,16 @@ func (p *Problem) appendJSON(dst []byte) []byte {
 		dst = strconv.AppendInt(append(dst, `,"limit":`...), p.Limit, 10)
 	}
 	if p.RetryAfter > 0 {
-		dst = strconv.AppendInt(append(dst, `,"retryAfter":`...), p.retrySeconds(), 10)
+		dst = strconv.AppendInt(append(dst, `,"retryAfter":`...), p.RetrySeconds(), 10)
 	}
 	if p.Upload != uuid.Nil {
-		dst = appendString(append(dst, `,"uuid":`...), p.Upload.String())
+		dst = jsontext.AppendString(append(dst, `,"uuid":`...), p.Upload.String())
 	}
 	return append(dst, "}\n"...)
 }
 
-func (p *Problem) retrySeconds() int64 {
+// RetrySeconds is RetryAfter in whole seconds, rounded up, as in a Retry-After header.
+func (p *Problem) RetrySeconds() int64 {
 	return int64((p.RetryAfter + time.Second - 1) / time.Second)
 }
 
@@ -84,77 +86,92 @@ func unavailable(kind, title, detail string, after time.Duration) *Problem {
 
 // Requests that fit no call.
 
-func problemNotFound(path string) *Problem {
+func NotFound(path string) *Problem {
 	return newProblem(http.StatusNotFound, "not-found", "No such call",
-		fmt.Sprintf("There is no call %s: see /openapi.json for those there are.", quote(path)))
+		fmt.Sprintf("There is no call %s: see /openapi.json for those there are.", Quote(path)))
 }
 
-func problemMethod(method, allow string) *Problem {
+func MethodNotAllowed(method, allow string) *Problem {
 	p := newProblem(http.StatusMethodNotAllowed, "method-not-allowed", "Method not allowed",
-		fmt.Sprintf("This call does not take %s: use one of %s.", quote(method), allow))
+		fmt.Sprintf("This call does not take %s: use one of %s.", Quote(method), allow))
 	p.Header = [2]string{"Allow", allow}
 	return p
 }
 
-func problemRequest(reason string) *Problem {
+func MalformedRequest(reason string) *Problem {
 	return newProblem(http.StatusBadRequest, "malformed-request", "Malformed HTTP request", reason)
 }
 
-func problemHead(limit int) *Problem {
+func HeadTooLarge(limit int) *Problem {
 	p := newProblem(http.StatusRequestHeaderFieldsTooLarge, "head-too-large", "Request head too large",
 		fmt.Sprintf("Request line and header fields may take %d bytes together: leave out cookies and other fields that are not needed.", limit))
 	p.Limit = int64(limit)
 	return p
 }
 
-func problemParameter(name, reason string) *Problem {
+func InvalidParameter(name, reason string) *Problem {
 	return newProblem(http.StatusBadRequest, "invalid-parameter", "Invalid parameter", "Parameter "+name+": "+reason+".")
 }
 
-func problemSite(err error) *Problem {
+func InvalidSite(err error) *Problem {
 	return newProblem(http.StatusBadRequest, "invalid-site", "Not a site name",
-		sentence(err.Error())+" The site is part of the path: use the host name that its certificate is for.")
+		Sentence(err.Error())+" The site is part of the path: use the host name that its certificate is for.")
 }
 
-func problemKey() *Problem {
+func InvalidKey() *Problem {
 	return newProblem(http.StatusBadRequest, "invalid-idempotency-key", "Invalid Idempotency-Key",
 		"Idempotency-Key takes 1 to 255 visible ASCII characters: a random UUID does well.")
 }
 
 // Bodies.
 
-func problemBodySize(limit int64) *Problem {
+func BodyTooLarge(limit int64) *Problem {
 	p := newProblem(http.StatusRequestEntityTooLarge, "body-too-large", "Body too large",
 		fmt.Sprintf("A body may have %d bytes, as sent and after decompression: send the pairs in several requests.", limit))
 	p.Limit = limit
 	return p
 }
 
-func problemPairs(limit int64, sync bool) *Problem {
+func TooManyPairs(limit int64, sync bool, element int, offset int64) *Problem {
 	detail := fmt.Sprintf("One upload takes %d pairs: send the rest in another request.", limit)
 	if sync {
 		detail = fmt.Sprintf("The synchronous call takes %d pairs: send more than that to the bulk call, POST /api/v1/asyncsign/:url.", limit)
 	}
 	p := newProblem(http.StatusRequestEntityTooLarge, "too-many-pairs", "Too many pairs", detail)
-	p.Limit = limit
+	p.Limit, p.Element, p.Offset = limit, element, offset
 	return p
 }
 
-func problemCoding(coding string) *Problem {
+// MalformedBody says where a body stops being a list of pairs.
+func MalformedBody(syntax error, element int, offset int64) *Problem {
+	p := newProblem(http.StatusBadRequest, "malformed-body", "Not a list of pairs of strings",
+		Sentence(syntax.Error())+` Nothing of it was kept. A body looks like [["hash","signature"],["hash","signature"]].`)
+	p.Element, p.Offset = element, offset
+	return p
+}
+
+// ElementTooLong says which element of the list has more than limit bytes.
+func ElementTooLong(tooLong error, limit int64, element int, offset int64) *Problem {
+	p := newProblem(http.StatusRequestEntityTooLarge, "element-too-long", "Pair too long", Sentence(tooLong.Error()))
+	p.Element, p.Offset, p.Limit = element, offset, limit
+	return p
+}
+
+func UnsupportedEncoding(coding string) *Problem {
 	p := newProblem(http.StatusUnsupportedMediaType, "unsupported-encoding", "Content encoding not supported",
-		fmt.Sprintf("Content-Encoding %s is not supported: send gzip, zstd, or the plain body.", quote(coding)))
+		fmt.Sprintf("Content-Encoding %s is not supported: send gzip, zstd, or the plain body.", Quote(coding)))
 	p.Header = [2]string{"Accept-Encoding", "gzip, zstd, identity"}
 	return p
 }
 
-func problemCompressed(coding string, err error) *Problem {
+func DamagedEncoding(coding string, err error) *Problem {
 	p := newProblem(http.StatusBadRequest, "damaged-encoding", "Damaged compressed body",
 		fmt.Sprintf("The body can't be decompressed as %s (%v): nothing of it was kept; compress it again and send it whole.", coding, err))
 	p.cause = err
 	return p
 }
 
-func problemCutOff(got, want int64) *Problem {
+func CutOff(got, want int64) *Problem {
 	detail := fmt.Sprintf("The body ended after %d bytes, without a last chunk: nothing of it was kept; send it again.", got)
 	if want >= 0 {
 		detail = fmt.Sprintf("The body ended after %d of %d announced bytes: nothing of it was kept; send it again.", got, want)
@@ -164,70 +181,70 @@ func problemCutOff(got, want int64) *Problem {
 	return p
 }
 
-func problemChunks(got int64) *Problem {
-	p := problemRequest(fmt.Sprintf("The chunks of the body are not framed as in RFC 9112, section 7.1, after %d bytes of it: nothing of it was kept.", got))
+func BrokenChunks(got int64) *Problem {
+	p := MalformedRequest(fmt.Sprintf("The chunks of the body are not framed as in RFC 9112, section 7.1, after %d bytes of it: nothing of it was kept.", got))
 	p.Offset = got
 	return p
 }
 
-func problemHeadTime(after time.Duration) *Problem {
+func HeadStalled(after time.Duration) *Problem {
 	return newProblem(http.StatusRequestTimeout, "stalled", "Request stalled",
 		fmt.Sprintf("The request's head was not complete, or its body had not begun, after %s: send it again.", after))
 }
 
-func problemStalled(after time.Duration) *Problem {
+func Stalled(after time.Duration) *Problem {
 	return newProblem(http.StatusRequestTimeout, "stalled", "Request stalled",
 		fmt.Sprintf("Nothing came for %s, though the request is not complete: nothing of it was kept; send it again.", after))
 }
 
-func problemTooSlow(after time.Duration) *Problem {
+func TooSlow(after time.Duration) *Problem {
 	return newProblem(http.StatusRequestTimeout, "too-slow", "Body too slow",
 		fmt.Sprintf("The body took longer than %s: nothing of it was kept; send fewer pairs in one request, or compress them with gzip or zstd.", after))
 }
 
 // Admission.
 
-func problemConnections(limit int) *Problem {
+func TooManyConnections(limit int) *Problem {
 	p := unavailable("busy", "Too many connections",
 		fmt.Sprintf("%d connections are open, the most at a time: try again in a moment.", limit), time.Second)
 	p.Limit = int64(limit)
 	return p
 }
 
-func problemBusy(open int) *Problem {
+func Busy(open int) *Problem {
 	p := unavailable("busy", "Too many requests at once",
 		fmt.Sprintf("%d requests of this kind are open, the most at a time: try again in a moment.", open), time.Second)
 	p.Limit = int64(open)
 	return p
 }
 
-func problemBacklog(waiting, limit int64) *Problem {
+func Backlog(waiting, limit int64) *Problem {
 	p := unavailable("backlog", "Too much is waiting",
 		fmt.Sprintf("%d records wait to be processed, more than the limit of %d: try again later.", waiting, limit), 30*time.Second)
 	p.Limit = limit
 	return p
 }
 
-func problemUnrecorded(limit int) *Problem {
+func TooManyUnrecorded(limit int) *Problem {
 	p := unavailable("store-unavailable", "Database away",
 		fmt.Sprintf("%d accepted uploads wait for the database, the most at a time: try again later.", limit), 30*time.Second)
 	p.Limit = int64(limit)
 	return p
 }
 
-func problemStopping() *Problem {
+func Stopping() *Problem {
 	return unavailable("stopping", "Shutting down", "This server is shutting down, and nothing of the request was kept: try again, another one will answer.", time.Second)
 }
 
 // The log and the store.
 
-func problemLog(cause error) *Problem {
+func LogUnavailable(cause error) *Problem {
 	p := unavailable("log-unavailable", "Log away", "The upload could not be stored and nothing of it was kept: try again later.", 5*time.Second)
 	p.cause = cause
 	return p
 }
 
-func problemUnknownFate(id uuid.UUID, cause error) *Problem {
+func OutcomeUnknown(id uuid.UUID, cause error) *Problem {
 	p := unavailable("outcome-unknown", "It is not known whether the upload was accepted",
 		fmt.Sprintf("The log went away while the upload was being completed, so it may be processed in full, or not at all: "+
 			"ask GET /api/v1/resultasync/%s in a minute. As long as that says 404, it was not accepted; then send it again.", id), 60*time.Second)
@@ -235,13 +252,13 @@ func problemUnknownFate(id uuid.UUID, cause error) *Problem {
 	return p
 }
 
-func problemStore(cause error) *Problem {
+func StoreUnavailable(cause error) *Problem {
 	p := unavailable("store-unavailable", "Database away", "The database that holds the results does not answer: try again later.", 5*time.Second)
 	p.cause = cause
 	return p
 }
 
-func problemInternal(cause error) *Problem {
+func Internal(cause error) *Problem {
 	p := newProblem(http.StatusInternalServerError, "internal", "Internal error", "The server failed in a way it should not: try again, and tell its operator if it stays.")
 	p.cause = cause
 	return p
@@ -249,75 +266,56 @@ func problemInternal(cause error) *Problem {
 
 // Results.
 
-func problemUnknownUpload(text string) *Problem {
+func UnknownUpload(text string) *Problem {
 	return newProblem(http.StatusNotFound, "unknown-upload", "Unknown upload",
-		fmt.Sprintf("There is no upload %s, or it is older than 48 hours: use the UUID that the upload was answered with.", quote(text)))
+		fmt.Sprintf("There is no upload %s, or it is older than 48 hours: use the UUID that the upload was answered with.", Quote(text)))
 }
 
-func problemUnknownBatch(text string, s status) *Problem {
-	detail := fmt.Sprintf("Batch %s is not done: ask for a number from 1 to doneBatch, which is %d now.", quote(text), s.done)
+func UnknownBatch(text string, done, waiting int) *Problem {
+	detail := fmt.Sprintf("Batch %s is not done: ask for a number from 1 to doneBatch, which is %d now.", Quote(text), done)
 	switch {
-	case s.done+s.waiting == 0:
-		detail = fmt.Sprintf("There is no batch %s: the upload was an empty list, and has none.", quote(text))
-	case s.waiting == 0:
-		detail = fmt.Sprintf("There is no batch %s: this upload's are 1 to %d, and all are done.", quote(text), s.done)
-	case s.done == 0:
-		detail = fmt.Sprintf("Batch %s is not done: no batch is yet; ask for the status, and for batches from 1 to its doneBatch.", quote(text))
+	case done+waiting == 0:
+		detail = fmt.Sprintf("There is no batch %s: the upload was an empty list, and has none.", Quote(text))
+	case waiting == 0:
+		detail = fmt.Sprintf("There is no batch %s: this upload's are 1 to %d, and all are done.", Quote(text), done)
+	case done == 0:
+		detail = fmt.Sprintf("Batch %s is not done: no batch is yet; ask for the status, and for batches from 1 to its doneBatch.", Quote(text))
 	}
 	return newProblem(http.StatusNotFound, "unknown-batch", "Unknown batch", detail)
 }
 
-func problemUnknownHash(hash string) *Problem {
+func UnknownHash(hash string) *Problem {
 	return newProblem(http.StatusNotFound, "unknown-hash", "Not signed", "Nobody has signed a file with SHA-256 "+hash+" here.")
 }
 
-func problemUnknownCertificate(fingerprint string) *Problem {
+func UnknownCertificate(fingerprint string) *Problem {
 	return newProblem(http.StatusNotFound, "unknown-certificate", "Unknown certificate",
-		fmt.Sprintf("No certificate with SHA-256 %s is kept here: use the certificate of a reply of /api/v1/hash/:hash, or get it from its site.", quote(fingerprint)))
+		fmt.Sprintf("No certificate with SHA-256 %s is kept here: use the certificate of a reply of /api/v1/hash/:hash, or get it from its site.", Quote(fingerprint)))
 }
 
-func problemCertificate(site, reason string) *Problem {
+func CertificateUnavailable(site, reason string) *Problem {
 	return newProblem(http.StatusBadGateway, "certificate-unavailable", "Certificate unavailable",
 		fmt.Sprintf("The signature was not checked, for the certificate of %s could not be had: %s. Try again once the site serves it.",
 			site, strings.TrimSuffix(reason, ".")))
 }
 
-func problemNotFinished(id uuid.UUID, waited time.Duration) *Problem {
+func NotFinished(id uuid.UUID, waited time.Duration, cause error) *Problem {
 	p := newProblem(http.StatusGatewayTimeout, "not-finished", "Not finished yet",
 		fmt.Sprintf("The request was accepted, but has no result after %s: ask GET /api/v1/resultasync/%s until waitingBatch is 0.", waited, id))
-	p.Upload = id
+	p.Upload, p.cause = id, cause
 	return p
 }
 
-// problemOf returns the reply for any error of this package. sync says which call's limits are meant.
-func problemOf(err error, sync bool) *Problem {
-	var problem *Problem
-	if errors.As(err, &problem) {
-		return problem
-	}
-	var syntax *jsonstream.SyntaxError
-	if errors.As(err, &syntax) {
-		p := newProblem(http.StatusBadRequest, "malformed-body", "Not a list of pairs of strings",
-			sentence(syntax.Error())+` Nothing of it was kept. A body looks like [["hash","signature"],["hash","signature"]].`)
-		p.Element, p.Offset = syntax.Element, syntax.Offset
-		return p
-	}
-	var limit *jsonstream.LimitError
-	if errors.As(err, &limit) {
-		if limit.Limit == jsonstream.LimitPairs {
-			p := problemPairs(limit.Max, sync)
-			p.Element, p.Offset = limit.Element, limit.Offset
-			return p
-		}
-		p := newProblem(http.StatusRequestEntityTooLarge, "element-too-long", "Pair too long", sentence(limit.Error()))
-		p.Element, p.Offset, p.Limit = limit.Element, limit.Offset, limit.Max
-		return p
-	}
-	return problemInternal(err)
+// NotFinishedByStop is NotFinished for a caller who can't wait any longer because the server stops.
+func NotFinishedByStop(id uuid.UUID, cause error) *Problem {
+	p := NotFinished(id, 0, cause)
+	p.Detail = "The server shuts down. The request was accepted and goes on without it: ask GET /api/v1/resultasync/" + id.String() +
+		" until waitingBatch is 0."
+	return p
 }
 
-// sentence makes an error's text begin and end like one.
-func sentence(s string) string {
+// Sentence makes an error's text begin and end like one.
+func Sentence(s string) string {
 	if s == "" {
 		return s
 	}
@@ -331,11 +329,11 @@ func sentence(s string) string {
 	return s + "."
 }
 
-// quote shows a piece of the request, shortened.
-func quote(s string) string {
+// Quote shows a piece of the request, shortened.
+func Quote(s string) string {
 	const most = 120
 	if len(s) > most {
 		s = s[:most] + "..."
 	}
-	return strconv.Quote(record.ValidText(s))
+	return strconv.Quote(strings.ToValidUTF8(s, "\uFFFD"))
 }
