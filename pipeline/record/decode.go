@@ -114,7 +114,7 @@ func checkSeal(s *recordpb.Seal) error {
 	if s.GetSingle() && s.GetCount() != 1 {
 		return fmt.Errorf("a single signing of %d pairs", s.GetCount())
 	}
-	if s.GetCount() > 0 && s.GetCount() > 1<<32-BatchSize {
+	if s.GetCount() > MaxPairs {
 		return fmt.Errorf("count %d is too large", s.GetCount())
 	}
 	return errors.Join(checkID("attempt", s.GetAttempt()), checkID("upload", s.GetUpload()), checkSite(s.GetSite()))
