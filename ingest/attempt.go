@@ -28,7 +28,7 @@ type attempt struct {
 	id        uuid.UUID
 	site      string
 	window    int  // bytes
-	single    bool // its caller takes the result from the events
+	single    bool // its caller learns the result from the events
 
 	held     *jsonstream.Columns // the first chunk, not yet sent
 	inFlight []sent              // oldest first
@@ -46,7 +46,8 @@ func newAttempt(log Log, buffers *sync.Pool, partition int, id uuid.UUID, site s
 	return &attempt{log: log, buffers: buffers, partition: partition, id: id, site: site, window: window, first: -1}
 }
 
-// add takes the next run of pairs. It waits while the window is full. An error means that the attempt can only be aborted.
+// add sends the next run of pairs, or holds the first one. It waits while the window is full. After an error the attempt can
+// only be aborted.
 func (a *attempt) add(ctx context.Context, c *jsonstream.Columns) error {
 	if c.First == 0 {
 		a.held = c
@@ -78,7 +79,7 @@ func (a *attempt) send(ctx context.Context, c *jsonstream.Columns) error {
 	a.sentAny = true
 	ack, err := a.log.Send(ctx, a.partition, *buf)
 	if err != nil {
-		return a.failed(ctx, fmt.Errorf("send pairs from position %d on: %w", c.First, err))
+		return a.failure(ctx, fmt.Errorf("send pairs from position %d on: %w", c.First, err))
 	}
 	a.inFlight = append(a.inFlight, sent{ack, buf})
 	a.bytes += len(*buf)
@@ -90,7 +91,7 @@ func (a *attempt) settle(ctx context.Context) error {
 	s := a.inFlight[0]
 	offset, err := s.ack.Wait(ctx)
 	if err != nil {
-		return a.failed(ctx, err) // the log may still read s.buf: leave it
+		return a.failure(ctx, err) // the log may still read s.buf: leave it
 	}
 	if a.first < 0 || offset < a.first {
 		a.first = offset
@@ -101,9 +102,9 @@ func (a *attempt) settle(ctx context.Context) error {
 	return nil
 }
 
-// failed is what to answer when the log didn't take a chunk. Without a seal, nothing of the attempt counts.
-func (a *attempt) failed(ctx context.Context, err error) error {
-	if errors.Is(context.Cause(ctx), errStopping) {
+// failure is what to answer when the log didn't take a chunk. Without a seal, nothing of the attempt counts.
+func (a *attempt) failure(ctx context.Context, err error) error {
+	if errors.Is(context.Cause(ctx), ErrStopping) {
 		return problem.Stopping()
 	}
 	return problem.LogUnavailable(err)
@@ -199,7 +200,7 @@ func (a *attempt) encode(m *recordpb.Upload) *[]byte {
 	return buf
 }
 
-// recycle takes back the buffer of an acknowledged record.
+// recycle puts back the buffer of an acknowledged record.
 func (a *attempt) recycle(buf *[]byte) {
 	if cap(*buf) >= pooled {
 		a.buffers.Put(buf)

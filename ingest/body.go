@@ -1,7 +1,7 @@
 package ingest
 
 // From a connection to a stream that ends: every read has a deadline, every byte is counted, compressed bodies are
-// decompressed within the same limits, and whatever goes wrong comes out as the Problem to answer with.
+// decompressed within the same limits, and whatever goes wrong comes out as the problem to answer with.
 //
 // fasthttp helps with none of this: its stream of a body has no limit when it is chunked, ends with a plain io.EOF when
 // the client hangs up short of its Content-Length, and is read under one deadline set when the head arrived.
@@ -9,36 +9,88 @@ package ingest
 import (
 	"context"
 	"errors"
-	"hash"
 	"io"
 	"net"
-	"strings"
+	"net/http"
 	"time"
-
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 
 	"countersign/ingest/problem"
 )
 
-// Why an upload's context ended.
-var (
-	errStopping = errors.New("the server stops")
-	errTooSlow  = errors.New("the upload's deadline passed")
-)
+// errTooSlow is why the context of a body ends at its deadline.
+var errTooSlow = errors.New("the body's deadline passed")
+
+// Body is a request's body without its content coding. It is for one goroutine.
+type Body struct {
+	ctx     context.Context
+	wire    *wire
+	decoded io.Reader
+	close   func()
+}
+
+// OpenBody begins to read the body that AdmitBody admitted. Close must be called when nothing more is read.
+func (x *Exchange) OpenBody() (*Body, *problem.Problem) {
+	cfg := &x.server.cfg
+	ctx, cancel := context.WithDeadlineCause(x.server.base, time.Now().Add(cfg.BodyTimeout), errTooSlow)
+	c := x.ctx.Conn()
+	// A Read that waits for the client notices ctx's end by its deadline.
+	stop := context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })
+	closeWire := func() {
+		if !stop() { // the deadline in the past may yet be set: it must not meet another request
+			x.ctx.SetConnectionClose()
+		}
+		cancel()
+	}
+	x.body = &wire{
+		ctx: ctx, src: x.ctx.RequestBodyStream(), deadline: c.SetReadDeadline, stall: cfg.StallTimeout, slow: cfg.BodyTimeout,
+		announced: int64(x.ctx.Request.Header.ContentLength()), max: cfg.MaxBody, gone: hungUp(c),
+	}
+	if x.body.src == nil {
+		x.body.src, x.body.announced = http.NoBody, 0
+	}
+	decoded, closeDecoder, err := decode(x.body, x.coding)
+	if err != nil {
+		closeWire()
+		return nil, problem.Internal(err)
+	}
+	return &Body{ctx, x.body, decoded, func() { closeDecoder(); closeWire() }}, nil
+}
+
+// Context ends when the body may no longer be read: Config.BodyTimeout is over, or the server stops, with the cause ErrStopping.
+func (b *Body) Context() context.Context { return b.ctx }
+
+// Read reads up to len(p) bytes. Errors are io.EOF and *problem.Problem. A body that breaks off ends with io.EOF, so that a parser
+// can say in which element: Check must follow.
+func (b *Body) Read(p []byte) (int, error) { return b.decoded.Read(p) }
+
+// Check is for after a parser was satisfied, for it may have been so with less than the whole body: the error is a
+// *problem.Problem then.
+func (b *Body) Check() error { return b.wire.check() }
+
+// Explain returns what a parser's error comes of. A body of which nothing came was cut off, whatever a parser says of nothing.
+func (b *Body) Explain(err error) error {
+	if b.wire.cut && b.wire.n == 0 {
+		return b.wire.check()
+	}
+	return err
+}
+
+// Received is how many bytes have come so far, as sent.
+func (b *Body) Received() int64 { return b.wire.n }
+
+// Close ends the reading, wherever it is.
+func (b *Body) Close() { b.close() }
 
 // wire reads a body as it is on the wire.
 type wire struct {
-	ctx      context.Context // of the upload; its end makes Read return
-	src      io.Reader       // fasthttp's stream
-	deadline func(time.Time) error
-	stall    time.Duration
-	slow     time.Duration // the upload's deadline, for the text
-	announced,
-	max int64 // announced is -1 for a chunked body
-
-	// gone reports whether the client ended its side when more was wanted.
-	gone func() bool
+	ctx       context.Context // of the body; its end makes Read return
+	src       io.Reader       // fasthttp's stream
+	deadline  func(time.Time) error
+	stall     time.Duration
+	slow      time.Duration // the body's deadline, for the text
+	announced int64         // bytes; -1 for a chunked body
+	max       int64         // bytes
+	gone      func() bool   // the client ended its side when more was wanted
 
 	n     int64     // bytes so far
 	armed time.Time // the deadline in force
@@ -46,7 +98,7 @@ type wire struct {
 	cut   bool      // the client hung up before that
 }
 
-// Read reads up to len(p) bytes. A body that breaks off ends with io.EOF and w.cut set, so that the decoder can say in which element.
+// Read reads up to len(p) bytes. A body that breaks off ends with io.EOF and w.cut set.
 func (w *wire) Read(p []byte) (int, error) {
 	if w.ended || w.cut {
 		return 0, io.EOF
@@ -110,104 +162,10 @@ func (w *wire) expired() *problem.Problem {
 	return problem.Stopping()
 }
 
-// check is for after a decoder was satisfied: it may have been so with less than the whole body.
+// check says whether all of the body came, once nothing more of it is wanted.
 func (w *wire) check() error {
 	if w.cut {
 		return problem.CutOff(w.n, w.announced)
 	}
 	return nil
-}
-
-// Content codings (RFC 9110, section 8.4.1; zstd: RFC 8878).
-
-// zstdWindow is the largest window that a zstd body may ask for: what RFC 9659 allows for the coding, and what it costs
-// beyond a plain body's memory.
-const zstdWindow = 8 << 20
-
-// coding returns the name of a supported content coding, "" for none.
-func coding(header string) (string, *problem.Problem) {
-	switch strings.ToLower(strings.TrimSpace(header)) {
-	case "", "identity":
-		return "", nil
-	case "gzip", "x-gzip":
-		return "gzip", nil
-	case "zstd":
-		return "zstd", nil
-	}
-	return "", problem.UnsupportedEncoding(header)
-}
-
-// decoded returns the body without its coding. The second result must be called when it is no longer read.
-func decoded(body *wire, coding string) (io.Reader, func(), error) {
-	switch coding {
-	case "gzip":
-		z := &inflated{coding: coding, body: body, max: body.max}
-		z.src = &lazyGzip{body: body}
-		return z, func() {}, nil
-	case "zstd":
-		d, err := zstd.NewReader(body, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(zstdWindow))
-		if err != nil {
-			return nil, nil, err
-		}
-		return &inflated{coding: coding, body: body, src: d, max: body.max}, d.Close, nil
-	}
-	return body, func() {}, nil
-}
-
-// lazyGzip makes its reader at the first Read: making it reads the body.
-type lazyGzip struct {
-	body io.Reader
-	z    *gzip.Reader
-}
-
-func (g *lazyGzip) Read(p []byte) (int, error) {
-	if g.z == nil {
-		var err error
-		if g.z, err = gzip.NewReader(g.body); err != nil {
-			if err == io.EOF {
-				err = io.ErrUnexpectedEOF // an empty body is no gzip
-			}
-			return 0, err
-		}
-	}
-	return g.z.Read(p)
-}
-
-// inflated counts what comes out of a decompressor and says what went wrong in it.
-type inflated struct {
-	coding string
-	body   *wire
-	src    io.Reader
-	n, max int64
-}
-
-func (z *inflated) Read(p []byte) (int, error) {
-	n, err := z.src.Read(p)
-	if z.n += int64(n); z.n > z.max {
-		return 0, problem.BodyTooLarge(z.max)
-	}
-	if err == nil || err == io.EOF && !z.body.cut {
-		return n, err
-	}
-	var connection *problem.Problem
-	switch {
-	case errors.As(err, &connection):
-	case z.body.cut:
-		err = problem.CutOff(z.body.n, z.body.announced)
-	default:
-		err = problem.DamagedEncoding(z.coding, err)
-	}
-	return n, err
-}
-
-// hashed feeds what is read to a hash.
-type hashed struct {
-	src io.Reader
-	sum hash.Hash
-}
-
-func (h *hashed) Read(p []byte) (int, error) {
-	n, err := h.src.Read(p)
-	h.sum.Write(p[:n])
-	return n, err
 }

@@ -33,7 +33,7 @@ var refusals = []struct {
 	status int
 	kind   string
 }{
-	{name: "announced too large", site: site, first: "[", config: func(c *Config) { c.MaxBody = 1 << 20 }, status: 413, kind: "body-too-large"},
+	{name: "announced too large", site: site, first: "[", config: func(c *Config) { c.HTTP.MaxBody = 1 << 20 }, status: 413, kind: "body-too-large"},
 	{name: "malformed", site: site, first: "[x", status: 400, kind: "malformed-body"},
 	{name: "site", site: "192.0.2.1", first: "[", status: 400, kind: "invalid-site"},
 	{name: "busy", site: site, first: "[", config: func(c *Config) { c.MaxUploads = 1 }, ready: func(h *harness) { h.uploads <- struct{}{} }, status: 503, kind: "busy"},
@@ -104,8 +104,8 @@ func TestRefusalReachesCurl(t *testing.T) {
 
 func TestLingeringIsBounded(t *testing.T) {
 	for name, change := range map[string]func(*Config){
-		"time":  func(c *Config) { c.LingerTimeout, c.LingerBytes = 200*time.Millisecond, 1<<50 },
-		"bytes": func(c *Config) { c.LingerBytes = 1 << 20 },
+		"time":  func(c *Config) { c.HTTP.LingerTimeout, c.HTTP.LingerBytes = 200*time.Millisecond, 1<<50 },
+		"bytes": func(c *Config) { c.HTTP.LingerBytes = 1 << 20 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := start(t, change)
@@ -155,7 +155,7 @@ func writePEM(t *testing.T, file, kind string, der []byte) {
 func TestHTTPS(t *testing.T) {
 	dir := t.TempDir()
 	certFile, keyFile := writePair(t, dir, "first")
-	h := start(t, func(c *Config) { c.TLSCert, c.TLSKey = certFile, keyFile })
+	h := start(t, func(c *Config) { c.HTTP.TLSCert, c.HTTP.TLSKey = certFile, keyFile })
 	// The name of the certificate that a new connection meets.
 	meet := func() string {
 		c, err := tls.Dial("tcp", h.addr, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2", "http/1.1"}})
@@ -169,9 +169,9 @@ func TestHTTPS(t *testing.T) {
 		return c.ConnectionState().PeerCertificates[0].Subject.CommonName
 	}
 	look := func() {
-		h.keys.mu.Lock()
-		defer h.keys.mu.Unlock()
-		h.keys.checked = time.Time{}
+		h.Server.http.keys.mu.Lock()
+		defer h.Server.http.keys.mu.Unlock()
+		h.Server.http.keys.checked = time.Time{}
 	}
 	h.url = "https://" + h.addr
 	h.http.Transport.(*http.Transport).TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
@@ -207,7 +207,7 @@ func TestHTTPS(t *testing.T) {
 }
 
 func TestConfigurationIsCheckedWhole(t *testing.T) {
-	_, err := New(Config{TLSCert: "x", MaxBody: -1, MaxPairs: 1 << 40})
+	_, err := New(Config{HTTP: HTTPConfig{TLSCert: "x", MaxBody: -1}, MaxPairs: 1 << 40})
 	for _, part := range []string{"Log and Store", "partitions", "--tls-key", "--max-body", "--max-pairs"} {
 		if err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("%q is missing in %v", part, err)
@@ -215,7 +215,7 @@ func TestConfigurationIsCheckedWhole(t *testing.T) {
 	}
 	log := newFakeLog(t)
 	cfg := testConfig(log, &fakeClock{})
-	cfg.TLSCert, cfg.TLSKey = "/nowhere/cert.pem", "/nowhere/key.pem"
+	cfg.HTTP.TLSCert, cfg.HTTP.TLSKey = "/nowhere/cert.pem", "/nowhere/key.pem"
 	if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), "/nowhere/cert.pem") {
 		t.Error(err)
 	}

@@ -224,7 +224,7 @@ func TestDoneBatchIsAPrefix(t *testing.T) {
 			}
 		}
 	})
-	h.hub.polled.drop(parseID(t, id)) // as if another process had accepted it
+	h.results.Forget(parseID(t, id)) // as if another process had accepted it
 	golden(t, "status-prefix", h.do("GET", "/api/v1/resultasync/"+id, nil).body)
 	for batch, want := range map[string]int{"1": 200, "2": 200, "3": 404, "4": 404, "5": 404, "6": 404, "0": 404, "-1": 404, "x": 404, "1.0": 404, "99999999999": 404} {
 		r := h.do("GET", "/api/v1/resultasync/"+id+"/"+batch, nil)
@@ -240,7 +240,7 @@ func TestDoneBatchIsAPrefix(t *testing.T) {
 
 func TestProgressThatSkipsABatch(t *testing.T) {
 	s := statusOf([]store.BatchProgress{{Batch: 2, Done: true, Added: 1000}}, 2)
-	if s.done != 0 || s.waiting != 2 || s.added != 0 {
+	if s.Done != 0 || s.Waiting != 2 || s.Added != 0 {
 		t.Errorf("%+v", s)
 	}
 }

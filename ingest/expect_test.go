@@ -12,7 +12,7 @@ import (
 )
 
 func TestExpectRefused(t *testing.T) {
-	h := start(t, func(c *Config) { c.MaxUploads, c.MaxBody = 1, 1000 })
+	h := start(t, func(c *Config) { c.MaxUploads, c.HTTP.MaxBody = 1, 1000 })
 	ask := func(path string, length int) reply {
 		c := dial(t, h)
 		defer c.Close()
@@ -46,7 +46,7 @@ func openUploadOnceFree(t *testing.T, h *harness) io.Closer {
 }
 
 func TestExpectSlotIsGivenBack(t *testing.T) {
-	h := start(t, func(c *Config) { c.StallTimeout = 200 * time.Millisecond })
+	h := start(t, func(c *Config) { c.HTTP.StallTimeout = 200 * time.Millisecond })
 	for range 5 { // the client hangs up between the 100 and its first byte: the handler never runs
 		c := dial(t, h)
 		fmt.Fprintf(c, "POST /api/v1/asyncsign/%s HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n", site)

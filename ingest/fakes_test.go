@@ -5,6 +5,7 @@ package ingest
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"slices"
 	"sync"
@@ -289,6 +290,7 @@ type fakeStore struct {
 	sinks   bool          // the sink writes rows of uploads, too
 	inserts int
 	asked   int // for an upload or its progress
+	chain   store.Certificate
 }
 
 func newFakeStore() *fakeStore {
@@ -396,4 +398,10 @@ func (s *fakeStore) InsertUploads(ctx context.Context, rows []store.Upload) erro
 		}
 	}
 	return nil
+}
+
+func (s *fakeStore) Certificate(_ context.Context, fingerprint [32]byte) (store.Certificate, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.chain, len(s.chain.Chain) > 0 && sha256.Sum256(s.chain.Chain[0]) == fingerprint, s.unavailable()
 }

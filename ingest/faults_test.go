@@ -3,7 +3,6 @@ package ingest
 // What happens when the log or the store fails, and when the server stops (I1, I2).
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -143,7 +142,7 @@ func TestStoreAway(t *testing.T) {
 		t.Error(s)
 	}
 	for range 2000 {
-		if h.recorder.size() == 0 {
+		if h.results.Unrecorded() == 0 {
 			break
 		}
 		time.Sleep(time.Millisecond)
@@ -183,7 +182,7 @@ func TestRowsAreWrittenInBatches(t *testing.T) {
 	close(stuck)
 	h.upload(site, "[]")
 	for range 1000 {
-		if h.recorder.size() == 0 {
+		if h.results.Unrecorded() == 0 {
 			break
 		}
 		time.Sleep(time.Millisecond)
@@ -230,7 +229,7 @@ func TestStopWaitsForOpenBodies(t *testing.T) {
 	}
 	stopped := make(chan error, 1)
 	go func() { stopped <- h.Shutdown(t.Context()) }()
-	for !h.draining.Load() {
+	for !h.Server.http.Stopping() {
 		time.Sleep(time.Millisecond)
 	}
 	if len(h.NotReady()) == 0 {
@@ -248,7 +247,7 @@ func TestStopWaitsForOpenBodies(t *testing.T) {
 }
 
 func TestStopAbortsBodiesThatTakeTooLong(t *testing.T) {
-	h := start(t, func(c *Config) { c.DrainTimeout = 100 * time.Millisecond })
+	h := start(t, func(c *Config) { c.HTTP.DrainTimeout = 100 * time.Millisecond })
 	text := body(0, 2500, 64)
 	c := dial(t, h)
 	fmt.Fprintf(c, "POST /api/v1/asyncsign/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", site, len(text), text[:len(text)-1])
@@ -265,37 +264,10 @@ func TestStopAbortsBodiesThatTakeTooLong(t *testing.T) {
 	}
 }
 
-func TestRunStopsWithItsContext(t *testing.T) {
-	log := newFakeLog(t)
-	cfg := testConfig(log, &fakeClock{now: time.Now()})
-	cfg.Listen = "127.0.0.1:0"
-	s, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
-	for !s.serving.Load() {
-		time.Sleep(time.Millisecond)
-	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
-	cfg.Listen = "256.0.0.1:99999"
-	if s, err = New(cfg); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Run(t.Context()); err == nil {
-		t.Error("listened on an address that can't be")
-	}
-}
-
 func TestPanicIsA500(t *testing.T) {
 	h := start(t, nil)
 	for _, expect := range []string{"", "Expect: 100-continue\r\n"} {
-		h.routes[0].calls["POST"].admit = func(*exchange) *problem.Problem { panic("on purpose") }
+		h.Server.http.routes[0].calls["POST"].Admit = func(*Exchange) (Handler, *problem.Problem) { panic("on purpose") }
 		c := dial(t, h)
 		fmt.Fprintf(c, "POST /api/v1/asyncsign/%s HTTP/1.1\r\nHost: x\r\n%sContent-Length: 2\r\n\r\n[]", site, expect)
 		h.problem(readReply(t, c), 500, "internal")

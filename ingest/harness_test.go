@@ -77,7 +77,7 @@ func (c *counter) Read(p []byte) (int, error) {
 
 func testConfig(log *fakeLog, clock *fakeClock) Config {
 	return Config{
-		Log: log, Store: log.store, UploadPartitions: 4, Now: clock.Now, SyncPoll: 40 * time.Millisecond, LingerTimeout: 2 * time.Second,
+		Log: log, Store: log.store, UploadPartitions: 4, Clock: clock.Now, SyncPoll: 40 * time.Millisecond, HTTP: HTTPConfig{LingerTimeout: 2 * time.Second},
 		Logger: slog.New(slog.NewTextHandler(log.t.Output(), nil)),
 	}
 }
@@ -115,7 +115,7 @@ func start(t testing.TB, change func(*Config)) *harness {
 			t.Errorf("serve: %v", err)
 		}
 	})
-	for !s.serving.Load() || !s.following.Load() && !log.deaf {
+	for !s.http.Serving() || !s.results.Following() && !log.deaf {
 		time.Sleep(time.Millisecond)
 	}
 	return h

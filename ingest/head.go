@@ -1,8 +1,8 @@
 package ingest
 
-// Heads of requests, where fasthttp's reading of them falls short: it knows an expectation only in its own letters (Java's
-// HttpClient writes "100-Continue"), "close" only where it is the one connection option, any protocol that looks like
-// HTTP, and lets a chunked body have a Content-Length too.
+// Heads of requests, where fasthttp's reading of them falls short. It knows an expectation only in its own letters, while
+// Java's HttpClient writes "100-Continue". It sees "close" only where that is the one connection option. It accepts any
+// protocol that looks like HTTP, and a chunked body that has a Content-Length, too.
 
 import (
 	"bytes"
@@ -34,7 +34,7 @@ func headReceived(head *fasthttp.RequestHeader) (keep fasthttp.RequestConfig) {
 // admitHead refuses what can't be told apart safely, or isn't spoken here.
 func admitHead(head *fasthttp.RequestHeader) *problem.Problem {
 	if version := string(head.Protocol()); version != "HTTP/1.1" && version != "HTTP/1.0" {
-		return problem.MalformedRequest("The request says " + problem.Quote(version) + ": this server speaks HTTP/1.1.")
+		return problem.UnknownProtocol(version)
 	}
 	if head.ContentLength() == -1 && hasField(head.RawHeaders(), "content-length") {
 		// RFC 9112, section 6.1: somebody on the way may have gone by the other one.

@@ -139,12 +139,12 @@ func TestRequestThatEndsBeforeItsBody(t *testing.T) {
 }
 
 func TestTooManyConnections(t *testing.T) {
-	h := start(t, func(c *Config) { c.MaxConnections = 3 })
+	h := start(t, func(c *Config) { c.HTTP.MaxConnections = 3 })
 	var held []net.Conn
 	for range 3 {
 		held = append(held, dial(t, h))
 	}
-	for range 2 * maxLeaving { // more than may linger, and nobody reads: still each is answered, and costs nobody else
+	for range 2 * maxRefusals { // more than may linger, and nobody reads: still each is answered, and costs nobody else
 		c := dial(t, h)
 		r := readReply(t, c)
 		if h.problem(r, 503, "busy"); r.header.Get("Retry-After") != "1" || !r.closed {

@@ -102,7 +102,7 @@ func TestTooManyPairs(t *testing.T) {
 }
 
 func TestBodyTooLarge(t *testing.T) {
-	h := start(t, func(c *Config) { c.MaxBody = 100_000 })
+	h := start(t, func(c *Config) { c.HTTP.MaxBody = 100_000 })
 	plain := body(0, 5000, 64) // over the limit plain, far below it compressed
 	spaces := "[" + strings.Repeat(" ", 200_000) + "]"
 	for name, c := range map[string]struct {
@@ -217,7 +217,7 @@ func TestPathsAndMethods(t *testing.T) {
 }
 
 func TestHostileHeads(t *testing.T) {
-	h := start(t, func(c *Config) { c.StallTimeout = 700 * time.Millisecond })
+	h := start(t, func(c *Config) { c.HTTP.StallTimeout = 700 * time.Millisecond })
 	for name, c := range map[string]struct {
 		head   string
 		status int
@@ -247,7 +247,7 @@ func TestHostileHeads(t *testing.T) {
 }
 
 func TestRestOfARefusedBodyIsNoRequest(t *testing.T) {
-	h := start(t, func(c *Config) { c.LingerTimeout = 100 * time.Millisecond })
+	h := start(t, func(c *Config) { c.HTTP.LingerTimeout = 100 * time.Millisecond })
 	inner := "POST /api/v1/asyncsign/evil.example HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n[]"
 	for name, head := range map[string]string{
 		"refused":       "POST /api/v1/asyncsign/192.0.2.1 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n",
@@ -281,7 +281,7 @@ func TestConnectionIsKeptWhereTheBodyWasRead(t *testing.T) {
 }
 
 func TestStalledBody(t *testing.T) {
-	h := start(t, func(c *Config) { c.StallTimeout, c.LingerTimeout = 200*time.Millisecond, 50*time.Millisecond })
+	h := start(t, func(c *Config) { c.HTTP.StallTimeout, c.HTTP.LingerTimeout = 200*time.Millisecond, 50*time.Millisecond })
 	text := body(0, 2500, 64)
 	for name, head := range map[string]string{
 		"length":                 fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(text), text[:len(text)/2]),
@@ -303,7 +303,7 @@ func TestStalledBody(t *testing.T) {
 }
 
 func TestDribblingBodyIsNoStall(t *testing.T) {
-	h := start(t, func(c *Config) { c.StallTimeout = 700 * time.Millisecond })
+	h := start(t, func(c *Config) { c.HTTP.StallTimeout = 700 * time.Millisecond })
 	text := body(0, 3, 8)
 	c := dial(t, h)
 	fmt.Fprintf(c, "POST /api/v1/asyncsign/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", site, len(text))
@@ -317,7 +317,7 @@ func TestDribblingBodyIsNoStall(t *testing.T) {
 }
 
 func TestUploadDeadline(t *testing.T) {
-	h := start(t, func(c *Config) { c.UploadTimeout, c.LingerTimeout = 300*time.Millisecond, 50*time.Millisecond })
+	h := start(t, func(c *Config) { c.HTTP.BodyTimeout, c.HTTP.LingerTimeout = 300*time.Millisecond, 50*time.Millisecond })
 	text := body(0, 2500, 64)
 	c := dial(t, h)
 	fmt.Fprintf(c, "POST /api/v1/asyncsign/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", site, len(text))

@@ -9,88 +9,90 @@ import (
 
 	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
+	"countersign/sink/store"
 )
 
-// The status of an upload that isn't followed is told again until something happens, and not for long.
+// The status of an upload whose events are not counted is given again until something happens, and not for long.
 func TestStatusIsRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var p polled
-		current := func() int {
-			s, ok, _ := p.current(time.Now())
-			if !ok {
-				return -1
-			}
-			return s.done
-		}
+		u := remember(store.Upload{Count: 3000}, false)
 		want := func(done int, when string) {
 			t.Helper()
-			if got := current(); got != done {
-				t.Errorf("%s: %d batches done, want %d (-1: ask)", when, got, done)
+			s, fresh := u.current(time.Now())
+			if !fresh {
+				s.Done = -1
+			}
+			if s.Done != done {
+				t.Errorf("%s: %d batches done, want %d (-1: ask)", when, s.Done, done)
 			}
 		}
+		batches := func(n int) Status { return Status{Waiting: 3 - n, Done: n} }
 		want(-1, "before the store was asked")
-		p.learn(status{done: 1}, time.Now(), 0)
-		want(1, "right after it was asked")
+		u.answered(batches(0), time.Now())
+		want(0, "right after it was asked")
 		time.Sleep(maxStatusAge)
 		want(-1, "later")
-		_, _, events := p.current(time.Now())
 		asked := time.Now()
-		p.tell(&recordpb.Event{}) // while the store answers
-		p.learn(status{done: 2}, asked, events)
+		time.Sleep(1)
+		u.count(&recordpb.Event{}) // while the store answers
+		u.answered(batches(1), asked)
 		want(-1, "after an event that the store may not have known")
 		time.Sleep(1)
-		p.learn(status{done: 3}, time.Now(), 1)
-		p.learn(status{done: 2}, asked, 1)
-		want(3, "after a late answer")
+		u.answered(batches(2), time.Now())
+		u.answered(batches(1), asked)
+		want(2, "after a late answer")
+		u.answered(batches(3), time.Now())
+		u.count(&recordpb.Event{})
+		want(3, "after an event that repeats, of a complete upload")
 	})
 }
 
-// Events say how far a followed upload is, and the store where it knows more; the status never goes back.
-func TestFollowedUpload(t *testing.T) {
+// Events say how far an upload is that was accepted here, and the store where it knows more; the status never goes back.
+func TestStatusFollowsEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHub()
+		h := newTestTracker()
 		id := uuid.UUID{1}
-		h.follow(accepted{id: id, pairs: 3000})
-		p, _ := h.polled.get(id)
+		h.Expect(store.Upload{ID: id, Count: 3000})
+		u, _ := h.uploads.Get(id)
 		tell := func(batch uint32) {
 			for _, e := range []*recordpb.Event{{Shard: 2, Added: 999}, {Shard: -1, Claims: 999, BadSignatures: 1}} {
 				e.Upload, e.Batch = id[:], batch
-				if err := h.feed(record.Encode(&recordpb.Events{Events: []*recordpb.Event{e, e}})); err != nil {
+				if err := h.count(record.Encode(&recordpb.Events{Events: []*recordpb.Event{e, e}})); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
-		want := func(ok bool, done int, when string) {
+		want := func(fresh bool, done int, when string) {
 			t.Helper()
-			s, got, _ := p.current(time.Now())
-			if got != ok || s.done != done || s.waiting != 3-done || s.added != 999*uint64(done) || s.badSignatures != uint64(done) {
+			s, got := u.current(time.Now())
+			if got != fresh || s.Done != done || s.Waiting != 3-done || s.Added != 999*uint64(done) || s.BadSignatures != uint64(done) {
 				t.Errorf("%s: %+v, %v", when, s, got)
 			}
 		}
-		batches := func(n int) status {
-			s := status{waiting: 3}
+		batches := func(n int) Status {
+			s := Status{Waiting: 3}
 			for range n {
-				s.add(999, 0, 1, 0)
+				s.addBatch(Counts{Added: 999, BadSignatures: 1})
 			}
 			return s
 		}
 		want(false, 0, "before the store was asked")
-		p.learn(batches(0), time.Now(), 0)
+		u.answered(batches(0), time.Now())
 		tell(2)
 		want(true, 0, "with the second batch")
 		tell(1)
 		want(true, 2, "with the first, too")
 		time.Sleep(maxStatusAge)
 		want(false, 2, "later")
-		p.learn(batches(1), time.Now(), 0)
+		u.answered(batches(1), time.Now())
 		want(true, 2, "when the store knows less")
 		time.Sleep(1)
-		p.learn(batches(3), time.Now(), 0)
+		u.answered(batches(3), time.Now())
 		want(true, 3, "when the store knows more")
-		tell(3)
-		if want(true, 3, "when all was told"); p.tally != nil {
-			t.Error("a complete upload is still counted for")
+		if tell(3); u.tally != nil {
+			t.Error("events of a complete upload are still counted")
 		}
+		want(true, 3, "when all events have come")
 	})
 }
 
@@ -110,14 +112,14 @@ func TestPollsInALoopAskOnce(t *testing.T) {
 	}
 }
 
-// An upload that wasn't accepted isn't followed.
-func TestRefusedUploadIsNotFollowed(t *testing.T) {
-	h := start(t, nil)
+// Polls are not answered about an upload that wasn't accepted.
+func TestRefusedUploadIsForgotten(t *testing.T) {
+	h := start(t, func(c *Config) { c.Random = &counter{} })
 	h.log.with(func(l *fakeLog) { l.refuse = func(*recordpb.Upload) error { return errAway } })
 	if r := h.do("POST", "/api/v1/asyncsign/"+site, body(0, 10, 8)); r.status != 503 {
 		t.Fatalf("%d %s", r.status, r.body)
 	}
-	if n := len(h.hub.polled.values); n != 0 {
-		t.Errorf("%d uploads are followed", n)
+	if _, ok := h.results.uploads.Get(uuid.MustParse("02020202-0202-4202-8202-020202020202")); ok {
+		t.Error("the upload is remembered")
 	}
 }

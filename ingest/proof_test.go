@@ -3,7 +3,6 @@ package ingest
 // The page's proof: its commands, run as written.
 
 import (
-	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -27,25 +26,12 @@ import (
 	"countersign/sink/store"
 )
 
-// fakeChains is a store that gives certificates out.
-type fakeChains struct {
-	*fakeStore
-	chain store.Certificate
-}
-
-func (s *fakeChains) Certificate(_ context.Context, fingerprint [32]byte) (store.Certificate, bool, error) {
-	if err := s.unavailable(); err != nil {
-		return store.Certificate{}, false, err
-	}
-	return s.chain, len(s.chain.Chain) > 0 && sha256.Sum256(s.chain.Chain[0]) == fingerprint, nil
-}
-
 // provable is a site with a certificate, and one file that it signed.
 type provable struct {
-	chains fakeChains
-	tls    tls.Certificate
-	root   []byte
-	hash   [32]byte
+	store *fakeStore
+	tls   tls.Certificate
+	root  []byte
+	hash  [32]byte
 }
 
 const provenFile, provenContent = "it's a file.txt", "what it says\n"
@@ -70,9 +56,9 @@ func newProvable(t *testing.T, key crypto.Signer, algorithm string, upper bool) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.chains.chain = store.Certificate{Site: site, Chain: [][]byte{der, der}}
-	p.chains.fakeStore = newFakeStore()
-	p.chains.hashes[p.hash] = store.SignedHash{
+	p.store = newFakeStore()
+	p.store.chain = store.Certificate{Site: site, Chain: [][]byte{der, der}}
+	p.store.hashes[p.hash] = store.SignedHash{
 		Site: site, SignedAt: time.Now().UnixMilli(), Algorithm: algorithm, Signature: signature, Certificate: sha256.Sum256(der),
 	}
 	return p
@@ -116,7 +102,7 @@ func TestProofCommands(t *testing.T) {
 	rsaSite, ecSite := newProvable(t, rsaKey, "RSA-PKCS1-SHA256", false), newProvable(t, ecKey, "ECDSA-SHA256", true)
 	for name, p := range map[string]*provable{"RSA": rsaSite, "ECDSA, capital letters": ecSite} {
 		t.Run(name, func(t *testing.T) {
-			h := start(t, func(c *Config) { c.Store = &p.chains })
+			h := start(t, func(c *Config) { c.Store = p.store })
 			dir := t.TempDir()
 			if err := os.WriteFile(filepath.Join(dir, provenFile), []byte(provenContent), 0o600); err != nil {
 				t.Fatal(err)
@@ -190,7 +176,7 @@ func TestCertificateCall(t *testing.T) {
 	p := newProvable(t, key, "ECDSA-SHA256", false)
 	sum := sha256.Sum256(p.root)
 	fingerprint := hex.EncodeToString(sum[:])
-	h := start(t, func(c *Config) { c.Store = &p.chains })
+	h := start(t, func(c *Config) { c.Store = p.store })
 	r := h.do("GET", "/api/v1/certificate/"+strings.ToUpper(fingerprint), nil)
 	if r.status != 200 || r.header.Get("Content-Type") != "application/pem-certificate-chain" || strings.Count(r.body, "BEGIN CERTIFICATE") != 2 {
 		t.Errorf("%d %v %s", r.status, r.header, r.body)
@@ -199,8 +185,6 @@ func TestCertificateCall(t *testing.T) {
 	for _, text := range []string{"x", fingerprint[1:], fingerprint + "0", "%00", strings.Repeat("z", 64)} {
 		h.problem(h.do("GET", "/api/v1/certificate/"+text, nil), 400, "invalid-parameter")
 	}
-	p.chains.with(func(s *fakeStore) { s.away = true })
+	p.store.with(func(s *fakeStore) { s.away = true })
 	h.problem(h.do("GET", "/api/v1/certificate/"+fingerprint, nil), 503, "store-unavailable")
-	without := start(t, nil) // a store that keeps none
-	without.problem(without.do("GET", "/api/v1/certificate/"+fingerprint, nil), 404, "unknown-certificate")
 }

@@ -1,8 +1,9 @@
 package ingest
 
-// Rows of table uploads. The sink writes them too, later and always: this one is there so that a poll right after the answer
-// finds its upload, on whichever machine it lands. Until a row is stored, its upload is kept here, and polls that reach this
-// process are answered from here. Inserts are batched naturally: one goroutine writes whatever came while it last wrote.
+// Rows of table uploads. The sink writes them too, later and always; ingest writes them early, so that a poll right after the
+// answer finds its upload, on whichever machine the poll lands. Until a row is stored its upload is kept here, and polls that
+// reach this process are answered from here. Inserts are batched by the load: one goroutine writes whatever came while it last
+// wrote.
 
 import (
 	"context"
@@ -12,64 +13,58 @@ import (
 
 	"github.com/google/uuid"
 
+	"countersign/internal/pause"
+	"countersign/internal/queue"
 	"countersign/sink/store"
 )
 
 const (
-	recordBatch   = 1000 // rows an insert
-	recordTimeout = 10 * time.Second
-	recordPause   = 100 * time.Millisecond // after a failed insert, doubled up to recordPauseMost
-	recordMost    = 5 * time.Second
-	recordLast    = 2 * time.Second // for what is left when the server stops
+	rowsPerInsert = 1000
+	insertTimeout = 10 * time.Second
+	lastInserts   = 2 * time.Second // for what is left when the server stops
 )
 
+// insertRetries says when a failed insert is tried again.
+var insertRetries = pause.Backoff{First: 100 * time.Millisecond, Most: 5 * time.Second}
+
+// recorder stores rows of accepted uploads. What bounds its queue is the admission of uploads (Config.MaxUnrecorded).
 type recorder struct {
 	insert func(context.Context, []store.Upload) error
 	logger *slog.Logger
-	max    int
+	queue  *queue.Queue[*unrecorded] // emptied by run; every item is in kept, too
 
-	mu    sync.Mutex
-	kept  map[uuid.UUID]*unrecorded // guarded by mu
-	queue []*unrecorded             // guarded by mu; subset of kept, oldest first
-	wake  chan struct{}             // capacity 1; never closed
+	mu   sync.Mutex
+	kept map[uuid.UUID]*unrecorded // guarded by mu
 }
 
-// unrecorded is an accepted upload without its row.
+// unrecorded is an accepted upload whose row is not stored yet.
 type unrecorded struct {
-	row  store.Upload
-	done chan struct{} // closed once the row is stored
+	row    store.Upload
+	stored chan struct{} // closed once the row is stored
 }
 
-func newRecorder(insert func(context.Context, []store.Upload) error, logger *slog.Logger, max int) *recorder {
-	return &recorder{insert: insert, logger: logger, max: max, kept: make(map[uuid.UUID]*unrecorded), wake: make(chan struct{}, 1)}
+func newRecorder(insert func(context.Context, []store.Upload) error, logger *slog.Logger) *recorder {
+	return &recorder{insert: insert, logger: logger, queue: queue.New[*unrecorded](), kept: make(map[uuid.UUID]*unrecorded)}
 }
 
+// size is how many uploads wait for their row.
 func (r *recorder) size() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.kept)
 }
 
-// full reports whether no further upload should be admitted. Those open already may exceed the limit by their number.
-func (r *recorder) full() bool {
-	return r.size() >= r.max
-}
-
-// add takes an accepted upload. The channel is closed once its row is stored.
+// add has a row stored. The channel is closed once that has happened.
 func (r *recorder) add(row store.Upload) <-chan struct{} {
-	u := &unrecorded{row: row, done: make(chan struct{})}
+	u := &unrecorded{row: row, stored: make(chan struct{})}
 	r.mu.Lock()
 	r.kept[row.ID] = u
-	r.queue = append(r.queue, u)
 	r.mu.Unlock()
-	select {
-	case r.wake <- struct{}{}:
-	default:
-	}
-	return u.done
+	r.queue.Put(u)
+	return u.stored
 }
 
-// get finds an upload whose row isn't stored yet.
+// get returns an upload whose row isn't stored yet.
 func (r *recorder) get(id uuid.UUID) (store.Upload, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -80,54 +75,49 @@ func (r *recorder) get(id uuid.UUID) (store.Upload, bool) {
 	return u.row, true
 }
 
-// run stores rows until ctx is done, then tries once more with what is left.
+// run stores rows until ctx is done, then tries once more with those that are left.
 func (r *recorder) run(ctx context.Context) {
-	pause := recordPause
-	for {
+	for failures := 0; ; {
 		select {
-		case <-r.wake:
+		case <-r.queue.Ready():
 		case <-ctx.Done():
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordLast)
-			defer cancel()
-			for batch := r.take(); len(batch) > 0 && r.store(last, batch) == nil; batch = r.take() {
-			}
+			r.finish(context.WithoutCancel(ctx))
 			return
 		}
-		for batch := r.take(); len(batch) > 0; batch = r.take() {
-			err := r.store(ctx, batch)
-			if err == nil {
-				pause = recordPause
-				continue
-			}
-			r.logger.Warn("uploads accepted, but their rows not stored yet: trying again", "uploads", len(batch), "in", pause, "error", err)
-			r.giveBack(batch)
-			if !sleep(ctx, pause) {
-				break
-			}
-			pause = min(2*pause, recordMost)
+		batch := r.next()
+		if len(batch) == 0 {
+			continue
 		}
+		err := r.store(ctx, batch)
+		if err == nil {
+			failures = 0
+			continue
+		}
+		r.queue.PutBack(batch...)
+		again := insertRetries.After(failures)
+		failures++
+		r.logger.Warn("uploads are accepted, but their rows are not stored yet: trying again",
+			"uploads", len(batch), "in", again, "error", err)
+		_ = pause.For(ctx, again) // ended early, the loop sees that ctx is done
 	}
 }
 
-func (r *recorder) take() []*unrecorded {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	n := min(len(r.queue), recordBatch)
-	batch := r.queue[:n:n]
-	if r.queue = r.queue[n:]; len(r.queue) == 0 {
-		r.queue = nil
+// finish stores what is left, as long as that works.
+func (r *recorder) finish(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lastInserts)
+	defer cancel()
+	for batch := r.next(); len(batch) > 0 && r.store(ctx, batch) == nil; batch = r.next() {
 	}
-	return batch
 }
 
-func (r *recorder) giveBack(batch []*unrecorded) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.queue = append(batch, r.queue...)
+// next dequeues the rows of one insert.
+func (r *recorder) next() []*unrecorded {
+	n := 0
+	return r.queue.TakeWhile(nil, func(*unrecorded) bool { n++; return n <= rowsPerInsert })
 }
 
 func (r *recorder) store(ctx context.Context, batch []*unrecorded) error {
-	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
+	ctx, cancel := context.WithTimeout(ctx, insertTimeout)
 	defer cancel()
 	rows := make([]store.Upload, len(batch))
 	for i, u := range batch {
@@ -142,19 +132,7 @@ func (r *recorder) store(ctx context.Context, batch []*unrecorded) error {
 		if r.kept[u.row.ID] == u { // the same upload may have been added again, by its key
 			delete(r.kept, u.row.ID)
 		}
-		close(u.done)
+		close(u.stored)
 	}
 	return nil
-}
-
-// sleep waits for d, and reports false if ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -1,75 +1,85 @@
 package ingest
 
-// What polls are told is remembered, so that whoever polls in a tight loop costs little. An upload's row never changes. Its status comes from
-// the store once a second; in between, events say how far the uploads are that this process has accepted, and for others whether
-// anything has happened.
+// Uploads that polls may ask for are remembered, so that polling in a tight loop costs ClickHouse one query a second. The row
+// of an upload never changes. Its status only grows: once a batch is done, its numbers are final.
+//
+// Of an upload that this process has accepted, events are counted from its seal on, so its status goes on by itself. Of
+// another upload an event only says that the status may be old.
 
 import (
 	"sync"
 	"time"
 
+	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
 	"countersign/sink/store"
 )
 
 const (
-	// maxPolled is how many uploads are remembered: some 300 bytes each when they are done, and some 200 a batch before.
-	maxPolled    = 1 << 14
+	// maxRemembered is how many uploads are remembered. One takes some 300 bytes once it is complete, and some 200 bytes a batch
+	// before.
+	maxRemembered = 1 << 14
+	// maxStatusAge is how long a status is taken for the current one after ClickHouse gave it.
 	maxStatusAge = time.Second
 )
 
-// polled is an upload that was accepted here, or that somebody has polled for.
-type polled struct {
-	upload   store.Upload
-	followed bool // from its seal on
+// remembered is an upload that was accepted here, or that somebody has polled for.
+type remembered struct {
+	row store.Upload
 
-	mu     sync.Mutex
-	tally  *tally    // nil: not followed, or complete; guarded by mu
-	events uint64    // told of the upload; guarded by mu
-	status status    // the last that is known; guarded by mu
-	asked  time.Time // before the store was asked; zero: it was not; guarded by mu
-	after  uint64    // events there were then; guarded by mu
+	mu      sync.Mutex
+	status  Status    // the furthest that is known; guarded by mu
+	asked   time.Time // when ClickHouse was asked last, of the times it answered; zero: never; guarded by mu
+	changed time.Time // when an event came that tally didn't count; guarded by mu
+	tally   *tally    // nil: events are not counted, or the upload is complete; guarded by mu
 }
 
-// tell takes in an event of the upload.
-func (p *polled) tell(e *recordpb.Event) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.events++
-	if p.tally != nil && p.tally.count(e) {
-		p.status = p.tally.status()
-		p.tally = nil
+// remember makes an upload of which nothing is known but its row. If counted is set, all its events are still to come.
+func remember(row store.Upload, counted bool) *remembered {
+	u := &remembered{row: row, status: Status{Waiting: record.Batches(row.Count)}}
+	if counted {
+		u.tally = newTally(row.Count)
+	}
+	return u
+}
+
+// count adds an event of the upload.
+func (u *remembered) count(e *recordpb.Event) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch {
+	case u.status.Complete(): // nothing can change
+	case u.tally == nil:
+		u.changed = time.Now()
+	default:
+		u.tally.count(e)
+		u.advance(u.tally.status)
 	}
 }
 
-// current returns the status, unless the store has to be asked for it, and how many events there were.
-func (p *polled) current(now time.Time) (s status, ok bool, events uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s = p.status
-	if p.tally != nil {
-		if t := p.tally.status(); t.done > s.done {
-			s = t
-		}
-	}
-	return s, now.Sub(p.asked) < maxStatusAge && (p.followed || p.events == p.after), p.events
+// current returns the status, and whether it is fresh; if not, ClickHouse has to be asked.
+func (u *remembered) current(now time.Time) (s Status, fresh bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.status, now.Sub(u.asked) < maxStatusAge && u.asked.After(u.changed)
 }
 
-// learn takes in the status that the store gave when it was asked at that time, after so many events.
-func (p *polled) learn(s status, asked time.Time, after uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !asked.After(p.asked) {
-		return
+// answered adds what ClickHouse said when it was asked at a time. An event since then makes the answer old at once.
+func (u *remembered) answered(s Status, asked time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if asked.After(u.asked) {
+		u.asked = asked
 	}
-	p.asked, p.after = asked, after
-	if !p.followed || s.done >= p.status.done {
-		p.status = s
-	}
+	u.advance(s)
 }
 
-// follow begins to count for an upload that is about to be sealed.
-func (h *hub) follow(up accepted) {
-	t := newTally(up.pairs)
-	h.polled.put(up.id, &polled{upload: up.row(), followed: true, tally: t, status: t.status()})
+// advance makes s the status unless more is known already.
+func (u *remembered) advance(s Status) {
+	if s.Done > u.status.Done {
+		u.status = s
+	}
+	if u.status.Complete() {
+		u.tally = nil
+	}
 }

@@ -4,7 +4,9 @@ package ingest
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"strconv"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -21,30 +23,14 @@ func appendAccepted(dst []byte, id uuid.UUID, pairs uint64) []byte {
 	return append(dst, "\"\n}\n"...)
 }
 
-// status is how far an upload is.
-type status struct {
-	waiting, done                          int // batches
-	added, badSignatures, duplicates, errs uint64
-}
-
-// add counts one more batch as done.
-func (s *status) add(added, duplicates, badSignatures, errs uint64) {
-	s.waiting--
-	s.done++
-	s.added += added
-	s.duplicates += duplicates
-	s.badSignatures += badSignatures
-	s.errs += errs
-}
-
 // appendStatus appends the reply to a poll (async_api.md, "Polling - Summary").
-func appendStatus(dst []byte, s status) []byte {
-	dst = strconv.AppendInt(append(dst, `{"waitingBatch":`...), int64(s.waiting), 10)
-	dst = strconv.AppendInt(append(dst, `,"doneBatch":`...), int64(s.done), 10)
-	dst = strconv.AppendUint(append(dst, `,"okHash":`...), s.added, 10)
-	dst = strconv.AppendUint(append(dst, `,"badSigHash":`...), s.badSignatures, 10)
-	dst = strconv.AppendUint(append(dst, `,"dupHash":`...), s.duplicates, 10)
-	dst = strconv.AppendUint(append(dst, `,"errorHash":`...), s.errs, 10)
+func appendStatus(dst []byte, s Status) []byte {
+	dst = strconv.AppendInt(append(dst, `{"waitingBatch":`...), int64(s.Waiting), 10)
+	dst = strconv.AppendInt(append(dst, `,"doneBatch":`...), int64(s.Done), 10)
+	dst = strconv.AppendUint(append(dst, `,"okHash":`...), s.Added, 10)
+	dst = strconv.AppendUint(append(dst, `,"badSigHash":`...), s.BadSignatures, 10)
+	dst = strconv.AppendUint(append(dst, `,"dupHash":`...), s.Duplicates, 10)
+	dst = strconv.AppendUint(append(dst, `,"errorHash":`...), s.Errors, 10)
 	return append(dst, '}')
 }
 
@@ -102,4 +88,18 @@ func appendSigned(dst []byte, site, hash string, signature []byte) []byte {
 
 func appendDuplicate(dst []byte, hash string) []byte {
 	return append(append(dst, "duplicate already in db "...), hash...)
+}
+
+// appendSignedHash appends the reply about a hash. It is one object on one line.
+func appendSignedHash(dst []byte, hash [32]byte, h *store.SignedHash) []byte {
+	dst = jsontext.AppendString(append(dst, `{"hash":`...), hex.EncodeToString(hash[:]))
+	dst = jsontext.AppendString(append(dst, `,"site":`...), h.Site)
+	signedAt := time.UnixMilli(h.SignedAt).UTC().Format("2006-01-02T15:04:05.000Z07:00")
+	dst = jsontext.AppendString(append(dst, `,"signedAt":`...), signedAt)
+	dst = jsontext.AppendString(append(dst, `,"algorithm":`...), h.Algorithm)
+	dst = jsontext.AppendString(append(dst, `,"signature":`...), base64.StdEncoding.EncodeToString(h.Signature))
+	dst = jsontext.AppendString(append(dst, `,"certificate":`...), hex.EncodeToString(h.Certificate[:]))
+	dst = jsontext.AppendString(append(dst, `,"upload":`...), h.Upload.String())
+	dst = strconv.AppendUint(append(dst, `,"position":`...), uint64(h.Position), 10)
+	return append(dst, "}\n"...)
 }

@@ -13,38 +13,51 @@ import (
 	"countersign/ingest/problem"
 )
 
-// call is one thing the API does.
-type call struct {
-	method, pattern string
-	// safe: it changes nothing, so HEAD may do it too (RFC 9110, section 9.2.1).
-	safe bool
-	// admit decides, before the body is read, whether the call may go on; nil: always. It may take slots: x.Close gives them back.
-	admit func(x *exchange) *problem.Problem
-	serve func(x *exchange) *problem.Problem
+// Call is one thing that the API does. It has either Serve, or Admit.
+type Call struct {
+	// Method is the request's. A call that may be asked with GET may be asked with HEAD, too, if it is Safe.
+	Method string
+	// Pattern is the path. Segments that begin with a colon are parameters, two at most.
+	Pattern string
+	// Safe says that the call changes nothing (RFC 9110, section 9.2.1).
+	Safe bool
+	// Serve answers a request.
+	Serve Handler
+	// Admit decides by the head, before the body is read, whether a request may go on, and returns what answers it. So what
+	// Admit found out reaches the handler by its own closure, and the exchange needs to know nothing of it. What Admit took it
+	// gives to Exchange.OnEnd.
+	Admit func(x *Exchange) (Handler, *problem.Problem)
 }
+
+// Handler answers a request: by a method of x that replies, or by the problem that it returns. It runs on the goroutine of its
+// connection.
+type Handler func(x *Exchange) *problem.Problem
+
+// routes has one route for each pattern.
+type routes []*route
 
 // route is the calls of one path.
 type route struct {
-	segments []string // of the pattern; parameters begin with a colon
-	calls    map[string]*call
+	segments []string // of the pattern
+	calls    map[string]*Call
 	allow    string // value of an Allow header
 }
 
-func newRoutes(calls []call) []*route {
-	var routes []*route
+func newRoutes(calls []Call) routes {
+	var all routes
 	byPattern := make(map[string]*route)
 	for _, c := range calls {
-		r := byPattern[c.pattern]
+		r := byPattern[c.Pattern]
 		if r == nil {
-			r = &route{segments: strings.Split(c.pattern, "/"), calls: make(map[string]*call)}
-			byPattern[c.pattern], routes = r, append(routes, r)
+			r = &route{segments: strings.Split(c.Pattern, "/"), calls: make(map[string]*Call)}
+			byPattern[c.Pattern], all = r, append(all, r)
 		}
-		r.calls[c.method] = &c
-		if c.safe {
+		r.calls[c.Method] = &c
+		if c.Safe {
 			r.calls[http.MethodHead] = &c
 		}
 	}
-	for _, r := range routes {
+	for _, r := range all {
 		methods := []string{http.MethodOptions}
 		for m := range r.calls {
 			methods = append(methods, m)
@@ -52,10 +65,10 @@ func newRoutes(calls []call) []*route {
 		slices.Sort(methods)
 		r.allow = strings.Join(methods, ", ")
 	}
-	return routes
+	return all
 }
 
-// match returns the path's parameters if it is the route's. Decoding them is the caller's.
+// match returns the path's parameters, still encoded, if it is the route's.
 func (r *route) match(path []byte) (args [2]string, ok bool) {
 	n := 0
 	for i, segment := range r.segments {
@@ -84,10 +97,10 @@ func (r *route) match(path []byte) (args [2]string, ok bool) {
 	return args, true
 }
 
-// find returns the request's call, with its parameters decoded, or the Problem to answer. Both are nil for OPTIONS; allow is the value of its
-// Allow header.
-func find(routes []*route, method string, path []byte) (c *call, args [2]string, allow string, failed *problem.Problem) {
-	for _, r := range routes {
+// match returns the request's call, with its parameters decoded, or the problem to answer. Both are nil for OPTIONS; allow is
+// the value of its Allow header.
+func (all routes) match(method string, path []byte) (c *Call, args [2]string, allow string, p *problem.Problem) {
+	for _, r := range all {
 		raw, ok := r.match(path)
 		if !ok {
 			continue
@@ -102,7 +115,7 @@ func find(routes []*route, method string, path []byte) (c *call, args [2]string,
 		for i, text := range raw {
 			decoded, err := url.PathUnescape(text)
 			if err != nil {
-				return nil, args, r.allow, problem.MalformedRequest("The path has a broken percent-encoding: " + problem.Sentence(err.Error()))
+				return nil, args, r.allow, problem.BrokenPath(err)
 			}
 			args[i] = decoded
 		}

@@ -5,6 +5,7 @@ package ingest
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"countersign/internal/fifo"
 	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
 	"countersign/sink/store"
@@ -83,7 +85,7 @@ func TestStoreAwayWhileACallWaits(t *testing.T) {
 }
 
 func TestStopWhileACallWaits(t *testing.T) {
-	h := start(t, func(c *Config) { c.DrainTimeout = 50 * time.Millisecond })
+	h := start(t, func(c *Config) { c.HTTP.DrainTimeout = 50 * time.Millisecond })
 	text := pairsThatWait(h)
 	answered := make(chan reply, 1)
 	go func() { answered <- h.do("POST", "/api/v1/sign/"+site, text) }()
@@ -110,7 +112,7 @@ func TestNotFinishedInTime(t *testing.T) {
 		t.Error(s)
 	}
 	h.problem(h.do("POST", "/api/v1/sign/"+site, pairsThatWait(h)), 504, "not-finished")
-	if n := len(h.syncs) + len(h.uploads) + len(h.hub.watches); n != 0 {
+	if n := len(h.waits) + len(h.uploads) + h.results.hub.size(); n != 0 {
 		t.Errorf("%d slots and watches are left", n)
 	}
 }
@@ -139,20 +141,20 @@ func TestManySingleCallsAtOnce(t *testing.T) {
 			t.Errorf("%d hashes", len(s.hashes))
 		}
 	})
-	if n := len(h.syncs) + len(h.hub.watches); n != 0 {
+	if n := len(h.waits) + h.results.hub.size(); n != 0 {
 		t.Errorf("%d slots and watches are left", n)
 	}
 }
 
 func TestTooManySyncCalls(t *testing.T) {
 	h := start(t, func(c *Config) { c.MaxSync = 1 })
-	h.syncs <- struct{}{}
+	h.waits <- struct{}{}
 	h.problem(h.do("GET", "/api/v1/sign/"+site+"?hash="+hashText(0)+"&sig="+signature(8), nil), 503, "busy")
 	h.problem(h.do("POST", "/api/v1/sign/"+site, "[]"), 503, "busy")
 	if len(h.uploads) != 0 {
 		t.Error("a refused call keeps a body's slot")
 	}
-	<-h.syncs
+	<-h.waits
 	if r := h.do("POST", "/api/v1/sign/"+site, "[]"); r.status != 200 {
 		t.Error(r)
 	}
@@ -161,6 +163,11 @@ func TestTooManySyncCalls(t *testing.T) {
 // event makes an Events record of one event.
 func event(e *recordpb.Event) []byte {
 	return record.Encode(&recordpb.Events{Events: []*recordpb.Event{e}})
+}
+
+// newTestTracker makes a tracker that is given its events by count.
+func newTestTracker() *Tracker {
+	return newTracker(trackerConfig{Store: newFakeStore(), Logger: slog.New(slog.DiscardHandler)})
 }
 
 func TestHubCountsEachRowOnce(t *testing.T) {
@@ -176,8 +183,8 @@ func TestHubCountsEachRowOnce(t *testing.T) {
 		{Upload: id[:], Batch: 0, Shard: -1}, {Upload: id[:], Batch: 3, Shard: 1, Added: 1}, {Upload: make([]byte, 16), Batch: 1, Shard: 0, Added: 1},
 	}
 	for first := range rows { // in every rotation, with repeats
-		h := newHub()
-		w := h.watch(id, 1005)
+		h := newTestTracker()
+		w := h.Watch(id, 1005)
 		for i := range rows {
 			select {
 			case <-w.complete:
@@ -185,7 +192,7 @@ func TestHubCountsEachRowOnce(t *testing.T) {
 			default:
 			}
 			for _, e := range append(strange, rows[(first+i)%len(rows)], rows[first]) {
-				if err := h.feed(event(e)); err != nil {
+				if err := h.count(event(e)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -195,33 +202,33 @@ func TestHubCountsEachRowOnce(t *testing.T) {
 		default:
 			t.Fatalf("not complete from %d on", first)
 		}
-		if want := (outcome{added: 991, duplicates: 7, badSignatures: 6, errs: 1, reason: "because"}); w.result != want {
-			t.Errorf("%+v", w.result)
+		if want := (Outcome{Counts{Added: 991, Duplicates: 7, BadSignatures: 6, Errors: 1}, "because"}); w.outcome != want {
+			t.Errorf("%+v", w.outcome)
 		}
-		if h.forget(w); len(h.watches) != 0 {
+		if w.Close(); h.hub.size() != 0 {
 			t.Error("the hub keeps a finished watch")
 		}
 	}
-	h := newHub()
-	w, other := h.watch(id, 1), h.watch(id, 1)
-	if h.forget(w); len(h.watches[id]) != 1 {
+	h := newTestTracker()
+	w, other := h.Watch(id, 1), h.Watch(id, 1)
+	if w.Close(); h.hub.size() != 1 {
 		t.Error("forgot both")
 	}
-	if err := h.feed([]byte("\xffgarbage")); err == nil {
+	if err := h.count([]byte("\xffgarbage")); err == nil {
 		t.Error("garbage was decoded")
 	}
-	if h.forget(other); len(h.watches) != 0 {
+	if other.Close(); h.hub.size() != 0 {
 		t.Error("the hub keeps a watch that was forgotten")
 	}
 }
 
 // The last so many single signings can be asked for, each once however often it is told of.
 func TestFreshHashes(t *testing.T) {
-	h := newHub()
-	h.fresh = newLately[[32]byte, store.SignedHash](3)
+	h := newTestTracker()
+	h.announced = fifo.New[[32]byte, store.SignedHash](3)
 	tell := func(n byte) {
 		hash, id := [32]byte{n}, uuid.UUID{n}
-		if err := h.feed(record.Encode(&recordpb.Events{Events: []*recordpb.Event{{Upload: id[:], Batch: 1, Added: 1, Signed: &recordpb.Signed{
+		if err := h.count(record.Encode(&recordpb.Events{Events: []*recordpb.Event{{Upload: id[:], Batch: 1, Added: 1, Signed: &recordpb.Signed{
 			Hash: hash[:], Site: site, AcceptedMs: int64(n), Algorithm: "RSA-2048", Signature: []byte{n}, Certificate: hash[:],
 		}}}})); err != nil {
 			t.Fatal(err)
@@ -231,16 +238,13 @@ func TestFreshHashes(t *testing.T) {
 		tell(n)
 	}
 	for n := range byte(7) {
-		got, ok := h.fresh.get([32]byte{n})
+		got, ok := h.announced.Get([32]byte{n})
 		if ok != (n >= 3 && n <= 5) {
 			t.Errorf("hash %d is there: %v", n, ok)
 		}
 		if want := (store.SignedHash{Upload: uuid.UUID{n}, Site: site, SignedAt: int64(n), Algorithm: "RSA-2048", Signature: []byte{n}, Certificate: [32]byte{n}}); ok && !reflect.DeepEqual(got, want) {
 			t.Errorf("hash %d: %+v", n, got)
 		}
-	}
-	if len(h.fresh.values) != 3 {
-		t.Errorf("%d hashes are kept", len(h.fresh.values))
 	}
 }
 
@@ -334,7 +338,7 @@ func TestIdempotencyKeyWithoutStore(t *testing.T) {
 	h := start(t, func(c *Config) { c.RecordWait = time.Millisecond })
 	id := h.upload(site, body(0, 10, 8), "Idempotency-Key", "one")
 	h.done(id)
-	for h.recorder.size() > 0 {
+	for h.results.Unrecorded() > 0 {
 		time.Sleep(time.Millisecond)
 	}
 	h.store.with(func(s *fakeStore) { s.away = true })

@@ -1,26 +1,25 @@
 package ingest
 
+// Counting the events of one upload until all of its batches are done. Events may repeat and come in any order. Each has the
+// key of the row that it tells of, so an event that repeats counts once.
+
 import (
 	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
 )
 
-// tally counts the events of one upload until every batch is complete. Events may repeat, and come in any order: they are keyed as the rows
-// they tell of.
+// tally belongs to whoever holds the lock of its owner: a Watch or a remembered upload.
 type tally struct {
-	open    int // batches not complete yet
-	batches []batchState
-	rows    map[rowKey]struct{} // rows counted, so that a repeated event counts once
-	rowsMax int                 // a row holds at least one pair, so there can't be more
-	reason  string              // of the first error; may be missing
+	status  Status // over the batches that are done, from the first on
+	batches []batchTally
+	counted map[rowKey]struct{}
+	maxRows int    // bounds counted: a row holds at least one pair or is a verify outcome
+	reason  string // of the first error; may be missing
 }
 
-type batchState struct {
-	judged bool // the verify outcome was seen
-	done   bool
-	claims uint64
-
-	added, duplicates, badSignatures, errs uint64
+type batchTally struct {
+	record.BatchState
+	counts Counts
 }
 
 type rowKey struct {
@@ -29,56 +28,45 @@ type rowKey struct {
 	part  uint32
 }
 
-// newTally counts for an upload of so many pairs, of which nothing has been told yet.
-func newTally(pairs int) *tally {
-	n := record.Batches(uint64(pairs))
-	return &tally{open: n, batches: make([]batchState, n), rows: make(map[rowKey]struct{}), rowsMax: pairs + n}
+// newTally counts for an upload of so many pairs, of which no event has come yet.
+func newTally(pairs uint64) *tally {
+	n := record.Batches(pairs)
+	return &tally{
+		status: Status{Waiting: n}, batches: make([]batchTally, n), counted: make(map[rowKey]struct{}), maxRows: int(pairs) + n,
+	}
 }
 
-// count adds an event and reports whether it was the last that was missing.
+// count adds an event and reports whether the upload is complete with it.
 func (t *tally) count(e *recordpb.Event) bool {
-	if e.GetBatch() < 1 || int(e.GetBatch()) > len(t.batches) || len(t.rows) >= t.rowsMax {
+	if e.GetBatch() < 1 || int(e.GetBatch()) > len(t.batches) || len(t.counted) >= t.maxRows {
 		return false
 	}
 	key := rowKey{e.GetBatch(), e.GetShard(), e.GetPart()}
-	if _, ok := t.rows[key]; ok {
+	if _, ok := t.counted[key]; ok {
 		return false
 	}
-	t.rows[key] = struct{}{}
-	b := &t.batches[e.GetBatch()-1]
+	t.counted[key] = struct{}{}
+	t.batches[e.GetBatch()-1].count(e)
+	if t.reason == "" {
+		t.reason = e.GetReason()
+	}
+	for !t.status.Complete() && t.batches[t.status.Done].Done() {
+		t.status.addBatch(t.batches[t.status.Done].counts)
+	}
+	return t.status.Complete()
+}
+
+func (b *batchTally) count(e *recordpb.Event) {
 	if e.GetShard() == record.OutcomeShard {
-		b.judged, b.claims = true, uint64(e.GetClaims())
-		b.badSignatures += uint64(e.GetBadSignatures())
-		b.errs += uint64(e.GetErrors())
-		if t.reason == "" {
-			t.reason = e.GetReason()
-		}
-	} else {
-		b.added += uint64(e.GetAdded())
-		b.duplicates += uint64(e.GetDuplicates())
+		b.Decided, b.Claims = true, uint64(e.GetClaims())
+		b.counts.add(Counts{BadSignatures: uint64(e.GetBadSignatures()), Errors: uint64(e.GetErrors())})
+		return
 	}
-	if !b.done && b.judged && b.added+b.duplicates == b.claims {
-		b.done = true
-		t.open--
-	}
-	return t.open == 0
+	b.Resolved += uint64(e.GetAdded()) + uint64(e.GetDuplicates())
+	b.counts.add(Counts{Added: uint64(e.GetAdded()), Duplicates: uint64(e.GetDuplicates())})
 }
 
-// status is how far the upload is: batches up to the first one that isn't complete.
-func (t *tally) status() status {
-	s := status{waiting: len(t.batches)}
-	for i := range t.batches {
-		b := &t.batches[i]
-		if !b.done {
-			break
-		}
-		s.add(b.added, b.duplicates, b.badSignatures, b.errs)
-	}
-	return s
-}
-
-// outcome is what became of the whole upload, once every batch is complete.
-func (t *tally) outcome() outcome {
-	s := t.status()
-	return outcome{added: s.added, duplicates: s.duplicates, badSignatures: s.badSignatures, errs: s.errs, reason: t.reason}
+// outcome is what became of the upload, once it is complete.
+func (t *tally) outcome() Outcome {
+	return Outcome{Counts: t.status.Counts, Reason: t.reason}
 }

@@ -1,116 +1,86 @@
 package ingest
 
-// Waiting for results: synchronous calls take their events from the hub, and ask the store when none come.
+// Waiting for results: synchronous calls learn of them by events, and ask the store when none come.
 
 import (
 	"context"
-	"errors"
 	"time"
 
-	"github.com/google/uuid"
-
-	"countersign/ingest/problem"
+	"countersign/internal/pause"
 	"countersign/pipeline/record"
 	"countersign/sink/store"
 )
 
-// maxAskers is how many synchronous calls may ask the store at a time because their events are late: were all of them to, they would
-// slow down what they wait for.
-const maxAskers = 4
+// maxAsking is how many synchronous calls may ask the store at a time because their events are late. If all of them did, they
+// would slow down what they wait for.
+const maxAsking = 4
 
-// waiter waits for results of uploads.
-type waiter struct {
-	cfg    *Config
-	hub    *hub
-	askers chan struct{} // capacity maxAskers
-	// following reports whether events arrive at all.
-	following func() bool
-}
-
-// wait returns what became of an upload. ctx's end makes it a Problem that tells how to go on asking. soon says that results may have been there
-// before the watch was.
-func (w *waiter) wait(ctx context.Context, watch *watch, pairs int, soon bool) (outcome, error) {
-	first := w.cfg.SyncPoll
-	if soon {
+// Wait returns what became of the upload. The error is the cause of ctx's end, never anything else: a store that is away is
+// asked again. askFirst is for an upload whose events may have come before the watch: then the store is asked at once.
+func (w *Watch) Wait(ctx context.Context, askFirst bool) (Outcome, error) {
+	t := w.tracker
+	first := t.cfg.Poll
+	if askFirst {
 		first = 0
-	} else if !w.following() {
-		first = w.cfg.SyncPoll / 4
+	} else if !t.Following() {
+		first = t.cfg.Poll / 4
 	}
 	timer := time.NewTimer(first)
 	defer timer.Stop()
 	for {
 		select {
-		case <-watch.complete:
-			return watch.result, nil
+		case <-w.complete:
+			return w.outcome, nil
 		case <-ctx.Done():
-			return outcome{}, w.late(ctx, watch.id)
+			return Outcome{}, context.Cause(ctx)
 		case <-timer.C:
 		}
-		if result, ok := w.ask(ctx, watch.id, pairs); ok {
-			return result, nil
+		if s, ok := w.ask(ctx); ok && s.Complete() {
+			return Outcome{Counts: s.Counts}, nil
 		}
-		timer.Reset(w.cfg.SyncPoll)
+		timer.Reset(t.cfg.Poll)
 	}
 }
 
-// ask asks the store once, if its turn comes right now.
-func (w *waiter) ask(ctx context.Context, id uuid.UUID, pairs int) (outcome, bool) {
+// ask asks the store once. It doesn't if too many calls do so right now.
+func (w *Watch) ask(ctx context.Context) (Status, bool) {
+	t := w.tracker
 	select {
-	case w.askers <- struct{}{}:
-		defer func() { <-w.askers }()
+	case t.asking <- struct{}{}:
+		defer func() { <-t.asking }()
 	default:
-		return outcome{}, false
+		return Status{}, false
 	}
-	ctx, cancel := context.WithTimeout(ctx, w.cfg.StoreTimeout)
+	ctx, cancel := context.WithTimeout(ctx, t.cfg.StoreTimeout)
 	defer cancel()
-	progress, err := w.cfg.Store.Progress(ctx, id)
+	progress, err := t.cfg.Store.Progress(ctx, w.upload)
 	if err != nil {
 		if ctx.Err() == nil {
-			w.cfg.Logger.Warn("could not ask for a synchronous call's result", "upload", id, "error", err)
+			t.cfg.Logger.Warn("could not ask for a synchronous call's result", "upload", w.upload, "error", err)
 		}
-		return outcome{}, false
+		return Status{}, false
 	}
-	s := statusOf(progress, record.Batches(uint64(pairs)))
-	return outcome{added: s.added, duplicates: s.duplicates, badSignatures: s.badSignatures, errs: s.errs}, s.waiting == 0
+	return statusOf(progress, record.Batches(w.pairs)), true
 }
 
-// details reads the lists of all batches of a finished upload, trying until ctx ends: the event said that they are stored, so
-// the store has them or is away.
-func (w *waiter) details(ctx context.Context, id uuid.UUID, pairs int) ([]store.BatchResult, error) {
-	results := make([]store.BatchResult, 0, record.Batches(uint64(pairs)))
-	for len(results) < cap(results) {
-		r, ok, err := w.cfg.Store.Batch(ctx, id, uint32(len(results)+1))
+// Details reads what became of each pair, batch by batch, once Wait has returned an outcome. The store has all of it then, or
+// is away; Details asks until ctx ends, and the error is the cause of that.
+func (w *Watch) Details(ctx context.Context) ([]store.BatchResult, error) {
+	t := w.tracker
+	batches := record.Batches(w.pairs)
+	results := make([]store.BatchResult, 0, batches)
+	for len(results) < batches {
+		r, ok, err := t.cfg.Store.Batch(ctx, w.upload, uint32(len(results)+1))
 		if err == nil && ok && r.Done {
 			results = append(results, r)
 			continue
 		}
 		if err != nil && ctx.Err() == nil {
-			w.cfg.Logger.Warn("could not read a synchronous call's result: trying again", "upload", id, "error", err)
+			t.cfg.Logger.Warn("could not read a synchronous call's result: trying again", "upload", w.upload, "error", err)
 		}
-		if !sleep(ctx, w.cfg.SyncPoll/4) {
-			return nil, w.late(ctx, id)
+		if pause.For(ctx, t.cfg.Poll/4) != nil {
+			return nil, context.Cause(ctx)
 		}
 	}
 	return results, nil
-}
-
-func (w *waiter) late(ctx context.Context, id uuid.UUID) *problem.Problem {
-	cause := context.Cause(ctx)
-	if errors.Is(cause, errStopping) {
-		return problem.NotFinishedByStop(id, cause)
-	}
-	return problem.NotFinished(id, w.cfg.SyncTimeout, cause)
-}
-
-// statusOf sums up the batches from the first one to the last before one that isn't done: doneBatch is a prefix (contract).
-// progress holds the batches with any result, by number; total is how many the upload has.
-func statusOf(progress []store.BatchProgress, total int) status {
-	s := status{waiting: total}
-	for _, b := range progress {
-		if !b.Done || int(b.Batch) != s.done+1 || s.done == total {
-			break
-		}
-		s.add(b.Added, b.Duplicates, b.BadSignatures, b.Errors)
-	}
-	return s
 }

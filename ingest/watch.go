@@ -1,81 +1,62 @@
 package ingest
 
-// The event hub wakes synchronous calls. It is fed with every record of topic events, which every process sees, and counts for those who
-// wait, and for those who may poll, until every batch is complete. Events may be missing: whoever waits asks the store now and then as well.
+// Watches: synchronous calls learn from topic events when their upload is complete. Events may be missing, so whoever waits
+// also asks the store now and then (wait.go).
 
 import (
 	"sync"
 
 	"github.com/google/uuid"
 
-	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
-	"countersign/sink/store"
 )
 
-// maxFresh is how many single signings are kept, some 500 bytes each: as many as four sinks may leave unstored (sink, maxDecided).
-const maxFresh = 1 << 14
-
-type hub struct {
-	fresh  *lately[[32]byte, store.SignedHash] // single signings, whose rows may not be stored yet
-	polled *lately[uuid.UUID, *polled]
-
-	mu      sync.Mutex
-	watches map[uuid.UUID][]*watch // guarded by mu
-}
-
-// outcome is what became of a whole upload.
-type outcome struct {
-	added, duplicates, badSignatures, errs uint64
-	reason                                 string // of the first error; may be missing
-}
-
-// watch is one caller's interest in one upload.
-type watch struct {
-	id       uuid.UUID
-	complete chan struct{} // closed by the hub once result is final
-	result   outcome       // valid once complete is closed
+// Watch is one caller's interest in one upload. It is for one goroutine, which must end it with Close.
+type Watch struct {
+	tracker  *Tracker
+	upload   uuid.UUID
+	pairs    uint64
+	complete chan struct{} // closed by hub.count once outcome is final
+	outcome  Outcome       // valid once complete is closed
 	tally    *tally        // guarded by the hub's mu
 }
 
-func newHub() *hub {
-	return &hub{
-		fresh: newLately[[32]byte, store.SignedHash](maxFresh), polled: newLately[uuid.UUID, *polled](maxPolled),
-		watches: make(map[uuid.UUID][]*watch),
-	}
-}
-
-// signedHash is the row that will be stored. It stays right: a hash has one owner for ever (I4).
-func signedHash(upload uuid.UUID, s *recordpb.Signed) store.SignedHash {
-	return store.SignedHash{
-		Upload: upload, Position: s.GetPosition(), Site: s.GetSite(), SignedAt: s.GetAcceptedMs(),
-		Algorithm: s.GetAlgorithm(), Signature: s.GetSignature(), Certificate: [32]byte(s.GetCertificate()),
-	}
-}
-
-// watch registers interest in an upload of so many pairs, at most MaxSyncPairs. It must come before the seal is written; forget
-// must follow.
-func (h *hub) watch(id uuid.UUID, pairs int) *watch {
-	w := &watch{id: id, complete: make(chan struct{}), tally: newTally(pairs)}
+// Watch begins to count the events of an upload of so many pairs. It must be called before the upload's seal is written:
+// events that came earlier are not counted. A watch takes some 50 bytes a pair at most.
+func (t *Tracker) Watch(upload uuid.UUID, pairs uint64) *Watch {
+	w := &Watch{tracker: t, upload: upload, pairs: pairs, complete: make(chan struct{}), tally: newTally(pairs)}
 	if pairs == 0 {
 		close(w.complete)
-		return w
+	} else {
+		t.hub.add(w)
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.watches[id] = append(h.watches[id], w)
 	return w
 }
 
-// forget ends a watch.
-func (h *hub) forget(w *watch) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.remove(w)
+// Close ends the watch. It may be called again.
+func (w *Watch) Close() { w.tracker.hub.remove(w) }
+
+// hub has the watches of all calls that wait.
+type hub struct {
+	mu      sync.Mutex
+	watches map[uuid.UUID][]*Watch // guarded by mu
 }
 
-func (h *hub) remove(w *watch) {
-	list := h.watches[w.id]
+func (h *hub) add(w *Watch) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.watches[w.upload] = append(h.watches[w.upload], w)
+}
+
+func (h *hub) remove(w *Watch) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.removeLocked(w)
+}
+
+// removeLocked is remove for a caller that holds mu.
+func (h *hub) removeLocked(w *Watch) {
+	list := h.watches[w.upload]
 	for i, other := range list {
 		if other == w {
 			list = append(list[:i:i], list[i+1:]...)
@@ -83,37 +64,33 @@ func (h *hub) remove(w *watch) {
 		}
 	}
 	if len(list) == 0 {
-		delete(h.watches, w.id)
+		delete(h.watches, w.upload)
 	} else {
-		h.watches[w.id] = list
+		h.watches[w.upload] = list
 	}
 }
 
-// feed takes one record of topic events. One that can't be decoded is left out: whoever waits for it asks the store.
-func (h *hub) feed(value []byte) error {
-	m, err := record.DecodeEvents(value)
-	if err != nil {
-		return err
-	}
-	for _, e := range m.GetEvents() { // before anybody is told that the result is there
-		id := uuid.UUID(e.GetUpload())
-		if s := e.GetSigned(); s != nil {
-			h.fresh.put([32]byte(s.GetHash()), signedHash(id, s))
-		}
-		if p, ok := h.polled.get(id); ok {
-			p.tell(e)
-		}
-	}
+// count adds events to the tallies of those who watch their uploads.
+func (h *hub) count(events []*recordpb.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, e := range m.GetEvents() {
+	for _, e := range events {
 		for _, w := range h.watches[uuid.UUID(e.GetUpload())] {
 			if w.tally.count(e) {
-				w.result = w.tally.outcome()
+				w.outcome = w.tally.outcome()
 				close(w.complete)
-				h.remove(w)
+				h.removeLocked(w)
 			}
 		}
 	}
-	return nil
+}
+
+// size is the number of open watches.
+func (h *hub) size() (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, list := range h.watches {
+		n += len(list)
+	}
+	return n
 }

@@ -99,9 +99,9 @@ func TestOpenAPIDescribesEveryCall(t *testing.T) {
 		}
 	}
 	parameter := regexp.MustCompile(`:(\w+)`)
-	for _, c := range append(calls(), webCalls()...) {
-		if !strings.HasPrefix(c.pattern, "/static/") {
-			served = append(served, c.method+" "+parameter.ReplaceAllString(c.pattern, "{$1}"))
+	for _, c := range append(h.calls(), webCalls()...) {
+		if !strings.HasPrefix(c.Pattern, "/static/") {
+			served = append(served, c.Method+" "+parameter.ReplaceAllString(c.Pattern, "{$1}"))
 		}
 	}
 	slices.Sort(described)
@@ -129,7 +129,7 @@ func TestOpenAPIDescribesEveryCall(t *testing.T) {
 
 func TestAdmin(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	h := start(t, func(c *Config) { c.Metrics = registry })
+	h := start(t, func(c *Config) { c.Registerer = registry })
 	h.done(h.upload(site, body(0, 2500, 8)))
 	h.do("POST", "/api/v1/asyncsign/"+site, "x")
 	admin := httptest.NewServer(AdminHandler(h.NotReady, registry))
@@ -159,7 +159,7 @@ func TestAdmin(t *testing.T) {
 			t.Errorf("no %q in\n%s", line, text)
 		}
 	}
-	h.draining.Store(true)
+	h.Server.http.stopping.Store(true)
 	if code, text := get("/readyz"); code != 503 || !strings.Contains(text, "shuts down") {
 		t.Errorf("readyz: %d %q", code, text)
 	}

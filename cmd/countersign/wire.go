@@ -409,10 +409,13 @@ func (s *service) startIngest(l net.Listener) error {
 		return nil
 	}
 	server, err := ingest.New(ingest.Config{
-		TLSCert: s.cfg.TLSCert, TLSKey: s.cfg.TLSKey, Log: ingest.KafkaLog(s.kafka, s.producer), UploadPartitions: s.uploads, Store: s.db,
-		MaxBody: int64(s.cfg.MaxBody), MaxPairs: s.cfg.MaxPairs, MaxUploads: s.cfg.MaxUploads, MaxBacklog: s.cfg.MaxBacklog,
-		StallTimeout: s.cfg.StallTimeout, UploadTimeout: s.cfg.UploadTimeout,
-		Logger: s.log.With("part", roleIngest), Metrics: s.metrics,
+		HTTP: ingest.HTTPConfig{
+			TLSCert: s.cfg.TLSCert, TLSKey: s.cfg.TLSKey, MaxBody: int64(s.cfg.MaxBody),
+			StallTimeout: s.cfg.StallTimeout, BodyTimeout: s.cfg.UploadTimeout,
+		},
+		Log: ingest.KafkaLog(s.kafka, s.producer), UploadPartitions: s.uploads, Store: s.db,
+		MaxPairs: s.cfg.MaxPairs, MaxUploads: s.cfg.MaxUploads, MaxBacklog: s.cfg.MaxBacklog,
+		Logger: s.log.With("part", roleIngest), Registerer: s.metrics,
 	})
 	if err != nil {
 		return err
