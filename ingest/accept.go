@@ -16,6 +16,8 @@ import (
 
 	"countersign/ingest/jsonstream"
 	"countersign/ingest/problem"
+	"countersign/ingest/results"
+	"countersign/ingest/server"
 	"countersign/pipeline/record"
 	"countersign/sink/store"
 )
@@ -28,7 +30,7 @@ type source interface {
 }
 
 // bodySource is a JSON body.
-type bodySource struct{ body *Body }
+type bodySource struct{ body *server.Body }
 
 func (b bodySource) decode(limits jsonstream.Limits, sum hash.Hash, sink func(*jsonstream.Columns) error) (int, error) {
 	var r io.Reader = b.body
@@ -45,7 +47,7 @@ func (b bodySource) decode(limits jsonstream.Limits, sum hash.Hash, sink func(*j
 // intake turns bodies into uploads.
 type intake struct {
 	cfg     *Config
-	results *Tracker
+	results *results.Tracker
 	buffers sync.Pool // of *[]byte: records that the log has acknowledged
 }
 

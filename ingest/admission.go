@@ -4,6 +4,7 @@ package ingest
 
 import (
 	"countersign/ingest/problem"
+	"countersign/ingest/server"
 	"countersign/pipeline/record"
 )
 
@@ -14,15 +15,15 @@ type signer struct {
 	key  string // Idempotency-Key; empty: none
 }
 
-func (s *Server) admitUpload(x *Exchange) (Handler, *problem.Problem) {
+func (s *Server) admitUpload(x *server.Exchange) (server.Handler, *problem.Problem) {
 	by, _, p := s.admitBody(x)
 	if p != nil {
 		return nil, p
 	}
-	return func(x *Exchange) *problem.Problem { return s.serveUpload(x, by) }, nil
+	return func(x *server.Exchange) *problem.Problem { return s.serveUpload(x, by) }, nil
 }
 
-func (s *Server) admitSyncUpload(x *Exchange) (Handler, *problem.Problem) {
+func (s *Server) admitSyncUpload(x *server.Exchange) (server.Handler, *problem.Problem) {
 	by, giveBack, p := s.admitBody(x)
 	if p != nil {
 		return nil, p
@@ -30,10 +31,10 @@ func (s *Server) admitSyncUpload(x *Exchange) (Handler, *problem.Problem) {
 	if _, p := s.waits.occupy(x); p != nil {
 		return nil, p
 	}
-	return func(x *Exchange) *problem.Problem { return s.serveSyncUpload(x, by, giveBack) }, nil
+	return func(x *server.Exchange) *problem.Problem { return s.serveSyncUpload(x, by, giveBack) }, nil
 }
 
-func (s *Server) admitSingle(x *Exchange) (Handler, *problem.Problem) {
+func (s *Server) admitSingle(x *server.Exchange) (server.Handler, *problem.Problem) {
 	by, p := admitSite(x)
 	if p != nil {
 		return nil, p
@@ -47,11 +48,11 @@ func (s *Server) admitSingle(x *Exchange) (Handler, *problem.Problem) {
 	if _, p := s.waits.occupy(x); p != nil {
 		return nil, p
 	}
-	return func(x *Exchange) *problem.Problem { return s.serveSingle(x, by) }, nil
+	return func(x *server.Exchange) *problem.Problem { return s.serveSingle(x, by) }, nil
 }
 
 // admitBody checks a request that brings pairs. giveBack gives back the place of its body.
-func (s *Server) admitBody(x *Exchange) (by signer, giveBack func(), p *problem.Problem) {
+func (s *Server) admitBody(x *server.Exchange) (by signer, giveBack func(), p *problem.Problem) {
 	if by, p = admitSite(x); p != nil {
 		return by, nil, p
 	}
@@ -69,7 +70,7 @@ func (s *Server) admitBody(x *Exchange) (by signer, giveBack func(), p *problem.
 }
 
 // admitSite reads the site from the path.
-func admitSite(x *Exchange) (signer, *problem.Problem) {
+func admitSite(x *server.Exchange) (signer, *problem.Problem) {
 	site, err := record.ParseSite(x.Arg(0))
 	if err != nil {
 		return signer{}, problem.InvalidSite(err)
@@ -77,7 +78,7 @@ func admitSite(x *Exchange) (signer, *problem.Problem) {
 	return signer{name: x.Arg(0), site: site}, nil
 }
 
-func admitKey(x *Exchange) (string, *problem.Problem) {
+func admitKey(x *server.Exchange) (string, *problem.Problem) {
 	values := x.Field("Idempotency-Key")
 	if len(values) == 0 {
 		return "", nil
@@ -112,7 +113,7 @@ func (s *Server) admitLoad() *problem.Problem {
 type places chan struct{}
 
 // occupy takes a place until the exchange ends, or giveBack is called, which may be called again.
-func (p places) occupy(x *Exchange) (giveBack func(), full *problem.Problem) {
+func (p places) occupy(x *server.Exchange) (giveBack func(), full *problem.Problem) {
 	select {
 	case p <- struct{}{}:
 	default:

@@ -18,6 +18,7 @@ import (
 
 	"countersign/ingest/jsonstream"
 	"countersign/ingest/problem"
+	"countersign/ingest/server"
 	"countersign/pipeline/record/recordpb"
 )
 
@@ -104,7 +105,7 @@ func (a *attempt) settle(ctx context.Context) error {
 
 // failure is what to answer when the log didn't take a chunk. Without a seal, nothing of the attempt counts.
 func (a *attempt) failure(ctx context.Context, err error) error {
-	if errors.Is(context.Cause(ctx), ErrStopping) {
+	if errors.Is(context.Cause(ctx), server.ErrStopping) {
 		return problem.Stopping()
 	}
 	return problem.LogUnavailable(err)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"testing"
+
+	"countersign/ingest/internal/ingesttest"
 )
 
 // instantLog acknowledges at once and keeps nothing.
@@ -20,7 +22,7 @@ func BenchmarkUpload(b *testing.B) {
 	for _, pairs := range []int{1, 100_000} {
 		b.Run(fmt.Sprint(pairs), func(b *testing.B) {
 			h := start(b, func(c *Config) { c.Log = &instantLog{} })
-			text := body(0, pairs, 256)
+			text := ingesttest.Pairs(0, pairs, 256)
 			b.SetBytes(int64(len(text)))
 			b.ReportAllocs()
 			for b.Loop() {

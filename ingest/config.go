@@ -14,6 +14,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"countersign/ingest/results"
+	"countersign/ingest/server"
 	"countersign/pipeline/record"
 	"countersign/sink/store"
 )
@@ -21,7 +23,7 @@ import (
 // Config is the manual of a [Server]. Zero values mean the default that each field states; fields without one are required.
 type Config struct {
 	// HTTP is what holds for every request: HTTPS, limits and time-outs. Its Logger and Registerer are those below.
-	HTTP HTTPConfig
+	HTTP server.Config
 
 	// Log keeps the uploads and brings back events. See KafkaLog.
 	Log Log
@@ -100,7 +102,7 @@ type Ack interface {
 // Store is where results are read and uploads are recorded. Errors that wrap store.ErrUnavailable say that asking again later
 // may help.
 type Store interface {
-	resultStore
+	results.Store
 	// Certificate returns the chain whose leaf has this SHA-256, and whether it was ever seen.
 	Certificate(ctx context.Context, fingerprint [32]byte) (store.Certificate, bool, error)
 }

@@ -12,11 +12,13 @@ import (
 
 	"countersign/ingest/jsonstream"
 	"countersign/ingest/problem"
+	"countersign/ingest/results"
+	"countersign/ingest/server"
 	"countersign/sink/store"
 )
 
 // serveStatus is GET /api/v1/resultasync/:uuid.
-func (s *Server) serveStatus(x *Exchange) *problem.Problem {
+func (s *Server) serveStatus(x *server.Exchange) *problem.Problem {
 	ctx, cancel := context.WithTimeout(x.Context(), s.cfg.StoreTimeout)
 	defer cancel()
 	_, status, p := s.status(ctx, x.Arg(0))
@@ -28,14 +30,14 @@ func (s *Server) serveStatus(x *Exchange) *problem.Problem {
 }
 
 // status returns the upload that text names and how far it is.
-func (s *Server) status(ctx context.Context, text string) (uuid.UUID, Status, *problem.Problem) {
+func (s *Server) status(ctx context.Context, text string) (uuid.UUID, results.Status, *problem.Problem) {
 	id, err := uuid.Parse(text)
 	if err != nil || len(text) != 36 { // Parse reads other spellings too, which were never given out
-		return id, Status{}, problem.UnknownUpload(text)
+		return id, results.Status{}, problem.UnknownUpload(text)
 	}
 	status, err := s.results.Status(ctx, id)
 	switch {
-	case errors.Is(err, ErrUnknownUpload):
+	case errors.Is(err, results.ErrUnknownUpload):
 		return id, status, problem.UnknownUpload(text)
 	case err != nil:
 		return id, status, problem.StoreUnavailable(err)
@@ -44,7 +46,7 @@ func (s *Server) status(ctx context.Context, text string) (uuid.UUID, Status, *p
 }
 
 // serveDetails is GET /api/v1/resultasync/:uuid/:batch.
-func (s *Server) serveDetails(x *Exchange) *problem.Problem {
+func (s *Server) serveDetails(x *server.Exchange) *problem.Problem {
 	ctx, cancel := context.WithTimeout(x.Context(), s.cfg.StoreTimeout)
 	defer cancel()
 	id, status, p := s.status(ctx, x.Arg(0))
@@ -68,7 +70,7 @@ func (s *Server) serveDetails(x *Exchange) *problem.Problem {
 }
 
 // serveHash is GET /api/v1/hash/:hash, for the person with a file.
-func (s *Server) serveHash(x *Exchange) *problem.Problem {
+func (s *Server) serveHash(x *server.Exchange) *problem.Problem {
 	hash, _, reason := jsonstream.ParseHash(x.Arg(0))
 	if reason != "" {
 		return problem.InvalidParameter("hash", reason)

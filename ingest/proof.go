@@ -10,10 +10,11 @@ import (
 	"encoding/pem"
 
 	"countersign/ingest/problem"
+	"countersign/ingest/server"
 )
 
 // serveCertificate is GET /api/v1/certificate/:fingerprint: a chain in PEM, leaf first (RFC 8555, section 9.1).
-func (s *Server) serveCertificate(x *Exchange) *problem.Problem {
+func (s *Server) serveCertificate(x *server.Exchange) *problem.Problem {
 	text := x.Arg(0)
 	var fingerprint [32]byte
 	n, err := hex.Decode(fingerprint[:], []byte(text[:min(len(text), 2*len(fingerprint))]))

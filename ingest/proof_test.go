@@ -14,6 +14,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"math/big"
 	"os"
@@ -23,12 +24,13 @@ import (
 	"testing"
 	"time"
 
+	"countersign/ingest/internal/ingesttest"
 	"countersign/sink/store"
 )
 
 // provable is a site with a certificate, and one file that it signed.
 type provable struct {
-	store *fakeStore
+	store *ingesttest.Store
 	tls   tls.Certificate
 	root  []byte
 	hash  [32]byte
@@ -56,9 +58,9 @@ func newProvable(t *testing.T, key crypto.Signer, algorithm string, upper bool) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.store = newFakeStore()
-	p.store.chain = store.Certificate{Site: site, Chain: [][]byte{der, der}}
-	p.store.hashes[p.hash] = store.SignedHash{
+	p.store = ingesttest.NewStore()
+	p.store.Chain = store.Certificate{Site: site, Chain: [][]byte{der, der}}
+	p.store.Hashes[p.hash] = store.SignedHash{
 		Site: site, SignedAt: time.Now().UnixMilli(), Algorithm: algorithm, Signature: signature, Certificate: sha256.Sum256(der),
 	}
 	return p
@@ -71,14 +73,11 @@ func (p *provable) commands(t *testing.T, h *harness) []string {
 	if err != nil {
 		t.Fatal("install Node.js: this runs the page's script, and the embedded engine comes by npm anyway")
 	}
-	r := h.do("GET", "/api/v1/hash/"+hex.EncodeToString(p.hash[:]), nil)
-	page, err := static.ReadFile("static/page.js")
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := h.Do("GET", "/api/v1/hash/"+hex.EncodeToString(p.hash[:]), nil)
+	page := h.Do("GET", "/static/page.js", nil).Body
 	script := fmt.Sprintf(`const stub = {addEventListener() {}}, document = {getElementById: () => stub}, window = stub, location = {origin: %q};
 %s
-console.log(JSON.stringify(steps(%q, %s, true).map((s) => s[1])));`, h.url, page, provenFile, r.body)
+console.log(JSON.stringify(steps(%q, %s, true).map((s) => s[1])));`, h.URL, page, provenFile, r.Body)
 	out, err := exec.CommandContext(t.Context(), node, "-e", script).Output()
 	if err != nil {
 		t.Fatalf("node: %v", err)
@@ -177,14 +176,21 @@ func TestCertificateCall(t *testing.T) {
 	sum := sha256.Sum256(p.root)
 	fingerprint := hex.EncodeToString(sum[:])
 	h := start(t, func(c *Config) { c.Store = p.store })
-	r := h.do("GET", "/api/v1/certificate/"+strings.ToUpper(fingerprint), nil)
-	if r.status != 200 || r.header.Get("Content-Type") != "application/pem-certificate-chain" || strings.Count(r.body, "BEGIN CERTIFICATE") != 2 {
-		t.Errorf("%d %v %s", r.status, r.header, r.body)
+	r := h.Do("GET", "/api/v1/certificate/"+strings.ToUpper(fingerprint), nil)
+	if r.Status != 200 || r.Header.Get("Content-Type") != "application/pem-certificate-chain" || strings.Count(r.Body, "BEGIN CERTIFICATE") != 2 {
+		t.Errorf("%d %v %s", r.Status, r.Header, r.Body)
 	}
-	h.problem(h.do("GET", "/api/v1/certificate/"+hashText(1), nil), 404, "unknown-certificate")
+	h.Problem(h.Do("GET", "/api/v1/certificate/"+ingesttest.HashText(1), nil), 404, "unknown-certificate")
 	for _, text := range []string{"x", fingerprint[1:], fingerprint + "0", "%00", strings.Repeat("z", 64)} {
-		h.problem(h.do("GET", "/api/v1/certificate/"+text, nil), 400, "invalid-parameter")
+		h.Problem(h.Do("GET", "/api/v1/certificate/"+text, nil), 400, "invalid-parameter")
 	}
-	p.store.with(func(s *fakeStore) { s.away = true })
-	h.problem(h.do("GET", "/api/v1/certificate/"+fingerprint, nil), 503, "store-unavailable")
+	p.store.With(func(s *ingesttest.Store) { s.Away = true })
+	h.Problem(h.Do("GET", "/api/v1/certificate/"+fingerprint, nil), 503, "store-unavailable")
+}
+
+func writePEM(t *testing.T, file, kind string, der []byte) {
+	t.Helper()
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"countersign/ingest/internal/jsontext"
+	"countersign/ingest/results"
 	"countersign/pipeline/record"
 	"countersign/sink/store"
 )
@@ -24,7 +25,7 @@ func appendAccepted(dst []byte, id uuid.UUID, pairs uint64) []byte {
 }
 
 // appendStatus appends the reply to a poll (async_api.md, "Polling - Summary").
-func appendStatus(dst []byte, s Status) []byte {
+func appendStatus(dst []byte, s results.Status) []byte {
 	dst = strconv.AppendInt(append(dst, `{"waitingBatch":`...), int64(s.Waiting), 10)
 	dst = strconv.AppendInt(append(dst, `,"doneBatch":`...), int64(s.Done), 10)
 	dst = strconv.AppendUint(append(dst, `,"okHash":`...), s.Added, 10)

@@ -11,15 +11,18 @@ import (
 	"sync/atomic"
 	"time"
 
+	"countersign/ingest/results"
+	"countersign/ingest/server"
+	"countersign/ingest/web"
 	"countersign/internal/pause"
 )
 
 // Server answers the API. Make one with New; its methods may be called from any goroutine.
 type Server struct {
 	cfg     Config
-	http    *httpServer
+	http    *server.Server
 	intake  *intake
-	results *Tracker
+	results *results.Tracker
 	metrics *metrics
 
 	uploads places // for each open body
@@ -38,11 +41,11 @@ func New(c Config) (*Server, error) {
 	s := &Server{cfg: cfg, uploads: make(places, max(cfg.MaxUploads, 0)), waits: make(places, max(cfg.MaxSync, 0))}
 	cfg.HTTP.Logger, cfg.HTTP.Registerer = cfg.Logger, cfg.Registerer
 	var httpErr error
-	s.http, httpErr = newHTTPServer(cfg.HTTP, append(s.calls(), webCalls()...))
+	s.http, httpErr = server.New(cfg.HTTP, append(s.calls(), web.Calls()...))
 	if err := errors.Join(err, httpErr); err != nil {
 		return nil, err
 	}
-	s.results = newTracker(trackerConfig{
+	s.results = results.New(results.Config{
 		Store: cfg.Store, Follow: cfg.Log.Follow, Poll: cfg.SyncPoll, StoreTimeout: cfg.StoreTimeout, Retention: cfg.Retention,
 		Clock: cfg.Clock, Logger: cfg.Logger,
 	})
@@ -56,8 +59,8 @@ func New(c Config) (*Server, error) {
 }
 
 // calls is the API. What is for people comes from package web.
-func (s *Server) calls() []Call {
-	return []Call{
+func (s *Server) calls() []server.Call {
+	return []server.Call{
 		{Method: http.MethodPost, Pattern: "/api/v1/asyncsign/:url", Admit: s.admitUpload},
 		{Method: http.MethodPost, Pattern: "/api/v1/signasync/:url", Admit: s.admitUpload},
 		{Method: http.MethodGet, Pattern: "/api/v1/resultasync/:uuid", Safe: true, Serve: s.serveStatus},

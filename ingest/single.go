@@ -10,6 +10,8 @@ import (
 
 	"countersign/ingest/jsonstream"
 	"countersign/ingest/problem"
+	"countersign/ingest/results"
+	"countersign/ingest/server"
 	"countersign/pipeline/record"
 )
 
@@ -22,7 +24,7 @@ type single struct {
 }
 
 // singleOf reads the pair from the query.
-func singleOf(x *Exchange) (single, *problem.Problem) {
+func singleOf(x *server.Exchange) (single, *problem.Problem) {
 	hashes, signatures := x.Query("hash"), x.Query("sig")
 	const twice = "it is given twice: send one pair at a time"
 	if len(hashes) > 1 {
@@ -66,7 +68,7 @@ func (p single) decode(_ jsonstream.Limits, sum hash.Hash, sink func(*jsonstream
 }
 
 // serveSingle is GET /api/v1/sign/:url.
-func (s *Server) serveSingle(x *Exchange, by signer) *problem.Problem {
+func (s *Server) serveSingle(x *server.Exchange, by signer) *problem.Problem {
 	pair, p := singleOf(x)
 	if p != nil {
 		return p
@@ -85,8 +87,8 @@ func (s *Server) serveSingle(x *Exchange, by signer) *problem.Problem {
 		return problemOf(err, true)
 	}
 	s.metrics.pairs.Inc()
-	var outcome Outcome
-	p = w.finish(x.Context(), up, func(ctx context.Context, found Outcome) (err error) {
+	var outcome results.Outcome
+	p = w.finish(x.Context(), up, func(ctx context.Context, found results.Outcome) (err error) {
 		outcome, err = w.withReason(ctx, found)
 		return err
 	})
@@ -96,7 +98,7 @@ func (s *Server) serveSingle(x *Exchange, by signer) *problem.Problem {
 	return replySingle(x, by, pair, outcome)
 }
 
-func replySingle(x *Exchange, by signer, pair single, outcome Outcome) *problem.Problem {
+func replySingle(x *server.Exchange, by signer, pair single, outcome results.Outcome) *problem.Problem {
 	x.SetOutcome("single")
 	switch {
 	case outcome.Added == 1:

@@ -9,11 +9,13 @@ import (
 	"errors"
 
 	"countersign/ingest/problem"
+	"countersign/ingest/results"
+	"countersign/ingest/server"
 	"countersign/sink/store"
 )
 
 // serveSyncUpload is POST /api/v1/sign/:url. giveBack gives back the place of its body.
-func (s *Server) serveSyncUpload(x *Exchange, by signer, giveBack func()) *problem.Problem {
+func (s *Server) serveSyncUpload(x *server.Exchange, by signer, giveBack func()) *problem.Problem {
 	w := waiter{server: s}
 	defer w.close()
 	up, p := s.receive(x, submission{signer: by, maxPairs: s.cfg.MaxSyncPairs, beforeSeal: w.watchUpload}, true)
@@ -22,7 +24,7 @@ func (s *Server) serveSyncUpload(x *Exchange, by signer, giveBack func()) *probl
 	}
 	giveBack() // others may send while this one waits
 	var details []store.BatchResult
-	p = w.finish(x.Context(), up, func(ctx context.Context, _ Outcome) (err error) {
+	p = w.finish(x.Context(), up, func(ctx context.Context, _ results.Outcome) (err error) {
 		details, err = w.watch.Details(ctx)
 		return err
 	})
@@ -37,7 +39,7 @@ func (s *Server) serveSyncUpload(x *Exchange, by signer, giveBack func()) *probl
 // waiter is a synchronous call between its seal and its answer.
 type waiter struct {
 	server *Server
-	watch  *Watch // nil: the upload has no UUID yet
+	watch  *results.Watch // nil: the upload has no UUID yet
 }
 
 // watchUpload begins to watch an upload before its seal is written.
@@ -50,7 +52,7 @@ func (w *waiter) close() {
 }
 
 // finish waits for the outcome and for the log's flush. read gets whatever else the answer needs, under the same deadline.
-func (w *waiter) finish(ctx context.Context, up acceptedUpload, read func(context.Context, Outcome) error) *problem.Problem {
+func (w *waiter) finish(ctx context.Context, up acceptedUpload, read func(context.Context, results.Outcome) error) *problem.Problem {
 	s := w.server
 	waiting, cancel := context.WithTimeout(ctx, s.cfg.SyncTimeout)
 	defer cancel()
@@ -67,14 +69,14 @@ func (w *waiter) finish(ctx context.Context, up acceptedUpload, read func(contex
 		return nil
 	}
 	s.results.Record(up.row()) // the caller is told to poll: the upload must be known
-	if errors.Is(err, ErrStopping) {
+	if errors.Is(err, server.ErrStopping) {
 		return problem.NotFinishedByStop(up.id, err)
 	}
 	return problem.NotFinished(up.id, s.cfg.SyncTimeout, err)
 }
 
 // withReason looks up the reason of an error that no event named.
-func (w *waiter) withReason(ctx context.Context, outcome Outcome) (Outcome, error) {
+func (w *waiter) withReason(ctx context.Context, outcome results.Outcome) (results.Outcome, error) {
 	if outcome.Errors == 0 || outcome.Reason != "" {
 		return outcome, nil
 	}

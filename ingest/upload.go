@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"countersign/ingest/problem"
+	"countersign/ingest/server"
 	"countersign/sink/store"
 )
 
 // serveUpload is POST /api/v1/asyncsign/:url and /api/v1/signasync/:url.
-func (s *Server) serveUpload(x *Exchange, by signer) *problem.Problem {
+func (s *Server) serveUpload(x *server.Exchange, by signer) *problem.Problem {
 	var expected *acceptedUpload // that polls are answered about from now on
 	up, p := s.receive(x, submission{signer: by, maxPairs: s.cfg.MaxPairs, beforeSeal: func(up acceptedUpload) {
 		if !up.repeated {
@@ -41,7 +42,7 @@ func (s *Server) serveUpload(x *Exchange, by signer) *problem.Problem {
 }
 
 // receive reads the request's body into the log. sync says which call's limits are meant.
-func (s *Server) receive(x *Exchange, in submission, sync bool) (acceptedUpload, *problem.Problem) {
+func (s *Server) receive(x *server.Exchange, in submission, sync bool) (acceptedUpload, *problem.Problem) {
 	body, p := x.OpenBody()
 	if p != nil {
 		return acceptedUpload{}, p

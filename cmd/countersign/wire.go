@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"countersign/ingest"
+	"countersign/ingest/server"
 	"countersign/pipeline/certs"
 	"countersign/pipeline/log"
 	"countersign/pipeline/record"
@@ -154,7 +155,7 @@ func (s *service) startAdmin(l net.Listener) {
 		return
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/", ingest.AdminHandler(s.notReady, s.metrics))
+	mux.Handle("/", server.AdminHandler(s.notReady, s.metrics))
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
@@ -409,7 +410,7 @@ func (s *service) startIngest(l net.Listener) error {
 		return nil
 	}
 	server, err := ingest.New(ingest.Config{
-		HTTP: ingest.HTTPConfig{
+		HTTP: server.Config{
 			TLSCert: s.cfg.TLSCert, TLSKey: s.cfg.TLSKey, MaxBody: int64(s.cfg.MaxBody),
 			StallTimeout: s.cfg.StallTimeout, BodyTimeout: s.cfg.UploadTimeout,
 		},
