@@ -24,8 +24,8 @@ import (
 
 // source is where the pairs of an upload come from.
 type source interface {
-	// decode hands all pairs to sink, in runs as jsonstream.Decode cuts them. Unless sum is nil, it writes to sum what tells
-	// these pairs from others.
+	// decode hands all pairs to sink, in runs as jsonstream.Decode cuts them. Unless sum is nil, it writes to sum what
+	// tells these pairs from others.
 	decode(limits jsonstream.Limits, sum hash.Hash, sink func(*jsonstream.Columns) error) (pairs int, err error)
 }
 
@@ -75,9 +75,9 @@ func (up acceptedUpload) row() store.Upload {
 	return store.Upload{ID: up.id, Site: up.site, Count: up.pairs, AcceptedAt: up.at.UnixMilli()}
 }
 
-// accept reads pairs into the log and seals them. ctx bounds the reading; writing the seal has its own time-out and, once begun,
-// is seen through. The error is a *problem.Problem or one of jsonstream's: then nothing of the upload will be kept, unless the
-// problem has an Upload.
+// accept reads pairs into the log and seals them. ctx bounds the reading; writing the seal has its own time-out and,
+// once begun, is seen through. The error is a *problem.Problem or one of jsonstream's: then nothing of the upload will
+// be kept, unless the problem has an Upload.
 func (in *intake) accept(ctx context.Context, x submission) (acceptedUpload, error) {
 	attemptID, err := uuid.NewRandomFromReader(in.cfg.Random)
 	if err != nil {
@@ -105,7 +105,9 @@ func (in *intake) accept(ctx context.Context, x submission) (acceptedUpload, err
 }
 
 // seal gives the upload its UUID and completes it, or finds that it was completed before.
-func (in *intake) seal(ctx context.Context, x submission, a *attempt, pairs int, body hash.Hash) (acceptedUpload, error) {
+func (in *intake) seal(
+	ctx context.Context, x submission, a *attempt, pairs int, body hash.Hash,
+) (acceptedUpload, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), in.cfg.SealTimeout)
 	defer cancel()
 	up := acceptedUpload{site: x.site, pairs: uint64(pairs), at: in.cfg.Clock()}
@@ -134,8 +136,8 @@ func (in *intake) seal(ctx context.Context, x submission, a *attempt, pairs int,
 	return up, nil
 }
 
-// flush makes an accepted upload survive a power cut (I1). Two requests may share an upload by their key: each flushes, since
-// either answer is a promise.
+// flush makes an accepted upload survive a power cut (I1). Two requests may share an upload by their key: each flushes,
+// since either answer is a promise.
 func (in *intake) flush(ctx context.Context, up acceptedUpload) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), in.cfg.SealTimeout)
 	defer cancel()
@@ -148,8 +150,9 @@ func (in *intake) flush(ctx context.Context, up acceptedUpload) error {
 // generations is how many uploads one key and body may name, one after the results of the other are gone.
 const generations = 16
 
-// keyedID returns the UUID of an upload with a key, and whether it was accepted before. The results of a UUID are given out for
-// 48 hours after its first acceptance, and never again. After that the same request is a new upload, under the next UUID in line.
+// keyedID returns the UUID of an upload with a key, and whether it was accepted before. The results of a UUID are given
+// out for 48 hours after its first acceptance, and never again. After that the same request is a new upload, under the
+// next UUID in line.
 func (in *intake) keyedID(ctx context.Context, x submission, body []byte) (id uuid.UUID, repeated bool, err error) {
 	for generation := range generations {
 		if generation > 0 {
@@ -166,15 +169,16 @@ func (in *intake) keyedID(ctx context.Context, x submission, body []byte) (id uu
 	return id, false, err
 }
 
-// lookUp reports whether an upload was accepted before, and when, in Unix milliseconds. A store that doesn't answer doesn't stop
-// uploads: a second seal for the same UUID gives the same rows (I5), as long as verify remembers its decision
-// (docs/design.md, "Records").
+// lookUp reports whether an upload was accepted before, and when, in Unix milliseconds. A store that doesn't answer
+// doesn't stop uploads: a second seal for the same UUID gives the same rows (I5), as long as verify remembers its
+// decision (docs/design.md, "Records").
 func (in *intake) lookUp(ctx context.Context, id uuid.UUID) (acceptedAt int64, known bool) {
 	ctx, cancel := context.WithTimeout(ctx, in.cfg.StoreTimeout)
 	defer cancel()
 	up, known, err := in.results.Accepted(ctx, id)
 	if err != nil {
-		in.cfg.Logger.Warn("could not look for an earlier upload with the same key: accepting it again", "upload", id, "error", err)
+		in.cfg.Logger.Warn("could not look for an earlier upload with the same key: accepting it again",
+			"upload", id, "error", err)
 		return 0, false
 	}
 	return up.AcceptedAt, known
@@ -190,8 +194,8 @@ func (in *intake) abort(ctx context.Context, a *attempt, reason error) {
 // errRepeated is the reason of an abort. It is no failure: the request gets the first answer.
 var errRepeated = errors.New("repeats an upload that was accepted")
 
-// keyed hashes an Idempotency-Key with the site it is for, and the body's digest if given. The names are length-prefixed by
-// their separators: neither a site nor a key can hold a zero byte.
+// keyed hashes an Idempotency-Key with the site it is for, and the body's digest if given. The names are
+// length-prefixed by their separators: neither a site nor a key can hold a zero byte.
 func keyed(site, key string, body []byte) []byte {
 	h := sha256.New()
 	fmt.Fprintf(h, "countersign/upload\x00%s\x00%s\x00", site, key)

@@ -1,8 +1,8 @@
 package ingest
 
-// An attempt: one body on its way into the log. Chunks leave while the body still arrives; a window of unacknowledged ones
-// bounds the memory. The first chunk waits for a second one or for the body's end, because a chunk that is the whole upload
-// carries its own seal: then a single signing is one record.
+// An attempt: one body on its way into the log. Chunks leave while the body still arrives; a window of unacknowledged
+// ones bounds the memory. The first chunk waits for a second one or for the body's end, because a chunk that is the
+// whole upload carries its own seal: then a single signing is one record.
 //
 // An attempt belongs to one goroutine.
 
@@ -47,8 +47,8 @@ func newAttempt(log Log, buffers *sync.Pool, partition int, id uuid.UUID, site s
 	return &attempt{log: log, buffers: buffers, partition: partition, id: id, site: site, window: window, first: -1}
 }
 
-// add sends the next run of pairs, or holds the first one. It waits while the window is full. After an error the attempt can
-// only be aborted.
+// add sends the next run of pairs, or holds the first one. It waits while the window is full. After an error the
+// attempt can only be aborted.
 func (a *attempt) add(ctx context.Context, c *jsonstream.Columns) error {
 	if c.First == 0 {
 		a.held = c
@@ -132,12 +132,12 @@ func (a *attempt) ready(ctx context.Context, pairs int) error {
 	return a.settleAll(ctx)
 }
 
-// seal makes the attempt an upload; ready must have returned nil. An error is the log's own: its MayBeStored says whether the upload
-// may exist nevertheless.
+// seal makes the attempt an upload; ready must have returned nil. An error is the log's own: its MayBeStored says
+// whether the upload may exist nevertheless.
 func (a *attempt) seal(ctx context.Context, upload uuid.UUID, pairs int, accepted time.Time) error {
 	s := &recordpb.Seal{
-		Attempt: a.id[:], Upload: upload[:], Site: a.site, Count: uint64(pairs), FirstOffset: a.first, AcceptedMs: accepted.UnixMilli(),
-		Single: a.single,
+		Attempt: a.id[:], Upload: upload[:], Site: a.site, Count: uint64(pairs), FirstOffset: a.first,
+		AcceptedMs: accepted.UnixMilli(), Single: a.single,
 	}
 	m := &recordpb.Upload{Kind: &recordpb.Upload_Seal{Seal: s}}
 	if a.held != nil {
@@ -155,12 +155,14 @@ func (a *attempt) seal(ctx context.Context, upload uuid.UUID, pairs int, accepte
 	return nil
 }
 
-// abort tells the log that the attempt will never be sealed: a courtesy that frees memory in verify, so its failure is nobody's.
+// abort tells the log that the attempt will never be sealed: a courtesy that frees memory in verify, so its failure is
+// nobody's.
 func (a *attempt) abort(ctx context.Context, reason string) {
 	if !a.sentAny {
 		return
 	}
-	buf := a.encode(&recordpb.Upload{Kind: &recordpb.Upload_Abort{Abort: &recordpb.Abort{Attempt: a.id[:], Reason: reason}}})
+	abort := &recordpb.Abort{Attempt: a.id[:], Reason: reason}
+	buf := a.encode(&recordpb.Upload{Kind: &recordpb.Upload_Abort{Abort: abort}})
 	_, _ = a.log.Send(ctx, a.partition, *buf)
 }
 
@@ -195,7 +197,8 @@ func (a *attempt) encode(m *recordpb.Upload) *[]byte {
 	}
 	b, err := proto.MarshalOptions{}.MarshalAppend((*buf)[:0], m)
 	if err != nil {
-		panic("ingest: encode a record: " + err.Error()) // only invalid UTF-8 could, and jsonstream and ParseSite let none through
+		// Only invalid UTF-8 could do that, and jsonstream and record.ParseSite let none through.
+		panic("ingest: encode a record: " + err.Error())
 	}
 	*buf = b
 	return buf

@@ -20,7 +20,8 @@ import (
 	"countersign/sink/store"
 )
 
-// Config is the manual of a [Server]. Zero values mean the default that each field states; fields without one are required.
+// Config is the manual of a [Server]. Zero values mean the default that each field states; fields without one are
+// required.
 type Config struct {
 	// HTTP is what holds for every request: HTTPS, limits and time-outs. Its Logger and Registerer are those below.
 	HTTP server.Config
@@ -38,23 +39,23 @@ type Config struct {
 	MaxSyncPairs int
 	// MaxElement is the most bytes of one pair in the body. Default 64 KiB.
 	MaxElement int
-	// MaxUploads is the most bodies open at a time; more get 503. Each takes less than 4 MB beside its connection, a zstd body up
-	// to 8 MiB more for its window. Default 64.
+	// MaxUploads is the most bodies open at a time; more get 503. Each takes less than 4 MB beside its connection, a
+	// zstd body up to 8 MiB more for its window. Default 64.
 	MaxUploads int
 	// MaxSync is the most synchronous calls open at a time; more get 503. Default 1024.
 	MaxSync int
-	// MaxBacklog is how many records may wait in the log, for verifying and for storing together, before new uploads get
-	// 503. A record holds up to 1000 pairs. Default 20,000.
+	// MaxBacklog is how many records may wait in the log, for verifying and for storing together, before new uploads
+	// get 503. A record holds up to 1000 pairs. Default 20,000.
 	MaxBacklog int64
-	// MaxUnrecorded is how many accepted uploads may wait for their row in table uploads, some 150 bytes each, before new ones
-	// get 503. Default 65,536.
+	// MaxUnrecorded is how many accepted uploads may wait for their row in table uploads, some 150 bytes each, before
+	// new ones get 503. Default 65,536.
 	MaxUnrecorded int
 	// WindowBytes is how much of one upload may be on its way to the log, not yet acknowledged; one record always may.
 	// Default 1 MiB.
 	WindowBytes int
 
-	// SealTimeout is how long writing the seal and the flush may take together. Keep it above the log's own time-out for a
-	// record: cut short earlier, a seal's fate is unknown. Default 40 s.
+	// SealTimeout is how long writing the seal and the flush may take together. Keep it above the log's own time-out
+	// for a record: cut short earlier, a seal's fate is unknown. Default 40 s.
 	SealTimeout time.Duration
 	// RecordWait is how long the answer to an upload waits for its row in table uploads. Default 1 s.
 	RecordWait time.Duration
@@ -86,8 +87,8 @@ type Log interface {
 	Flush(ctx context.Context) error
 	// MayBeStored reports whether a record, of which Send or Wait said err, may be in the log nevertheless.
 	MayBeStored(err error) bool
-	// Follow calls ready, on the calling goroutine, once it will see every later record of topic events, then fn with each,
-	// until ctx is done or it fails.
+	// Follow calls ready, on the calling goroutine, once it will see every later record of topic events, then fn with
+	// each, until ctx is done or it fails.
 	Follow(ctx context.Context, ready func(), fn func(value []byte)) error
 	// Backlog returns how many records wait in the log.
 	Backlog(ctx context.Context) (int64, error)
@@ -99,8 +100,8 @@ type Ack interface {
 	Wait(ctx context.Context) (offset int64, err error)
 }
 
-// Store is where results are read and uploads are recorded. Errors that wrap store.ErrUnavailable say that asking again later
-// may help.
+// Store is where results are read and uploads are recorded. Errors that wrap store.ErrUnavailable say that asking again
+// later may help.
 type Store interface {
 	results.Store
 	// Certificate returns the chain whose leaf has this SHA-256, and whether it was ever seen.
@@ -137,10 +138,13 @@ func (c *Config) check() error {
 		errs = append(errs, errors.New("ingest: Log and Store are required"))
 	}
 	if c.UploadPartitions < 1 {
-		errs = append(errs, fmt.Errorf("ingest: topic uploads has %d partitions: it needs at least one", c.UploadPartitions))
+		errs = append(errs,
+			fmt.Errorf("ingest: topic uploads has %d partitions: it needs at least one", c.UploadPartitions))
 	}
 	if c.MaxPairs > record.MaxPairs {
-		errs = append(errs, fmt.Errorf("ingest: --max-pairs %d is more than positions can count: at most %d", c.MaxPairs, record.MaxPairs))
+		errs = append(errs,
+			fmt.Errorf("ingest: --max-pairs %d is more than positions can count: at most %d",
+				c.MaxPairs, record.MaxPairs))
 	}
 	for _, n := range []struct {
 		name  string

@@ -9,7 +9,9 @@ import (
 
 func TestConfigurationIsCheckedWhole(t *testing.T) {
 	_, err := New(Config{HTTP: server.Config{TLSCert: "x", MaxBody: -1}, MaxPairs: 1 << 40, MaxSync: -1})
-	for _, part := range []string{"Log and Store", "partitions", "--tls-key", "--max-body", "--max-pairs", "synchronous calls"} {
+	for _, part := range []string{
+		"Log and Store", "partitions", "--tls-key", "--max-body", "--max-pairs", "synchronous calls",
+	} {
 		if err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("%q is missing in %v", part, err)
 		}

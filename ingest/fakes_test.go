@@ -1,7 +1,7 @@
 package ingest
 
-// A log in memory, with just enough of verify and sink behind it to give every answer: a signature that begins with 'g' is
-// good, and the site "nocert.example" has no certificate.
+// A log in memory, with just enough of verify and sink behind it to give every answer: a signature that begins with 'g'
+// is good, and the site "nocert.example" has no certificate.
 
 import (
 	"context"
@@ -147,8 +147,8 @@ func sealOf(m *recordpb.Upload) *recordpb.Seal {
 	return m.GetChunk().GetSeal()
 }
 
-// chunks returns the chunks that a seal is about, and checks what verify relies on: the first offset, the number of pairs, and
-// one partition for all.
+// chunks returns the chunks that a seal is about, and checks what verify relies on: the first offset, the number of
+// pairs, and one partition for all.
 func (l *fakeLog) chunks(s *recordpb.Seal, partition int) (chunks []*recordpb.Chunk) {
 	first, pairs := int64(-1), 0
 	for i, m := range l.records {
@@ -160,13 +160,15 @@ func (l *fakeLog) chunks(s *recordpb.Seal, partition int) (chunks []*recordpb.Ch
 			first = int64(i)
 		}
 		if l.place[i] != partition || int(c.GetFirst()) != pairs {
-			l.t.Errorf("a chunk at %d is in partition %d, its seal in %d, and %d pairs came before", c.GetFirst(), l.place[i], partition, pairs)
+			l.t.Errorf("a chunk at %d is in partition %d, its seal in %d, and %d pairs came before",
+				c.GetFirst(), l.place[i], partition, pairs)
 		}
 		pairs += len(c.GetHashes()) / 32
 		chunks = append(chunks, c)
 	}
 	if s.GetCount() != uint64(pairs) || s.GetFirstOffset() != first && chunks[0].GetSeal() == nil {
-		l.t.Errorf("the seal says %d pairs from offset %d, the log has %d from %d", s.GetCount(), s.GetFirstOffset(), pairs, first)
+		l.t.Errorf("the seal says %d pairs from offset %d, the log has %d from %d",
+			s.GetCount(), s.GetFirstOffset(), pairs, first)
 	}
 	return chunks
 }
@@ -190,7 +192,9 @@ func (l *fakeLog) process(s *recordpb.Seal, chunks []*recordpb.Chunk) {
 		l.store.With(func(to *ingesttest.Store) {
 			to.Results[id] = batches
 			if l.sinks {
-				to.Uploads[id] = store.Upload{ID: id, Site: s.GetSite(), Count: s.GetCount(), AcceptedAt: s.GetAcceptedMs()}
+				to.Uploads[id] = store.Upload{
+					ID: id, Site: s.GetSite(), Count: s.GetCount(), AcceptedAt: s.GetAcceptedMs(),
+				}
 			}
 		})
 		l.publish(s.GetUpload(), batches)
@@ -237,8 +241,8 @@ func outcomes(to *ingesttest.Store, c *recordpb.Chunk, s *recordpb.Seal, b *stor
 		hash := [32]byte(c.GetHashes()[32*i:])
 		text := record.HexText(hash[:], record.Bit(c.GetUpper(), i))
 		claim := store.SignedHash{
-			Upload: uuid.UUID(s.GetUpload()), Position: c.GetFirst() + uint32(i), Site: s.GetSite(), SignedAt: s.GetAcceptedMs(),
-			Algorithm: "fake", Signature: append([]byte(nil), signature...),
+			Upload: uuid.UUID(s.GetUpload()), Position: c.GetFirst() + uint32(i), Site: s.GetSite(),
+			SignedAt: s.GetAcceptedMs(), Algorithm: "fake", Signature: append([]byte(nil), signature...),
 		}
 		owner, owned := to.Hashes[hash]
 		switch {
@@ -248,10 +252,10 @@ func outcomes(to *ingesttest.Store, c *recordpb.Chunk, s *recordpb.Seal, b *stor
 			b.Errors = append(b.Errors, store.Failure{Text: text, Reason: "no certificate: connection refused"})
 		case n == 0 || signature[0] != 'g':
 			b.BadSignatures = append(b.BadSignatures, text)
-		case !owned || owner.Upload == claim.Upload && owner.Position == claim.Position: // a replay is no duplicate (I5)
-			if !owned {
-				to.Hashes[hash] = claim
-			}
+		case !owned:
+			to.Hashes[hash] = claim
+			b.Added = append(b.Added, text)
+		case owner.Upload == claim.Upload && owner.Position == claim.Position: // a replay is no duplicate (I5)
 			b.Added = append(b.Added, text)
 		default:
 			b.Duplicates = append(b.Duplicates, text)

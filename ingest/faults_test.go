@@ -12,6 +12,9 @@ import (
 	"countersign/pipeline/record/recordpb"
 )
 
+// bulkHead begins an upload to a site, of so many bytes.
+const bulkHead = "POST /api/v1/asyncsign/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+
 var errRefused = errors.New("the fake log refused it")
 
 func isSeal(m *recordpb.Upload) bool { return sealOf(m) != nil }
@@ -19,7 +22,8 @@ func isSeal(m *recordpb.Upload) bool { return sealOf(m) != nil }
 func TestLogAway(t *testing.T) {
 	h := start(t, nil)
 	h.log.with(func(l *fakeLog) { l.away = true })
-	for name, text := range map[string][]byte{"many chunks": ingesttest.Pairs(0, 2500, 64), "one": ingesttest.Pairs(0, 1, 64), "none": []byte("[]")} {
+	bodies := map[string][]byte{"many chunks": pairs(0, 2500, 64), "one": pairs(0, 1, 64), "none": []byte("[]")}
+	for name, text := range bodies {
 		r := h.Do("POST", "/api/v1/asyncsign/"+site, text)
 		if p := h.Problem(r, 503, "log-unavailable"); p["uuid"] != nil || r.Header.Get("Retry-After") == "" {
 			t.Errorf("%s: %v %v", name, p, r.Header)
@@ -29,7 +33,7 @@ func TestLogAway(t *testing.T) {
 	h.Problem(h.sign(site, 0), 503, "log-unavailable")
 	h.nothingKept()
 	h.log.with(func(l *fakeLog) { l.away = false })
-	if s := h.done(h.upload(site, ingesttest.Pairs(0, 2500, 64))); s["okHash"] != 2500 {
+	if s := h.done(h.upload(site, pairs(0, 2500, 64))); s["okHash"] != 2500 {
 		t.Error(s)
 	}
 }
@@ -52,7 +56,7 @@ func TestChunkOrSealRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := start(t, nil)
 			h.log.with(func(l *fakeLog) { l.refuse = refuse })
-			h.Problem(h.Do("POST", "/api/v1/asyncsign/"+site, ingesttest.Pairs(0, 2500, 64)), 503, "log-unavailable")
+			h.Problem(h.Do("POST", "/api/v1/asyncsign/"+site, pairs(0, 2500, 64)), 503, "log-unavailable")
 			h.nothingKept()
 			if _, _, aborts := h.log.count(); aborts != 1 {
 				t.Errorf("%d aborts", aborts)
@@ -76,7 +80,7 @@ func TestFateOfTheSealUnknown(t *testing.T) {
 			h := start(t, func(c *Config) { c.Random = &counter{} })
 			h.log.with(fault)
 			for i, n := range []int{2500, 1} {
-				r := h.Do("POST", "/api/v1/asyncsign/"+site, ingesttest.Pairs(1000*i, n, 64))
+				r := h.Do("POST", "/api/v1/asyncsign/"+site, pairs(1000*i, n, 64))
 				p := h.Problem(r, 503, "outcome-unknown")
 				if i == 0 && name == "seal" {
 					golden(t, "problem-outcome-unknown", r.Body)
@@ -86,7 +90,7 @@ func TestFateOfTheSealUnknown(t *testing.T) {
 				}
 			}
 			for _, r := range []ingesttest.Reply{
-				h.Do("POST", "/api/v1/sign/"+site, ingesttest.Pairs(5000, 3, 64)),
+				h.Do("POST", "/api/v1/sign/"+site, pairs(5000, 3, 64)),
 				h.sign(site, 6000),
 			} {
 				if p := h.Problem(r, 503, "outcome-unknown"); p["uuid"] == nil {
@@ -103,8 +107,8 @@ func TestFateOfTheSealUnknown(t *testing.T) {
 func TestFlushComesBeforeTheAnswer(t *testing.T) {
 	h := start(t, nil)
 	for _, request := range []func() ingesttest.Reply{
-		func() ingesttest.Reply { return h.Do("POST", "/api/v1/asyncsign/"+site, ingesttest.Pairs(0, 2500, 8)) },
-		func() ingesttest.Reply { return h.Do("POST", "/api/v1/sign/"+site, ingesttest.Pairs(3000, 3, 8)) },
+		func() ingesttest.Reply { return h.Do("POST", "/api/v1/asyncsign/"+site, pairs(0, 2500, 8)) },
+		func() ingesttest.Reply { return h.Do("POST", "/api/v1/sign/"+site, pairs(3000, 3, 8)) },
 		func() ingesttest.Reply { return h.sign(site, 4000) },
 	} {
 		flushing, disk := make(chan struct{}), make(chan struct{})
@@ -130,9 +134,11 @@ func TestFlushComesBeforeTheAnswer(t *testing.T) {
 func TestStoreAway(t *testing.T) {
 	h := start(t, func(c *Config) { c.RecordWait = 20 * time.Millisecond })
 	h.store.With(func(s *ingesttest.Store) { s.Away = true })
-	id := h.upload(site, ingesttest.Pairs(0, 2500, 64)) // accepted all the same
-	for _, path := range []string{"/api/v1/resultasync/" + id, "/api/v1/resultasync/" + id + "/1", "/api/v1/hash/" + ingesttest.HashText(1),
-		"/api/v1/resultasync/06b0ac02-bb62-4052-b48b-d875e26561f8"} {
+	id := h.upload(site, pairs(0, 2500, 64)) // accepted all the same
+	for _, path := range []string{
+		"/api/v1/resultasync/" + id, "/api/v1/resultasync/" + id + "/1", "/api/v1/hash/" + hashText(1),
+		"/api/v1/resultasync/06b0ac02-bb62-4052-b48b-d875e26561f8",
+	} {
 		r := h.Do("GET", path, nil)
 		if h.Problem(r, 503, "store-unavailable"); r.Header.Get("Retry-After") == "" {
 			t.Error(r.Header)
@@ -153,7 +159,7 @@ func TestUnrecordedUploadsAreKnownHere(t *testing.T) {
 	h := start(t, func(c *Config) { c.RecordWait = 20 * time.Millisecond; c.MaxUnrecorded = 2 })
 	h.store.With(func(s *ingesttest.Store) { s.Stuck = stuck })
 	defer close(stuck)
-	id := h.upload(site, ingesttest.Pairs(0, 10, 8)) // it is answered, although its row can't be stored
+	id := h.upload(site, pairs(0, 10, 8)) // it is answered, although its row can't be stored
 	if s := h.done(id); s["okHash"] != 10 {
 		t.Error(s)
 	}
@@ -179,7 +185,7 @@ func TestWindowBoundsWhatIsOnTheWay(t *testing.T) {
 			}
 		}
 	})
-	if s := h.done(h.upload(site, ingesttest.Pairs(0, 20_000, 64))); s["okHash"] != 20_000 {
+	if s := h.done(h.upload(site, pairs(0, 20_000, 64))); s["okHash"] != 20_000 {
 		t.Error(s)
 	}
 	h.log.with(func(*fakeLog) {
@@ -191,9 +197,9 @@ func TestWindowBoundsWhatIsOnTheWay(t *testing.T) {
 
 func TestStopWaitsForOpenBodies(t *testing.T) {
 	h := start(t, func(c *Config) { c.HTTP.DrainTimeout = ingesttest.Patience })
-	text := ingesttest.Pairs(0, 2500, 64)
+	text := pairs(0, 2500, 64)
 	c := h.Dial()
-	fmt.Fprintf(c, "POST /api/v1/asyncsign/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", site, len(text), text[:1000])
+	fmt.Fprintf(c, bulkHead+"%s", site, len(text), text[:1000])
 	ingesttest.Until(t, "the body is read", func() bool { return h.uploads.open() == 1 })
 	stopped := make(chan error, 1)
 	go func() { stopped <- h.Shutdown(t.Context()) }()
@@ -214,9 +220,9 @@ func TestStopWaitsForOpenBodies(t *testing.T) {
 
 func TestStopAbortsBodiesThatTakeTooLong(t *testing.T) {
 	h := start(t, func(c *Config) { c.HTTP.DrainTimeout = 100 * time.Millisecond })
-	text := ingesttest.Pairs(0, 2500, 64)
+	text := pairs(0, 2500, 64)
 	c := h.Dial()
-	fmt.Fprintf(c, "POST /api/v1/asyncsign/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", site, len(text), text[:len(text)-1])
+	fmt.Fprintf(c, bulkHead+"%s", site, len(text), text[:len(text)-1])
 	ingesttest.Until(t, "a chunk was sent", func() bool { chunks, _, _ := h.log.count(); return chunks > 0 })
 	if err := h.Shutdown(t.Context()); err != nil {
 		t.Error(err)

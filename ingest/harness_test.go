@@ -100,7 +100,8 @@ func start(t testing.TB, change func(*Config)) *harness {
 			t.Errorf("serve: %v", err)
 		}
 	})
-	h := &harness{Server: s, Client: ingesttest.NewClient(t, l.Addr().String()), t: t, log: log, store: log.store, clock: clock}
+	client := ingesttest.NewClient(t, l.Addr().String())
+	h := &harness{Server: s, Client: client, t: t, log: log, store: log.store, clock: clock}
 	reasons := 0
 	if log.deaf {
 		reasons = 1
@@ -123,7 +124,7 @@ func (h *harness) upload(site string, body any, headers ...string) string {
 // sign asks for one good signature of hash i.
 func (h *harness) sign(site string, i int, headers ...string) ingesttest.Reply {
 	h.t.Helper()
-	path := "/api/v1/sign/" + site + "?hash=" + ingesttest.HashText(i) + "&sig=" + ingesttest.Signature(8)
+	path := "/api/v1/sign/" + site + "?hash=" + hashText(i) + "&sig=" + signature(8)
 	return h.Do("GET", path, nil, headers...)
 }
 
@@ -147,10 +148,19 @@ func (h *harness) nothingKept() {
 	_, seals, _ := h.log.count()
 	h.store.With(func(s *ingesttest.Store) {
 		if seals != 0 || len(s.Uploads) != 0 || len(s.Hashes) != 0 {
-			h.t.Errorf("a rejected upload left %d seals, %d uploads, %d hashes behind", seals, len(s.Uploads), len(s.Hashes))
+			h.t.Errorf("a rejected upload left %d seals, %d uploads, %d hashes behind",
+				seals, len(s.Uploads), len(s.Hashes))
 		}
 	})
 }
+
+// Short names for what nearly every test sends.
+var (
+	hashText  = ingesttest.HashText
+	signature = ingesttest.Signature
+	pair      = ingesttest.Pair
+	pairs     = ingesttest.Pairs
+)
 
 // golden compares got with a file of testdata.
 func golden(t *testing.T, name, got string) {

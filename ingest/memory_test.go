@@ -83,7 +83,7 @@ func (e *endless) Read(p []byte) (int, error) {
 }
 
 func newEndless(n, signatureBytes int) io.Reader {
-	p := append([]byte(ingesttest.Pair(ingesttest.HashText(1), ingesttest.Signature(signatureBytes))), ',')
+	p := append([]byte(pair(hashText(1), signature(signatureBytes))), ',')
 	return io.MultiReader(strings.NewReader("["), &endless{pair: p, n: n})
 }
 

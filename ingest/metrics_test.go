@@ -9,7 +9,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"countersign/ingest/internal/ingesttest"
 	"countersign/ingest/server"
 )
 
@@ -17,7 +16,7 @@ import (
 func TestMetricsAndReadiness(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	h := start(t, func(c *Config) { c.Registerer = registry })
-	h.done(h.upload(site, ingesttest.Pairs(0, 2500, 8)))
+	h.done(h.upload(site, pairs(0, 2500, 8)))
 	h.Do("POST", "/api/v1/asyncsign/"+site, "x")
 	admin := server.AdminHandler(h.NotReady, registry)
 	get := func(path string) (int, string) {
@@ -35,7 +34,7 @@ func TestMetricsAndReadiness(t *testing.T) {
 		`countersign_ingest_request_seconds_count{call="POST /api/v1/asyncsign/:url",outcome="accepted"} 1`,
 		`countersign_ingest_request_seconds_count{call="POST /api/v1/asyncsign/:url",outcome="malformed-body"} 1`,
 		`countersign_ingest_open_uploads 0`,
-		fmt.Sprintf(`countersign_ingest_body_bytes_total %d`, len(ingesttest.Pairs(0, 2500, 8))+1),
+		fmt.Sprintf(`countersign_ingest_body_bytes_total %d`, len(pairs(0, 2500, 8))+1),
 	} {
 		if !strings.Contains(text, line+"\n") {
 			t.Errorf("no %q in\n%s", line, text)

@@ -1,7 +1,7 @@
 package ingest
 
-// What someone needs who does not take this server's word: the signature comes with GET /api/v1/hash/:hash, the certificate
-// that it was checked with from here. The page says what to do with them.
+// What someone needs who does not take this server's word: the signature comes with GET /api/v1/hash/:hash, the
+// certificate that it was checked with from here. The page says what to do with them.
 
 import (
 	"bytes"

@@ -41,14 +41,16 @@ const provenFile, provenContent = "it's a file.txt", "what it says\n"
 func newProvable(t *testing.T, key crypto.Signer, algorithm string, upper bool) *provable {
 	t.Helper()
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: site}, DNSNames: []string{site}, IsCA: true, BasicConstraintsValid: true,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: site}, DNSNames: []string{site},
+		IsCA: true, BasicConstraintsValid: true,
 		NotBefore: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), NotAfter: time.Now().Add(1000 * 24 * time.Hour),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &provable{root: der, hash: sha256.Sum256([]byte(provenContent)), tls: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}}
+	p := &provable{root: der, hash: sha256.Sum256([]byte(provenContent))}
+	p.tls = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 	text := hex.EncodeToString(p.hash[:])
 	if upper {
 		text = strings.ToUpper(text)
@@ -61,12 +63,14 @@ func newProvable(t *testing.T, key crypto.Signer, algorithm string, upper bool) 
 	p.store = ingesttest.NewStore()
 	p.store.Chain = store.Certificate{Site: site, Chain: [][]byte{der, der}}
 	p.store.Hashes[p.hash] = store.SignedHash{
-		Site: site, SignedAt: time.Now().UnixMilli(), Algorithm: algorithm, Signature: signature, Certificate: sha256.Sum256(der),
+		Site: site, SignedAt: time.Now().UnixMilli(), Algorithm: algorithm, Signature: signature,
+		Certificate: sha256.Sum256(der),
 	}
 	return p
 }
 
-// commands asks the page for its steps: it runs under Node.js, with nothing of a browser but what it touches when it starts.
+// commands asks the page for its steps: it runs under Node.js, with nothing of a browser but what it touches when it
+// starts.
 func (p *provable) commands(t *testing.T, h *harness) []string {
 	t.Helper()
 	node, err := exec.LookPath("node")
@@ -75,7 +79,8 @@ func (p *provable) commands(t *testing.T, h *harness) []string {
 	}
 	r := h.Do("GET", "/api/v1/hash/"+hex.EncodeToString(p.hash[:]), nil)
 	page := h.Do("GET", "/static/page.js", nil).Body
-	script := fmt.Sprintf(`const stub = {addEventListener() {}}, document = {getElementById: () => stub}, window = stub, location = {origin: %q};
+	script := fmt.Sprintf(`const stub = {addEventListener() {}}, document = {getElementById: () => stub}, window = stub;
+const location = {origin: %q};
 %s
 console.log(JSON.stringify(steps(%q, %s, true).map((s) => s[1])));`, h.URL, page, provenFile, r.Body)
 	out, err := exec.CommandContext(t.Context(), node, "-e", script).Output()
@@ -177,10 +182,11 @@ func TestCertificateCall(t *testing.T) {
 	fingerprint := hex.EncodeToString(sum[:])
 	h := start(t, func(c *Config) { c.Store = p.store })
 	r := h.Do("GET", "/api/v1/certificate/"+strings.ToUpper(fingerprint), nil)
-	if r.Status != 200 || r.Header.Get("Content-Type") != "application/pem-certificate-chain" || strings.Count(r.Body, "BEGIN CERTIFICATE") != 2 {
+	kind := r.Header.Get("Content-Type")
+	if r.Status != 200 || kind != "application/pem-certificate-chain" || strings.Count(r.Body, "BEGIN CERTIFICATE") != 2 {
 		t.Errorf("%d %v %s", r.Status, r.Header, r.Body)
 	}
-	h.Problem(h.Do("GET", "/api/v1/certificate/"+ingesttest.HashText(1), nil), 404, "unknown-certificate")
+	h.Problem(h.Do("GET", "/api/v1/certificate/"+hashText(1), nil), 404, "unknown-certificate")
 	for _, text := range []string{"x", fingerprint[1:], fingerprint + "0", "%00", strings.Repeat("z", 64)} {
 		h.Problem(h.Do("GET", "/api/v1/certificate/"+text, nil), 400, "invalid-parameter")
 	}

@@ -35,8 +35,8 @@ func appendStatus(dst []byte, s results.Status) []byte {
 	return append(dst, '}')
 }
 
-// appendDetails appends the four sections (async_api.md, "Polling - Details") of results taken together. A text that failed
-// more than once is one key, with its first reason: a JSON object can't hold it twice.
+// appendDetails appends the four sections (async_api.md, "Polling - Details") of results taken together. A text that
+// failed more than once is one key, with its first reason: a JSON object can't hold it twice.
 func appendDetails(dst []byte, results []store.BatchResult) []byte {
 	dst = append(dst, "{\n  \"addedOk\" : "...)
 	dst = appendList(dst, results, func(r *store.BatchResult) []string { return r.Added })

@@ -46,8 +46,8 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s.results = results.New(results.Config{
-		Store: cfg.Store, Follow: cfg.Log.Follow, Poll: cfg.SyncPoll, StoreTimeout: cfg.StoreTimeout, Retention: cfg.Retention,
-		Clock: cfg.Clock, Logger: cfg.Logger,
+		Store: cfg.Store, Follow: cfg.Log.Follow, Poll: cfg.SyncPoll, StoreTimeout: cfg.StoreTimeout,
+		Retention: cfg.Retention, Clock: cfg.Clock, Logger: cfg.Logger,
 	})
 	s.intake = &intake{cfg: &s.cfg, results: s.results}
 	s.metrics = newMetrics()
@@ -95,8 +95,8 @@ func (s *Server) NotReady() []string {
 	return reasons
 }
 
-// Shutdown stops: new uploads are refused and new connections too; open requests get up to Config.HTTP.DrainTimeout, less if
-// ctx ends sooner; bodies still open then are aborted and answered so. What was accepted stays accepted.
+// Shutdown stops: new uploads are refused and new connections too; open requests get up to Config.HTTP.DrainTimeout,
+// less if ctx ends sooner; bodies still open then are aborted and answered so. What was accepted stays accepted.
 func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.http.Shutdown(ctx)
 	s.cancel()
@@ -104,8 +104,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// watchBacklog keeps s.backlog no older than some seconds. While the log doesn't answer, the last number stays: uploads meet
-// the log's absence themselves.
+// watchBacklog keeps s.backlog no older than some seconds. While the log doesn't answer, the last number stays: uploads
+// meet the log's absence themselves.
 func (s *Server) watchBacklog() {
 	for {
 		ctx, cancel := context.WithTimeout(s.running, 5*time.Second)

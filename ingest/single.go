@@ -34,7 +34,8 @@ func singleOf(x *server.Exchange) (single, *problem.Problem) {
 		return single{}, problem.InvalidParameter("sig", twice)
 	}
 	if len(hashes) == 0 || len(hashes[0]) == 0 {
-		return single{}, problem.InvalidParameter("hash", "it is missing: send the SHA-256 of the file in hex, as ?hash=...&sig=...")
+		return single{}, problem.InvalidParameter("hash",
+			"it is missing: send the SHA-256 of the file in hex, as ?hash=...&sig=...")
 	}
 	pair := single{text: string(hashes[0])}
 	var reason string
@@ -82,7 +83,9 @@ func (s *Server) serveSingle(x *server.Exchange, by signer) *problem.Problem {
 	defer w.close()
 	ctx, cancel := context.WithTimeout(x.Context(), s.cfg.SyncTimeout)
 	defer cancel()
-	up, err := s.intake.accept(ctx, submission{signer: by, source: pair, maxPairs: 1, single: true, beforeSeal: w.watchUpload})
+	up, err := s.intake.accept(ctx, submission{
+		signer: by, source: pair, maxPairs: 1, single: true, beforeSeal: w.watchUpload,
+	})
 	if err != nil {
 		return problemOf(err, true)
 	}

@@ -1,8 +1,8 @@
 package ingest
 
-// Calls that wait: up to 10,000 pairs by POST, and one file by GET (single.go). Their uploads go through the log as any other.
-// The answer leaves when the result is stored, for one file when it is decided, and when the log is flushed. The two happen at
-// the same time.
+// Calls that wait: up to 10,000 pairs by POST, and one file by GET (single.go). Their uploads go through the log as any
+// other. The answer leaves when the result is stored, for one file when it is decided, and when the log is flushed. The
+// two happen at the same time.
 
 import (
 	"context"
@@ -51,8 +51,11 @@ func (w *waiter) close() {
 	}
 }
 
-// finish waits for the outcome and for the log's flush. read gets whatever else the answer needs, under the same deadline.
-func (w *waiter) finish(ctx context.Context, up acceptedUpload, read func(context.Context, results.Outcome) error) *problem.Problem {
+// finish waits for the outcome and for the log's flush. read gets whatever else the answer needs, under the same
+// deadline.
+func (w *waiter) finish(
+	ctx context.Context, up acceptedUpload, read func(context.Context, results.Outcome) error,
+) *problem.Problem {
 	s := w.server
 	waiting, cancel := context.WithTimeout(ctx, s.cfg.SyncTimeout)
 	defer cancel()

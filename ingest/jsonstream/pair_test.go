@@ -43,7 +43,8 @@ func TestParseHash(t *testing.T) {
 				t.Error("string and bytes differ")
 			}
 			if c.reason != "" {
-				if !strings.HasPrefix(reason, "not a SHA-256 in hex: ") || !strings.Contains(reason, c.reason) || hash != [32]byte{} || upper {
+				if !strings.HasPrefix(reason, "not a SHA-256 in hex: ") || !strings.Contains(reason, c.reason) ||
+					hash != [32]byte{} || upper {
 					t.Errorf("got %x, %v, %q, want a reason with %q and nothing else", hash, upper, reason, c.reason)
 				}
 				return

@@ -33,8 +33,8 @@ func Examples() []*Problem {
 		TooSlow(10 * time.Minute),
 		BodyTooLarge(512 << 20),
 		TooManyPairs(1_000_000, false, 1_000_000, 90_000_000),
-		ElementTooLong(errors.New("element 1, at byte 90, is longer than 65536 bytes, the most that one pair may take: "+
-			"send the hash in hex and its signature in base64, nothing else"), 64<<10, 1, 90),
+		ElementTooLong(errors.New("element 1, at byte 90, is longer than 65536 bytes, the most that one pair may "+
+			"take: send the hash in hex and its signature in base64, nothing else"), 64<<10, 1, 90),
 		UnsupportedEncoding("br"),
 		HeadTooLarge(16 << 10),
 		Internal(nil),

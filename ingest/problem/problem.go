@@ -3,6 +3,7 @@ package problem
 // A problem and its JSON.
 
 import (
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -37,16 +38,15 @@ func (p *Problem) Error() string {
 	return p.Kind + ": " + p.Detail
 }
 
+// Unwrap returns why the problem arose, for the log and not for the caller. It is nil if there is nothing to add.
 func (p *Problem) Unwrap() error { return p.cause }
 
-// Cause is why the problem arose, for the log and not for the caller; nil if there is nothing to add.
-func (p *Problem) Cause() error { return p.cause }
-
-func newProblem(status int, kind, title, detail string) *Problem {
+func newProblem(status int, kind, title, format string, args ...any) *Problem {
+	detail := fmt.Sprintf(format, args...)
 	return &Problem{Kind: kind, Title: title, Status: status, Detail: detail, Element: -1, Offset: -1}
 }
 
-// AppendJSON appends the reply's body.
+// AppendJSON appends the body of the reply: one object and a line feed.
 func (p *Problem) AppendJSON(dst []byte) []byte {
 	dst = jsontext.AppendString(append(dst, `{"type":`...), "/problems/"+p.Kind)
 	dst = jsontext.AppendString(append(dst, `,"title":`...), p.Title)
@@ -76,8 +76,8 @@ func (p *Problem) RetrySeconds() int64 {
 }
 
 // unavailable makes a 503 that may be tried again after some time.
-func unavailable(kind, title, detail string, after time.Duration) *Problem {
-	p := newProblem(http.StatusServiceUnavailable, kind, title, detail)
+func unavailable(kind, title string, after time.Duration, format string, args ...any) *Problem {
+	p := newProblem(http.StatusServiceUnavailable, kind, title, format, args...)
 	p.RetryAfter = after
 	return p
 }

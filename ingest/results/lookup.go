@@ -15,21 +15,22 @@ import (
 // ErrUnknownUpload says that there is no such upload, or that its results are no longer given out.
 var ErrUnknownUpload = errors.New("unknown upload")
 
-// Expect remembers an upload that is about to be sealed: from now on its events are counted. Its polls are answered, too, so
-// Forget must follow if the upload is not accepted.
+// Expect remembers an upload that is about to be sealed: from now on its events are counted. Its polls are answered,
+// too, so Forget must follow if the upload is not accepted.
 func (t *Tracker) Expect(row store.Upload) { t.uploads.Put(row.ID, remember(row, true)) }
 
 // Forget takes back Expect.
 func (t *Tracker) Forget(upload uuid.UUID) { t.uploads.Delete(upload) }
 
-// Record has the row of an accepted upload stored. The channel is closed once that has happened. Until then Accepted and Status
-// know the upload in this process.
+// Record has the row of an accepted upload stored. The channel is closed once that has happened. Until then Accepted
+// and Status know the upload in this process.
 func (t *Tracker) Record(row store.Upload) (stored <-chan struct{}) { return t.recorder.add(row) }
 
 // Unrecorded is how many accepted uploads wait for their row.
 func (t *Tracker) Unrecorded() int { return t.recorder.size() }
 
-// Accepted returns an upload that was accepted, by this process or another one, and whether it is known. Errors are the store's.
+// Accepted returns an upload that was accepted, by this process or another one, and whether it is known. Errors are the
+// store's.
 func (t *Tracker) Accepted(ctx context.Context, upload uuid.UUID) (store.Upload, bool, error) {
 	if row, ok := t.recorder.get(upload); ok {
 		return row, true, nil
@@ -82,8 +83,8 @@ func (t *Tracker) lookUp(ctx context.Context, upload uuid.UUID) (*remembered, er
 	return u, nil
 }
 
-// SignedHash returns who signed a hash, and whether anybody has. A single signing is found as soon as its caller was told of it,
-// although its row may not be stored yet. Errors are the store's.
+// SignedHash returns who signed a hash, and whether anybody has. A single signing is found as soon as its caller was
+// told of it, although its row may not be stored yet. Errors are the store's.
 func (t *Tracker) SignedHash(ctx context.Context, hash [32]byte) (store.SignedHash, bool, error) {
 	if row, ok := t.announced.Get(hash); ok {
 		return row, true, nil

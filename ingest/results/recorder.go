@@ -1,9 +1,9 @@
 package results
 
-// Rows of table uploads. The sink writes them too, later and always; ingest writes them early, so that a poll right after the
-// answer finds its upload, on whichever machine the poll lands. Until a row is stored its upload is kept here, and polls that
-// reach this process are answered from here. Inserts are batched by the load: one goroutine writes whatever came while it last
-// wrote.
+// Rows of table uploads. The sink writes them too, later and always; ingest writes them early, so that a poll right
+// after the answer finds its upload, on whichever machine the poll lands. Until a row is stored its upload is kept
+// here, and polls that reach this process are answered from here. Inserts are batched by the load: one goroutine writes
+// whatever came while it last wrote.
 
 import (
 	"context"
@@ -44,7 +44,9 @@ type unrecorded struct {
 }
 
 func newRecorder(insert func(context.Context, []store.Upload) error, logger *slog.Logger) *recorder {
-	return &recorder{insert: insert, logger: logger, queue: queue.New[*unrecorded](), kept: make(map[uuid.UUID]*unrecorded)}
+	return &recorder{
+		insert: insert, logger: logger, queue: queue.New[*unrecorded](), kept: make(map[uuid.UUID]*unrecorded),
+	}
 }
 
 // size is how many uploads wait for their row.

@@ -1,7 +1,7 @@
 package results
 
-// Uploads that polls may ask for are remembered, so that polling in a tight loop costs ClickHouse one query a second. The row
-// of an upload never changes. Its status only grows: once a batch is done, its numbers are final.
+// Uploads that polls may ask for are remembered, so that polling in a tight loop costs ClickHouse one query a second.
+// The row of an upload never changes. Its status only grows: once a batch is done, its numbers are final.
 //
 // Of an upload that this process has accepted, events are counted from its seal on, so its status goes on by itself. Of
 // another upload an event only says that the status may be old.
@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// maxRemembered is how many uploads are remembered. One takes some 300 bytes once it is complete, and some 200 bytes a batch
-	// before.
+	// maxRemembered is how many uploads are remembered. One takes some 300 bytes once it is complete, and some 200
+	// bytes a batch before.
 	maxRemembered = 1 << 14
 	// maxStatusAge is how long a status is taken for the current one after ClickHouse gave it.
 	maxStatusAge = time.Second

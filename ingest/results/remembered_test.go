@@ -48,7 +48,8 @@ func TestStatusIsRemembered(t *testing.T) {
 	})
 }
 
-// Events say how far an upload is that was accepted here, and the store where it knows more; the status never goes back.
+// Events say how far an upload is that was accepted here, and the store where it knows more; the status never goes
+// back.
 func TestStatusFollowsEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestTracker()
@@ -66,7 +67,8 @@ func TestStatusFollowsEvents(t *testing.T) {
 		want := func(fresh bool, done int, when string) {
 			t.Helper()
 			s, got := u.current(time.Now())
-			if got != fresh || s.Done != done || s.Waiting != 3-done || s.Added != 999*uint64(done) || s.BadSignatures != uint64(done) {
+			n := uint64(done)
+			if got != fresh || s.Done != done || s.Waiting != 3-done || s.Added != 999*n || s.BadSignatures != n {
 				t.Errorf("%s: %+v, %v", when, s, got)
 			}
 		}
@@ -122,7 +124,7 @@ func TestPollsInALoopAskOnce(t *testing.T) {
 
 // storedUpload puts a complete upload of one batch into a store.
 func storedUpload(s *ingesttest.Store, pairs int) store.Upload {
-	row := store.Upload{ID: uuid.UUID{7}, Site: "bank.example", Count: uint64(pairs), AcceptedAt: time.Now().UnixMilli()}
+	row := store.Upload{ID: uuid.UUID{7}, Count: uint64(pairs), AcceptedAt: time.Now().UnixMilli()}
 	s.Uploads[row.ID] = row
 	s.Results[row.ID] = []store.BatchResult{{Done: true, Added: make([]string, pairs)}}
 	return row

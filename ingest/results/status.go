@@ -1,7 +1,7 @@
 package results
 
-// How far an upload is. Batches count as done up to the first one that isn't: callers may then ask for the details of any
-// number up to that one (docs/contract.md, "done batches").
+// How far an upload is. Batches count as done up to the first one that isn't: callers may then ask for the details of
+// any number up to that one (docs/contract.md, "done batches").
 
 import "countersign/sink/store"
 
@@ -17,8 +17,8 @@ func (c *Counts) add(more Counts) {
 	c.Errors += more.Errors
 }
 
-// Status is how far an upload is. Batches 1 to Done are done, the Waiting ones after them are not, or are not known to be.
-// The counts are over the batches that are done.
+// Status is how far an upload is. Batches 1 to Done are done, the Waiting ones after them are not, or are not known to
+// be. The counts are over the batches that are done.
 type Status struct {
 	Waiting, Done int
 	Counts
@@ -37,11 +37,13 @@ func (s *Status) addBatch(c Counts) {
 // Outcome is what became of a whole upload.
 type Outcome struct {
 	Counts
-	// Reason is that of the first error. It may be missing although there are errors: then the details of the upload have it.
+	// Reason is that of the first error. It may be missing although there are errors: then the details of the upload
+	// have it.
 	Reason string
 }
 
-// statusOf sums up what the store says of an upload of so many batches. The store leaves out batches without any result.
+// statusOf sums up what the store says of an upload of so many batches. The store leaves out batches without any
+// result.
 func statusOf(progress []store.BatchProgress, batches int) Status {
 	s := Status{Waiting: batches}
 	for _, b := range progress {

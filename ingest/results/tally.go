@@ -1,7 +1,7 @@
 package results
 
-// Counting the events of one upload until all of its batches are done. Events may repeat and come in any order. Each has the
-// key of the row that it tells of, so an event that repeats counts once.
+// Counting the events of one upload until all of its batches are done. Events may repeat and come in any order. Each
+// has the key of the row that it tells of, so an event that repeats counts once.
 
 import (
 	"countersign/pipeline/record"
@@ -32,7 +32,8 @@ type rowKey struct {
 func newTally(pairs uint64) *tally {
 	n := record.Batches(pairs)
 	return &tally{
-		status: Status{Waiting: n}, batches: make([]batchTally, n), counted: make(map[rowKey]struct{}), maxRows: int(pairs) + n,
+		status: Status{Waiting: n}, batches: make([]batchTally, n),
+		counted: make(map[rowKey]struct{}), maxRows: int(pairs) + n,
 	}
 }
 

@@ -21,12 +21,13 @@ import (
 // Config is what a Tracker needs. Every field is required.
 type Config struct {
 	Store Store
-	// Follow calls ready, on its caller's goroutine, once it will see every later record of topic events, then fn with each,
-	// until ctx is done or it fails.
+	// Follow calls ready, on its caller's goroutine, once it will see every later record of topic events, then fn with
+	// each, until ctx is done or it fails.
 	Follow func(ctx context.Context, ready func(), fn func(value []byte)) error
 	// Poll is how often a call that waits asks the store when no event came.
 	Poll time.Duration
-	// StoreTimeout bounds one read of the store on behalf of a call that waits. Other reads are bounded by their context.
+	// StoreTimeout bounds one read of the store on behalf of a call that waits. Other reads are bounded by their
+	// context.
 	StoreTimeout time.Duration
 	// Retention is how long after its acceptance an upload's results are given out.
 	Retention time.Duration
@@ -34,8 +35,8 @@ type Config struct {
 	Logger    *slog.Logger
 }
 
-// Store is where results are read. Errors that wrap store.ErrUnavailable say that asking again later may help. Methods may be called
-// from any goroutine.
+// Store is where results are read. Errors that wrap store.ErrUnavailable say that asking again later may help. Methods
+// may be called from any goroutine.
 type Store interface {
 	Upload(ctx context.Context, id uuid.UUID) (store.Upload, bool, error)
 	Progress(ctx context.Context, id uuid.UUID) ([]store.BatchProgress, error)
@@ -68,8 +69,8 @@ func New(c Config) *Tracker {
 	}
 }
 
-// Run follows topic events and stores rows of uploads until ctx is done. Then it tries once more, for two seconds at most, to store
-// what is left.
+// Run follows topic events and stores rows of uploads until ctx is done. Then it tries once more, for two seconds at
+// most, to store what is left.
 func (t *Tracker) Run(ctx context.Context) {
 	var both sync.WaitGroup
 	both.Go(func() { t.follow(ctx) })
@@ -103,7 +104,8 @@ func (t *Tracker) follow(ctx context.Context) {
 	}
 }
 
-// count takes in one record of topic events. A record that can't be decoded is left out: whoever waits for it asks the store.
+// count takes in one record of topic events. A record that can't be decoded is left out: whoever waits for it asks the
+// store.
 func (t *Tracker) count(value []byte) error {
 	m, err := record.DecodeEvents(value)
 	if err != nil {

@@ -11,12 +11,13 @@ import (
 	"countersign/sink/store"
 )
 
-// maxAsking is how many synchronous calls may ask the store at a time because their events are late. If all of them did, they
-// would slow down what they wait for.
+// maxAsking is how many synchronous calls may ask the store at a time because their events are late. If all of them
+// did, they would slow down what they wait for.
 const maxAsking = 4
 
-// Wait returns what became of the upload. The error is the cause of ctx's end, never anything else: a store that is away is
-// asked again. askFirst is for an upload whose events may have come before the watch: then the store is asked at once.
+// Wait returns what became of the upload. The error is the cause of ctx's end, never anything else: a store that is
+// away is asked again. askFirst is for an upload whose events may have come before the watch: then the store is asked
+// at once.
 func (w *Watch) Wait(ctx context.Context, askFirst bool) (Outcome, error) {
 	t := w.tracker
 	first := t.cfg.Poll
@@ -63,8 +64,8 @@ func (w *Watch) ask(ctx context.Context) (Status, bool) {
 	return statusOf(progress, record.Batches(w.pairs)), true
 }
 
-// Details reads what became of each pair, batch by batch, once Wait has returned an outcome. The store has all of it then, or
-// is away; Details asks until ctx ends, and the error is the cause of that.
+// Details reads what became of each pair, batch by batch, once Wait has returned an outcome. The store has all of it
+// then, or is away; Details asks until ctx ends, and the error is the cause of that.
 func (w *Watch) Details(ctx context.Context) ([]store.BatchResult, error) {
 	t := w.tracker
 	batches := record.Batches(w.pairs)
@@ -76,7 +77,8 @@ func (w *Watch) Details(ctx context.Context) ([]store.BatchResult, error) {
 			continue
 		}
 		if err != nil && ctx.Err() == nil {
-			t.cfg.Logger.Warn("could not read a synchronous call's result: trying again", "upload", w.upload, "error", err)
+			t.cfg.Logger.Warn("could not read a synchronous call's result: trying again",
+				"upload", w.upload, "error", err)
 		}
 		if pause.For(ctx, t.cfg.Poll/4) != nil {
 			return nil, context.Cause(ctx)

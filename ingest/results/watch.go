@@ -1,7 +1,7 @@
 package results
 
-// Watches: synchronous calls learn from topic events when their upload is complete. Events may be missing, so whoever waits
-// also asks the store now and then (wait.go).
+// Watches: synchronous calls learn from topic events when their upload is complete. Events may be missing, so whoever
+// waits also asks the store now and then (wait.go).
 
 import (
 	"sync"
@@ -21,8 +21,8 @@ type Watch struct {
 	tally    *tally        // guarded by the hub's mu
 }
 
-// Watch begins to count the events of an upload of so many pairs. It must be called before the upload's seal is written:
-// events that came earlier are not counted. A watch takes some 50 bytes a pair at most.
+// Watch begins to count the events of an upload of so many pairs. It must be called before the upload's seal is
+// written: events that came earlier are not counted. A watch takes some 50 bytes a pair at most.
 func (t *Tracker) Watch(upload uuid.UUID, pairs uint64) *Watch {
 	w := &Watch{tracker: t, upload: upload, pairs: pairs, complete: make(chan struct{}), tally: newTally(pairs)}
 	if pairs == 0 {

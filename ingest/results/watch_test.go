@@ -29,8 +29,8 @@ func event(e *recordpb.Event) []byte {
 // newTestTracker makes a tracker that is given its events by count.
 func newTestTracker() *Tracker {
 	return New(Config{
-		Store: ingesttest.NewStore(), Poll: time.Second, StoreTimeout: 10 * time.Second, Retention: 48 * time.Hour, Clock: time.Now,
-		Logger: slog.New(slog.DiscardHandler),
+		Store: ingesttest.NewStore(), Poll: time.Second, StoreTimeout: 10 * time.Second, Retention: 48 * time.Hour,
+		Clock: time.Now, Logger: slog.New(slog.DiscardHandler),
 	})
 }
 
@@ -44,7 +44,8 @@ func TestHubCountsEachRowOnce(t *testing.T) {
 		{Upload: id[:], Batch: 2, Shard: -1, Claims: 0, BadSignatures: 5},
 	}
 	strange := []*recordpb.Event{
-		{Upload: id[:], Batch: 0, Shard: -1}, {Upload: id[:], Batch: 3, Shard: 1, Added: 1}, {Upload: make([]byte, 16), Batch: 1, Shard: 0, Added: 1},
+		{Upload: id[:], Batch: 0, Shard: -1}, {Upload: id[:], Batch: 3, Shard: 1, Added: 1},
+		{Upload: make([]byte, 16), Batch: 1, Shard: 0, Added: 1},
 	}
 	for first := range rows { // in every rotation, with repeats
 		h := newTestTracker()
@@ -66,7 +67,8 @@ func TestHubCountsEachRowOnce(t *testing.T) {
 		default:
 			t.Fatalf("not complete from %d on", first)
 		}
-		if want := (Outcome{Counts{Added: 991, Duplicates: 7, BadSignatures: 6, Errors: 1}, "because"}); w.outcome != want {
+		want := Outcome{Counts{Added: 991, Duplicates: 7, BadSignatures: 6, Errors: 1}, "because"}
+		if w.outcome != want {
 			t.Errorf("%+v", w.outcome)
 		}
 		if w.Close(); h.hub.size() != 0 {
@@ -92,9 +94,11 @@ func TestAnnouncedHashes(t *testing.T) {
 	h.announced = fifo.New[[32]byte, store.SignedHash](3)
 	announce := func(n byte) {
 		hash, id := [32]byte{n}, uuid.UUID{n}
-		if err := h.count(record.Encode(&recordpb.Events{Events: []*recordpb.Event{{Upload: id[:], Batch: 1, Added: 1, Signed: &recordpb.Signed{
-			Hash: hash[:], Site: "bank.example", AcceptedMs: int64(n), Algorithm: "RSA-2048", Signature: []byte{n}, Certificate: hash[:],
-		}}}})); err != nil {
+		signed := &recordpb.Signed{
+			Hash: hash[:], Site: "bank.example", AcceptedMs: int64(n), Algorithm: "RSA-2048", Signature: []byte{n},
+			Certificate: hash[:],
+		}
+		if err := h.count(event(&recordpb.Event{Upload: id[:], Batch: 1, Added: 1, Signed: signed})); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -106,7 +110,11 @@ func TestAnnouncedHashes(t *testing.T) {
 		if ok != (n >= 3 && n <= 5) {
 			t.Errorf("hash %d is there: %v", n, ok)
 		}
-		if want := (store.SignedHash{Upload: uuid.UUID{n}, Site: "bank.example", SignedAt: int64(n), Algorithm: "RSA-2048", Signature: []byte{n}, Certificate: [32]byte{n}}); ok && !reflect.DeepEqual(got, want) {
+		want := store.SignedHash{
+			Upload: uuid.UUID{n}, Site: "bank.example", SignedAt: int64(n), Algorithm: "RSA-2048", Signature: []byte{n},
+			Certificate: [32]byte{n},
+		}
+		if ok && !reflect.DeepEqual(got, want) {
 			t.Errorf("hash %d: %+v", n, got)
 		}
 	}
@@ -178,8 +186,8 @@ func TestFollowingIsTriedAgain(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 650*time.Millisecond)
 		defer cancel()
 		h.Run(ctx)
-		want := []time.Duration{0, 100 * time.Millisecond, 300 * time.Millisecond, 400 * time.Millisecond, 600 * time.Millisecond}
-		if !slices.Equal(tries, want) || h.Following() {
+		const ms = time.Millisecond
+		if want := []time.Duration{0, 100 * ms, 300 * ms, 400 * ms, 600 * ms}; !slices.Equal(tries, want) || h.Following() {
 			t.Errorf("tried after %v, want %v", tries, want)
 		}
 	})

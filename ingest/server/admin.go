@@ -1,7 +1,7 @@
 package server
 
-// The operator's listener: is the process alive, should it get requests, how is it doing. Separate from the API so that it
-// needs no public port, and independent of it so that a process without this role has one too.
+// The operator's listener: is the process alive, should it get requests, how is it doing. Separate from the API so that
+// it needs no public port, and independent of it so that a process without this role has one too.
 
 import (
 	"net/http"
@@ -11,7 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// AdminHandler serves GET /livez (the process runs), /readyz (notReady gives no reason; else 503 with one reason a line) and /metrics.
+// AdminHandler serves GET /livez (the process runs), /readyz (notReady gives no reason; else 503 with one reason a
+// line) and /metrics.
 func AdminHandler(notReady func() []string, metrics prometheus.Gatherer) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { adminReply(w, http.StatusOK, "ok") })

@@ -42,8 +42,9 @@ func (x *Exchange) OpenBody() (*Body, *problem.Problem) {
 		cancel()
 	}
 	x.body = &wire{
-		ctx: ctx, src: x.ctx.RequestBodyStream(), deadline: c.SetReadDeadline, stall: cfg.StallTimeout, slow: cfg.BodyTimeout,
-		announced: int64(x.ctx.Request.Header.ContentLength()), max: cfg.MaxBody, gone: hungUp(c),
+		ctx: ctx, src: x.ctx.RequestBodyStream(), deadline: c.SetReadDeadline, stall: cfg.StallTimeout,
+		slow: cfg.BodyTimeout, announced: int64(x.ctx.Request.Header.ContentLength()), max: cfg.MaxBody,
+		gone: hungUp(c),
 	}
 	if x.body.src == nil {
 		x.body.src, x.body.announced = http.NoBody, 0
@@ -56,18 +57,20 @@ func (x *Exchange) OpenBody() (*Body, *problem.Problem) {
 	return &Body{ctx, x.body, decoded, func() { closeDecoder(); closeWire() }}, nil
 }
 
-// Context ends when the body may no longer be read: Config.BodyTimeout is over, or the server stops, with the cause ErrStopping.
+// Context ends when the body may no longer be read: Config.BodyTimeout is over, or the server stops, with the cause
+// ErrStopping.
 func (b *Body) Context() context.Context { return b.ctx }
 
-// Read reads up to len(p) bytes. Errors are io.EOF and *problem.Problem. A body that breaks off ends with io.EOF, so that a parser
-// can say in which element: Check must follow.
+// Read reads up to len(p) bytes. Errors are io.EOF and *problem.Problem. A body that breaks off ends with io.EOF, so
+// that a parser can say in which element: Check must follow.
 func (b *Body) Read(p []byte) (int, error) { return b.decoded.Read(p) }
 
 // Check is for after a parser was satisfied, for it may have been so with less than the whole body: the error is a
 // *problem.Problem then.
 func (b *Body) Check() error { return b.wire.check() }
 
-// Explain returns what a parser's error comes of. A body of which nothing came was cut off, whatever a parser says of nothing.
+// Explain returns what a parser's error comes of. A body of which nothing came was cut off, whatever a parser says of
+// nothing.
 func (b *Body) Explain(err error) error {
 	if b.wire.cut && b.wire.n == 0 {
 		return b.wire.check()
@@ -112,7 +115,8 @@ func (w *wire) Read(p []byte) (int, error) {
 	case w.n > w.max:
 		return 0, problem.BodyTooLarge(w.max)
 	case w.announced >= 0 && w.n >= w.announced || w.announced < 0 && err == io.EOF && !w.gone():
-		// fasthttp's stream ends alike after the last chunk and after a hang-up between two (RFC 9112, section 8: incomplete).
+		// fasthttp's stream ends alike after the last chunk and after a hang-up between two (RFC 9112, section 8:
+		// incomplete).
 		w.ended = true
 		return n, io.EOF
 	case err == nil:
@@ -141,11 +145,13 @@ func (w *wire) arm() error {
 		}
 		w.armed = next
 	}
-	// The watcher of ctx sets a deadline in the past after ctx ended: seeing ctx alive here means that it comes after ours.
+	// The watcher of ctx sets a deadline in the past after ctx ended: seeing ctx alive here means that it comes after
+	// ours.
 	return w.ctx.Err()
 }
 
-// timedOut reports whether a read failed because its deadline passed. fasthttp hides that when it happens in a chunk's head.
+// timedOut reports whether a read failed because its deadline passed. fasthttp hides that when it happens in a chunk's
+// head.
 func (w *wire) timedOut(err error) bool {
 	var timeout net.Error
 	return w.ctx.Err() != nil || errors.As(err, &timeout) && timeout.Timeout() || !time.Now().Before(w.armed)

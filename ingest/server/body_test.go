@@ -105,7 +105,8 @@ func TestBodyTooLarge(t *testing.T) {
 		"gzip":      {body: ingesttest.Gzipped(spaces), headers: []string{"Content-Encoding", "gzip"}},
 		"zstd":      {body: ingesttest.Zstandard(spaces), headers: []string{"Content-Encoding", "zstd"}},
 	} {
-		if p := h.Problem(h.Do("POST", "/bodies/a", c.body, c.headers...), 413, "body-too-large"); p["limit"] != 100_000.0 {
+		r := h.Do("POST", "/bodies/a", c.body, c.headers...)
+		if p := h.Problem(r, 413, "body-too-large"); p["limit"] != 100_000.0 {
 			t.Errorf("%s: %v", name, p)
 		}
 	}

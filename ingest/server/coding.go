@@ -11,7 +11,8 @@ import (
 	"countersign/ingest/problem"
 )
 
-// Content codings (RFC 9110, section 8.4.1; zstd: RFC 8878): a compressed body is decompressed within the limits of a plain one.
+// Content codings (RFC 9110, section 8.4.1; zstd: RFC 8878): a compressed body is decompressed within the limits of a
+// plain one.
 
 // zstdWindow is the largest window that a zstd body may ask for: what RFC 9659 allows for the coding, and what it costs
 // beyond a plain body's memory.
@@ -38,7 +39,8 @@ func decode(body *wire, coding string) (r io.Reader, closeDecoder func(), err er
 		z.src = &lazyGzip{body: body}
 		return z, func() {}, nil
 	case "zstd":
-		d, err := zstd.NewReader(body, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(zstdWindow))
+		d, err := zstd.NewReader(body, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+			zstd.WithDecoderMaxWindow(zstdWindow))
 		if err != nil {
 			return nil, nil, err
 		}

@@ -14,14 +14,14 @@ import (
 
 // Config is the manual of a server. Zero values mean the default that each field states.
 type Config struct {
-	// TLSCert and TLSKey name PEM files: with both set, the API is HTTPS (HTTP/1.1; HTTP/2 is not offered). They are read
-	// again when they change; a pair that doesn't load leaves the previous one in use.
+	// TLSCert and TLSKey name PEM files: with both set, the API is HTTPS (HTTP/1.1; HTTP/2 is not offered). They are
+	// read again when they change; a pair that doesn't load leaves the previous one in use.
 	TLSCert, TLSKey string
 
 	// MaxBody is the most bytes in a request body, as sent and as decoded. Default 512 MiB.
 	MaxBody int64
-	// MaxConnections is the most connections open at a time; more are closed after a 503. Each takes MaxHead and some 8 KiB.
-	// Default 8192.
+	// MaxConnections is the most connections open at a time; more are closed after a 503. Each takes MaxHead and some 8
+	// KiB. Default 8192.
 	MaxConnections int
 	// MaxHead is the most bytes in a request's head. Default 16 KiB.
 	MaxHead int
@@ -34,9 +34,9 @@ type Config struct {
 	IdleTimeout time.Duration
 	// WriteTimeout is how long the client may take to receive a reply. Default 60 s.
 	WriteTimeout time.Duration
-	// LingerTimeout and LingerBytes bound how long, and how much, a refused body is still received and thrown away after the
-	// refusal was sent: closing at once would make the kernel reset the connection, and the client lose the answer
-	// (RFC 9112, section 9.6). Defaults 10 s, 64 MiB.
+	// LingerTimeout and LingerBytes bound how long, and how much, a refused body is still received and thrown away
+	// after the refusal was sent: closing at once would make the kernel reset the connection, and the client lose the
+	// answer (RFC 9112, section 9.6). Defaults 10 s, 64 MiB.
 	LingerTimeout time.Duration
 	LingerBytes   int64
 	// DrainTimeout is how long Shutdown lets open requests go on. Default 10 s.

@@ -1,9 +1,10 @@
 package server
 
-// Connections below HTTP: how they are closed. A refusal is sent while the client still sends its body.
-// Closing then makes the kernel answer the bytes in flight with a reset, which takes the refusal away from a client that has not
-// read it yet; curl, Java and Python say "connection reset" instead of "413". So a connection that owes the rest of a body is
-// closed for writing only, and received from for a bounded time and number of bytes, before it goes (RFC 9112, section 9.6).
+// Connections below HTTP: how they are closed. A refusal is sent while the client still sends its body. Closing then
+// makes the kernel answer the bytes in flight with a reset, which takes the refusal away from a client that has not
+// read it yet; curl, Java and Python say "connection reset" instead of "413". So a connection that owes the rest of a
+// body is closed for writing only, and received from for a bounded time and number of bytes, before it goes (RFC 9112,
+// section 9.6).
 
 import (
 	"crypto/tls"
@@ -34,7 +35,8 @@ type conn struct {
 	gone    atomic.Bool   // the client ended its side, and all that it sent before was read
 }
 
-// Read reads from the client. The end of its side comes alone, never together with bytes: so whoever meets it wanted more.
+// Read reads from the client. The end of its side comes alone, never together with bytes: so whoever meets it wanted
+// more.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	switch {

@@ -35,16 +35,22 @@ var refusals = []struct {
 	status int
 	kind   string
 }{
-	{name: "announced too large", path: "/bodies/a", config: func(c *Config) { c.MaxBody = 1 << 20 }, status: 413, kind: "body-too-large"},
+	{
+		name: "announced too large", path: "/bodies/a", config: func(c *Config) { c.MaxBody = 1 << 20 },
+		status: 413, kind: "body-too-large",
+	},
 	{name: "while it is read", path: "/bodies/impatient", status: 400, kind: "malformed-body"},
 	{name: "by the path", path: "/bodies/refused", status: 400, kind: "invalid-parameter"},
-	{name: "busy", path: "/bodies/a", ready: func(h *harness) { h.places <- struct{}{}; h.places <- struct{}{} }, status: 503, kind: "busy"},
+	{
+		name: "busy", path: "/bodies/a", ready: func(h *harness) { h.places <- struct{}{}; h.places <- struct{}{} },
+		status: 503, kind: "busy",
+	},
 }
 
 const longBody = 45 << 20
 
-// TestRefusalReachesAClientThatOnlySends stands for Java's HttpURLConnection and Python's http.client, which read the reply after the
-// last byte of the body.
+// TestRefusalReachesAClientThatOnlySends stands for Java's HttpURLConnection and Python's http.client, which read the
+// reply after the last byte of the body.
 func TestRefusalReachesAClientThatOnlySends(t *testing.T) {
 	for _, c := range refusals {
 		t.Run(c.name, func(t *testing.T) {
@@ -90,7 +96,8 @@ func TestRefusalReachesCurl(t *testing.T) {
 					args = append([]string{"-H", expect}, args...)
 				}
 				out, err := exec.CommandContext(t.Context(), curl, args...).CombinedOutput()
-				if err != nil || !strings.HasSuffix(string(out), fmt.Sprintf("\n%d", c.status)) || !strings.Contains(string(out), c.kind) {
+				told := strings.HasSuffix(string(out), fmt.Sprintf("\n%d", c.status)) && strings.Contains(string(out), c.kind)
+				if err != nil || !told {
 					t.Errorf("%v: %s", err, out)
 				}
 			})
@@ -123,8 +130,9 @@ func writePair(t *testing.T, dir, name string) (certFile, keyFile string) {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore:   time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"countersign/ingest/problem"
 )
 
-// Exchange is one request and its reply. It belongs to the goroutine of its handler and ends when the handler returns, with
-// every []byte that it gave out.
+// Exchange is one request and its reply. It belongs to the goroutine of its handler and ends when the handler returns,
+// with every []byte that it gave out.
 type Exchange struct {
 	server  *Server
 	ctx     *fasthttp.RequestCtx
@@ -39,16 +39,16 @@ func (x *Exchange) Query(name string) [][]byte { return x.ctx.QueryArgs().PeekMu
 // Field returns the values of a header field, in their order. name is in its usual spelling: "Content-Encoding".
 func (x *Exchange) Field(name string) [][]byte { return x.ctx.Request.Header.PeekAll(name) }
 
-// Context ends with the cause ErrStopping when the server can't wait for its requests any longer. It does not end when the
-// client goes away: HTTP/1.1 doesn't tell.
+// Context ends with the cause ErrStopping when the server can't wait for its requests any longer. It does not end when
+// the client goes away: HTTP/1.1 doesn't tell.
 func (x *Exchange) Context() context.Context { return x.server.base }
 
-// OnEnd has release called when the exchange is over, even if no handler ever ran. It may be called before, too, so it must
-// do nothing when it is called again.
+// OnEnd has release called when the exchange is over, even if no handler ever ran. It may be called before, too, so it
+// must do nothing when it is called again.
 func (x *Exchange) OnEnd(release func()) { x.release = append(x.release, release) }
 
-// AdmitBody decides by the head whether the request's body can be taken: its content coding is supported, and the announced
-// length is not over Config.MaxBody.
+// AdmitBody decides by the head whether the request's body can be taken: its content coding is supported, and the
+// announced length is not over Config.MaxBody.
 func (x *Exchange) AdmitBody() *problem.Problem {
 	// Several fields are one list (RFC 9110, section 5.2).
 	coding, p := contentCoding(string(bytes.Join(x.Field("Content-Encoding"), []byte(", "))))
@@ -62,8 +62,8 @@ func (x *Exchange) AdmitBody() *problem.Problem {
 	return nil
 }
 
-// SetOutcome names what became of the request, for the metrics. Without it an exchange counts as "ok", or under the kind of its
-// problem.
+// SetOutcome names what became of the request, for the metrics. Without it an exchange counts as "ok", or under the
+// kind of its problem.
 func (x *Exchange) SetOutcome(outcome string) { x.outcome = outcome }
 
 // SetField sets a header field of the reply.
@@ -83,9 +83,9 @@ func (x *Exchange) ReplyText(body []byte) { x.Reply("text/plain; charset=utf-8",
 
 // replyProblem answers with a problem, and logs the cause where the operator should know of it.
 func (x *Exchange) replyProblem(p *problem.Problem) {
-	if p.Cause() != nil && p.Status >= http.StatusInternalServerError {
+	if cause := p.Unwrap(); cause != nil && p.Status >= http.StatusInternalServerError {
 		x.server.cfg.Logger.Warn("request failed",
-			"path", string(x.ctx.Path()), "problem", p.Kind, "upload", p.Upload, "error", p.Cause())
+			"path", string(x.ctx.Path()), "problem", p.Kind, "upload", p.Upload, "error", cause)
 	}
 	writeProblem(x.ctx, p)
 	x.server.metrics.problem(p)
@@ -134,8 +134,8 @@ func (x *Exchange) unread() bool {
 	return n > 0 || n == -1 // -1: chunked
 }
 
-// waiting is an admitted exchange between its 100 and its handler. fasthttp closes what it finds among a request's user values
-// when the request is over, whether the handler was called or not. So what admission took can't leak.
+// waiting is an admitted exchange between its 100 and its handler. fasthttp closes what it finds among a request's user
+// values when the request is over, whether the handler was called or not. So what admission took can't leak.
 type waiting struct{ *Exchange }
 
 // waitingKey is where it is found.

@@ -57,10 +57,11 @@ func start(t testing.TB, change func(*Config)) *harness {
 }
 
 func (h *harness) calls() []Call {
+	const purpose = "on purpose"
 	return []Call{
 		{Method: http.MethodPost, Pattern: "/bodies/:name", Admit: h.admitBody},
-		{Method: http.MethodPost, Pattern: "/panics", Admit: func(*Exchange) (Handler, *problem.Problem) { panic("on purpose") }},
-		{Method: http.MethodGet, Pattern: "/panics", Serve: func(*Exchange) *problem.Problem { panic("on purpose") }},
+		{Method: http.MethodPost, Pattern: "/panics", Admit: func(*Exchange) (Handler, *problem.Problem) { panic(purpose) }},
+		{Method: http.MethodGet, Pattern: "/panics", Serve: func(*Exchange) *problem.Problem { panic(purpose) }},
 		{Method: http.MethodGet, Pattern: "/things/:name/:part", Safe: true, Serve: func(x *Exchange) *problem.Problem {
 			x.ReplyText([]byte(x.Arg(0) + " " + x.Arg(1)))
 			return nil
@@ -85,8 +86,8 @@ func (h *harness) admitBody(x *Exchange) (Handler, *problem.Problem) {
 	}
 }
 
-// readBody replies with the number of bytes in the body. A name says what it does otherwise: "impatient" complains of the body
-// after its first bytes, "complains" after the last one.
+// readBody replies with the number of bytes in the body. A name says what it does otherwise: "impatient" complains of
+// the body after its first bytes, "complains" after the last one.
 func readBody(x *Exchange) *problem.Problem {
 	body, p := x.OpenBody()
 	if p != nil {

@@ -1,8 +1,8 @@
 package server
 
-// Heads of requests, where fasthttp's reading of them falls short. It knows an expectation only in its own letters, while
-// Java's HttpClient writes "100-Continue". It sees "close" only where that is the one connection option. It accepts any
-// protocol that looks like HTTP, and a chunked body that has a Content-Length, too.
+// Heads of requests, where fasthttp's reading of them falls short. It knows an expectation only in its own letters,
+// while Java's HttpClient writes "100-Continue". It sees "close" only where that is the one connection option. It
+// accepts any protocol that looks like HTTP, and a chunked body that has a Content-Length, too.
 
 import (
 	"bytes"

@@ -18,7 +18,8 @@ const chunkedHead = "POST /bodies/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n
 
 func TestExpectationInAnyLetters(t *testing.T) {
 	h := start(t, nil)
-	for _, expect := range []string{"100-continue", "100-Continue", "100-CONTINUE "} { // Java's HttpClient sends the second
+	// Java's HttpClient sends the second.
+	for _, expect := range []string{"100-continue", "100-Continue", "100-CONTINUE "} {
 		c := h.Dial()
 		r := bufio.NewReader(c)
 		fmt.Fprintf(c, "POST /bodies/a HTTP/1.1\r\nHost: x\r\nExpect: %s\r\nContent-Length: 2\r\n\r\n", expect)
@@ -67,7 +68,9 @@ func TestChunkedBodyWithoutItsEnd(t *testing.T) {
 func TestFramedTwice(t *testing.T) {
 	h := start(t, nil)
 	const smuggled = "0\r\n\r\nGET /things/a/b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-	for _, fields := range []string{"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n", "transfer-encoding: Chunked\r\ncontent-length: 4\r\n"} {
+	for _, fields := range []string{
+		"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n", "transfer-encoding: Chunked\r\ncontent-length: 4\r\n",
+	} {
 		replies := h.Exchange("POST /bodies/a HTTP/1.1\r\nHost: x\r\n"+fields+"\r\n"+smuggled, false)
 		if len(replies) != 1 || !replies[0].Closed {
 			t.Fatalf("%v", replies)
@@ -92,7 +95,8 @@ func TestOtherProtocols(t *testing.T) {
 func TestConnectionOptions(t *testing.T) {
 	h := start(t, nil)
 	for _, options := range []string{"close", "TE, close", "Upgrade, Close"} {
-		replies := h.Exchange("GET /things/a/b HTTP/1.1\r\nHost: x\r\nConnection: "+options+"\r\n\r\n", false) // ends when the server closes
+		// It ends when the server closes.
+		replies := h.Exchange("GET /things/a/b HTTP/1.1\r\nHost: x\r\nConnection: "+options+"\r\n\r\n", false)
 		if len(replies) != 1 || replies[0].Status != 200 || !replies[0].Closed {
 			t.Errorf("%s: %v", options, replies)
 		}

@@ -36,7 +36,9 @@ type listener struct {
 
 func newListener(l net.Listener, s *Server) *listener {
 	tooMany := problem.TooManyConnections(s.cfg.MaxConnections)
-	own := &listener{Listener: l, server: s, tooMany: tooMany, refusal: bareReply(tooMany), places: make(chan struct{}, maxRefusals)}
+	own := &listener{
+		Listener: l, server: s, tooMany: tooMany, refusal: bareReply(tooMany), places: make(chan struct{}, maxRefusals),
+	}
 	if s.keys != nil {
 		own.tls = s.keys.config()
 	}
@@ -93,8 +95,8 @@ func (l *listener) refuse(raw net.Conn) {
 // bareReply is a reply for where there is no request.
 func bareReply(p *problem.Problem) []byte {
 	body := p.AppendJSON(nil)
-	head := fmt.Sprintf("HTTP/1.1 %d %s\r\nServer: countersign\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\n"+
-		"Retry-After: %d\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n",
+	head := fmt.Sprintf("HTTP/1.1 %d %s\r\nServer: countersign\r\nContent-Type: application/problem+json\r\n"+
+		"Content-Length: %d\r\nRetry-After: %d\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n",
 		p.Status, http.StatusText(p.Status), len(body), p.RetrySeconds())
 	return append([]byte(head), body...)
 }

@@ -1,7 +1,8 @@
 package server
 
-// Which call a request is for. Paths are matched as they were sent, segment by segment, and only parameters are percent-decoded:
-// fasthttp's own path is decoded as a whole and cleaned of "..", so that an encoded slash would move the borders.
+// Which call a request is for. Paths are matched as they were sent, segment by segment, and only parameters are
+// percent-decoded: fasthttp's own path is decoded as a whole and cleaned of "..", so that an encoded slash would move
+// the borders.
 
 import (
 	"bytes"
@@ -23,14 +24,14 @@ type Call struct {
 	Safe bool
 	// Serve answers a request.
 	Serve Handler
-	// Admit decides by the head, before the body is read, whether a request may go on, and returns what answers it. So what
-	// Admit found out reaches the handler by its own closure, and the exchange needs to know nothing of it. What Admit took it
-	// gives to Exchange.OnEnd.
+	// Admit decides by the head, before the body is read, whether a request may go on, and returns what answers it. So
+	// what Admit found out reaches the handler by its own closure, and the exchange needs to know nothing of it. What
+	// Admit took it gives to Exchange.OnEnd.
 	Admit func(x *Exchange) (Handler, *problem.Problem)
 }
 
-// Handler answers a request: by a method of x that replies, or by the problem that it returns. It runs on the goroutine of its
-// connection.
+// Handler answers a request: by a method of x that replies, or by the problem that it returns. It runs on the goroutine
+// of its connection.
 type Handler func(x *Exchange) *problem.Problem
 
 // routes has one route for each pattern.
@@ -97,8 +98,8 @@ func (r *route) match(path []byte) (args [2]string, ok bool) {
 	return args, true
 }
 
-// match returns the request's call, with its parameters decoded, or the problem to answer. Both are nil for OPTIONS; allow is
-// the value of its Allow header.
+// match returns the request's call, with its parameters decoded, or the problem to answer. Both are nil for OPTIONS;
+// allow is the value of its Allow header.
 func (all routes) match(method string, path []byte) (c *Call, args [2]string, allow string, p *problem.Problem) {
 	for _, r := range all {
 		raw, ok := r.match(path)

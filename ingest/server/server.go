@@ -1,12 +1,14 @@
 package server
 
-// The server: how requests come from fasthttp to the calls, and how it starts and stops. What fasthttp leaves to its user is
-// done here, once, for every request:
+// The server: how requests come from fasthttp to the calls, and how it starts and stops. What fasthttp leaves to its
+// user is done here, once, for every request:
 //
 //   - a panic is caught, or it would end the process;
-//   - admission comes before the body: fasthttp calls its handler after it read one byte of it (MaxRequestBodySize 1 makes
-//     it so, and is no limit for a stream), and with "Expect: 100-continue" admission happens before the 100;
-//   - a reply that leaves part of the body unread closes the connection: fasthttp would take the rest for the next request.
+//   - admission comes before the body: fasthttp calls its handler after it read one byte of the body
+//     (MaxRequestBodySize 1 makes it so, and is no limit for a stream), and with "Expect: 100-continue" admission
+//     happens before the 100;
+//   - a reply that leaves part of the body unread closes the connection: otherwise fasthttp would read the rest as the
+//     next request.
 
 import (
 	"context"
@@ -102,9 +104,9 @@ func (s *Server) Serving() bool { return s.serving.Load() }
 // Stopping reports whether Shutdown was called.
 func (s *Server) Stopping() bool { return s.stopping.Load() }
 
-// Shutdown stops: new connections are refused, and open requests get up to Config.DrainTimeout, less if ctx ends sooner. Then
-// the contexts of those still open end, and open bodies are answered with a problem. The error says that requests did not end
-// even so.
+// Shutdown stops: new connections are refused, and open requests get up to Config.DrainTimeout, less if ctx ends
+// sooner. Then the contexts of those still open end, and open bodies are answered with a problem. The error says that
+// requests did not end even so.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stopping.Store(true)
 	grace := s.cfg.DrainTimeout
@@ -145,8 +147,8 @@ func (s *Server) admit(ctx *fasthttp.RequestCtx) *Exchange {
 	return x
 }
 
-// expect answers "Expect: 100-continue". fasthttp's comment asks not to touch the response here. Yet a refusal without a body
-// would tell the client nothing, and this version sends what it finds (TestExpectRefused watches over that).
+// expect answers "Expect: 100-continue". fasthttp's comment asks not to touch the response here. Yet a refusal without
+// a body would tell the client nothing, and this version sends what it finds (TestExpectRefused watches over that).
 func (s *Server) expect(ctx *fasthttp.RequestCtx) (code int) {
 	defer s.recoverPanic(ctx, func() { code = http.StatusInternalServerError })
 	x := s.admit(ctx)
@@ -201,7 +203,8 @@ func (s *Server) recoverPanic(ctx *fasthttp.RequestCtx, then func()) {
 func (s *Server) malformed(ctx *fasthttp.RequestCtx, err error) {
 	var small *fasthttp.ErrSmallBuffer
 	var timeout net.Error
-	p := problem.MalformedRequest("The request can't be read as HTTP/1.1: check its first line, its header fields and its framing.")
+	p := problem.MalformedRequest(
+		"The request can't be read as HTTP/1.1: check its first line, its header fields and its framing.")
 	switch {
 	case errors.As(err, &small):
 		p = problem.HeadTooLarge(s.cfg.MaxHead)
@@ -215,8 +218,8 @@ func (s *Server) malformed(ctx *fasthttp.RequestCtx, err error) {
 	s.metrics.problem(p)
 }
 
-// fasthttpLogger hands fasthttp's own messages on. What goes wrong on one connection is the client's affair, and any number of
-// clients can make it happen.
+// fasthttpLogger hands fasthttp's own messages on. What goes wrong on one connection is the client's affair, and any
+// number of clients can make it happen.
 type fasthttpLogger struct{ *slog.Logger }
 
 func (l fasthttpLogger) Printf(format string, args ...any) {

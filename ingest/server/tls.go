@@ -1,6 +1,7 @@
 package server
 
-// The API's own certificate, read again when its files change: certificates are renewed every few weeks, and uploads are long.
+// The API's own certificate, read again when its files change: certificates are renewed every few weeks, and uploads
+// are long.
 
 import (
 	"crypto/tls"
@@ -36,7 +37,8 @@ func newKeyPair(certFile, keyFile string, logger *slog.Logger) (*keyPair, error)
 	k.seen, k.checked = k.stamps(), time.Now()
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
-		return nil, fmt.Errorf("load the HTTPS certificate from --tls-cert %s and --tls-key %s: %w", certFile, keyFile, err)
+		return nil, fmt.Errorf("load the HTTPS certificate from --tls-cert %s and --tls-key %s: %w",
+			certFile, keyFile, err)
 	}
 	k.current = &pair
 	return k, nil
@@ -66,7 +68,8 @@ func (k *keyPair) get() *tls.Certificate {
 	k.seen = stamps
 	pair, err := tls.LoadX509KeyPair(k.certFile, k.keyFile)
 	if err != nil {
-		k.logger.Error("the changed HTTPS certificate doesn't load: the previous one stays in use", "cert", k.certFile, "key", k.keyFile, "error", err)
+		k.logger.Error("the changed HTTPS certificate doesn't load: the previous one stays in use",
+			"cert", k.certFile, "key", k.keyFile, "error", err)
 		return k.current
 	}
 	k.logger.Info("HTTPS certificate loaded again", "cert", k.certFile)

@@ -16,8 +16,8 @@ import (
 var static embed.FS
 
 // pagePolicy lets the page use what this server serves, and nothing else (Content Security Policy Level 3).
-const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; worker-src 'self'; img-src data:; " +
-	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; worker-src 'self'; " +
+	"img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // Calls are the calls that are for people.
 func Calls() []server.Call {
@@ -33,7 +33,7 @@ func Calls() []server.Call {
 
 // file is the call that gives out one file.
 func file(path, name, contentType string) server.Call {
-	return server.Call{Method: http.MethodGet, Pattern: path, Safe: true, Serve: func(x *server.Exchange) *problem.Problem {
+	serve := func(x *server.Exchange) *problem.Problem {
 		content, err := static.ReadFile("static/" + name)
 		if err != nil {
 			return problem.Internal(err)
@@ -43,7 +43,8 @@ func file(path, name, contentType string) server.Call {
 		x.SetField("Referrer-Policy", "no-referrer")
 		x.Reply(contentType, content)
 		return nil
-	}}
+	}
+	return server.Call{Method: http.MethodGet, Pattern: path, Safe: true, Serve: serve}
 }
 
 // serveProblemType is GET /problems/:kind: the type of a problem is a link, and leads here.
@@ -55,6 +56,7 @@ func serveProblemType(x *server.Exchange) *problem.Problem {
 		return problem.NotFound("/problems/" + kind)
 	}
 	p := examples[i]
-	x.ReplyText(fmt.Appendf(nil, "%s\nStatus %d %s\n\nFor example:\n%s\n", p.Title, p.Status, http.StatusText(p.Status), p.Detail))
+	x.ReplyText(fmt.Appendf(nil, "%s\nStatus %d %s\n\nFor example:\n%s\n",
+		p.Title, p.Status, http.StatusText(p.Status), p.Detail))
 	return nil
 }

@@ -103,8 +103,8 @@ func (c *Client) Dial() net.Conn {
 	return conn
 }
 
-// Exchange sends text on a connection of its own and returns the replies until the server closes. With half it ends its own
-// side after the text.
+// Exchange sends text on a connection of its own and returns the replies until the server closes. With half it ends its
+// own side after the text.
 func (c *Client) Exchange(text string, half bool) []Reply {
 	c.T.Helper()
 	conn := c.Dial()

@@ -1,5 +1,5 @@
-// Package ingesttest has what the tests of ingest and of the packages below it share: an HTTP client that sees every detail of
-// a reply, bodies of uploads, a store in memory, and waiting for conditions.
+// Package ingesttest has what the tests of ingest and of the packages below it share: an HTTP client that sees every
+// detail of a reply, bodies of uploads, a store in memory, and waiting for conditions.
 //
 // It promises that nothing in it gives up because the machine is slow: every wait has a minute.
 //

@@ -22,8 +22,8 @@ func Until(t testing.TB, what string, holds func() bool) {
 	}
 }
 
-// Main runs a package's tests and fails if goroutines are left. fasthttp's clock for Date headers runs for the life of the
-// process, its cleaner of idle workers some seconds longer than Serve.
+// Main runs a package's tests and fails if goroutines are left. fasthttp's clock for Date headers runs for the life of
+// the process, its cleaner of idle workers some seconds longer than Serve.
 func Main(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
