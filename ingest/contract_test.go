@@ -1,6 +1,6 @@
 package ingest
 
-// The rules of docs/contract.md, one by one.
+// The rules of docs/contract.md that can be seen in replies.
 
 import (
 	"bytes"

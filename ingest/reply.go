@@ -1,6 +1,6 @@
 package ingest
 
-// Replies, byte for byte as the contract's pages print them. Each has a golden file.
+// Replies, byte for byte as their callers know them (docs/contract.md). Each has a golden file.
 
 import (
 	"encoding/base64"
@@ -16,7 +16,7 @@ import (
 	"countersign/sink/store"
 )
 
-// appendAccepted appends the reply to an upload: strings, also for numbers (async_api.md, "Success Response").
+// appendAccepted appends the answer to the bulk call: strings, also for numbers (docs/contract.md, "reply to an upload").
 func appendAccepted(dst []byte, id uuid.UUID, pairs uint64) []byte {
 	dst = jsontext.AppendString(append(dst, "{\n  \"UUID\" : "...), id.String())
 	dst = strconv.AppendInt(append(dst, ",\n  \"Batches\" : \""...), int64(record.Batches(pairs)), 10)
@@ -24,7 +24,7 @@ func appendAccepted(dst []byte, id uuid.UUID, pairs uint64) []byte {
 	return append(dst, "\"\n}\n"...)
 }
 
-// appendStatus appends the reply to a poll (async_api.md, "Polling - Summary").
+// appendStatus appends the answer to a poll (docs/contract.md, "status").
 func appendStatus(dst []byte, s results.Status) []byte {
 	dst = strconv.AppendInt(append(dst, `{"waitingBatch":`...), int64(s.Waiting), 10)
 	dst = strconv.AppendInt(append(dst, `,"doneBatch":`...), int64(s.Done), 10)
@@ -35,8 +35,8 @@ func appendStatus(dst []byte, s results.Status) []byte {
 	return append(dst, '}')
 }
 
-// appendDetails appends the four sections (async_api.md, "Polling - Details") of results taken together. A text that
-// failed more than once is one key, with its first reason: a JSON object can't hold it twice.
+// appendDetails appends the four sections of results taken together (docs/contract.md, "details"). A text that failed more
+// than once is one key, with its first reason: a JSON object can't hold it twice.
 func appendDetails(dst []byte, results []store.BatchResult) []byte {
 	dst = append(dst, "{\n  \"addedOk\" : "...)
 	dst = appendList(dst, results, func(r *store.BatchResult) []string { return r.Added })
@@ -77,7 +77,7 @@ func appendList(dst []byte, results []store.BatchResult, section func(*store.Bat
 	return append(dst, " ]"...)
 }
 
-// Replies of the single call (single_sign.md): text, without a newline.
+// Answers of the call for one file: text, without a line feed (docs/contract.md, "single signing").
 
 const textInvalidSignature = "Invalid signature"
 

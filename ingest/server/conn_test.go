@@ -71,7 +71,7 @@ func TestRefusalReachesAClientThatOnlySends(t *testing.T) {
 	}
 }
 
-// TestRefusalReachesCurl runs the real thing: it is the client of the contract's pages.
+// TestRefusalReachesCurl runs the real thing: the API's published examples are curl commands.
 func TestRefusalReachesCurl(t *testing.T) {
 	curl, err := exec.LookPath("curl")
 	if err != nil {
