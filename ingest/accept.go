@@ -25,7 +25,7 @@ import (
 // source is where the pairs of an upload come from.
 type source interface {
 	// decode hands all pairs to sink, in runs as jsonstream.Decode cuts them. Unless sum is nil, it writes to sum what
-	// tells these pairs from others.
+	// distinguishes these pairs from others.
 	decode(limits jsonstream.Limits, sum hash.Hash, sink func(*jsonstream.Columns) error) (pairs int, err error)
 }
 

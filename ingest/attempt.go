@@ -103,7 +103,7 @@ func (a *attempt) settle(ctx context.Context) error {
 	return nil
 }
 
-// failure is what to answer when the log didn't take a chunk. Without a seal, nothing of the attempt counts.
+// failure is what to answer when the log has refused a chunk. Without a seal, nothing of the attempt counts.
 func (a *attempt) failure(ctx context.Context, err error) error {
 	if errors.Is(context.Cause(ctx), server.ErrStopping) {
 		return problem.Stopping()

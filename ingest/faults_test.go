@@ -196,7 +196,7 @@ func TestWindowBoundsWhatIsOnTheWay(t *testing.T) {
 }
 
 func TestStopWaitsForOpenBodies(t *testing.T) {
-	h := start(t, func(c *Config) { c.HTTP.DrainTimeout = ingesttest.Patience })
+	h := start(t, func(c *Config) { c.HTTP.DrainTimeout = ingesttest.MaxWait })
 	text := pairs(0, 2500, 64)
 	c := h.Dial()
 	fmt.Fprintf(c, bulkHead+"%s", site, len(text), text[:1000])

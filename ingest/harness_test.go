@@ -73,7 +73,7 @@ func start(t testing.TB, change func(*Config)) *harness {
 	clock := &fakeClock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	cfg := Config{
 		Log: log, Store: log.store, UploadPartitions: 4, Clock: clock.Now,
-		SyncPoll: 40 * time.Millisecond, SyncTimeout: ingesttest.Patience,
+		SyncPoll: 40 * time.Millisecond, SyncTimeout: ingesttest.MaxWait,
 		HTTP:   server.Config{LingerTimeout: 2 * time.Second},
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
@@ -91,7 +91,7 @@ func start(t testing.TB, change func(*Config)) *harness {
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), ingesttest.Patience)
+		ctx, cancel := context.WithTimeout(context.Background(), ingesttest.MaxWait)
 		defer cancel()
 		if err := s.Shutdown(ctx); err != nil {
 			t.Errorf("shutdown: %v", err)

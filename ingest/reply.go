@@ -16,7 +16,8 @@ import (
 	"countersign/sink/store"
 )
 
-// appendAccepted appends the answer to the bulk call: strings, also for numbers (docs/contract.md, "reply to an upload").
+// appendAccepted appends the answer to the bulk call: strings, also for numbers (docs/contract.md, "reply to an
+// upload").
 func appendAccepted(dst []byte, id uuid.UUID, pairs uint64) []byte {
 	dst = jsontext.AppendString(append(dst, "{\n  \"UUID\" : "...), id.String())
 	dst = strconv.AppendInt(append(dst, ",\n  \"Batches\" : \""...), int64(record.Batches(pairs)), 10)
@@ -35,8 +36,8 @@ func appendStatus(dst []byte, s results.Status) []byte {
 	return append(dst, '}')
 }
 
-// appendDetails appends the four sections of results taken together (docs/contract.md, "details"). A text that failed more
-// than once is one key, with its first reason: a JSON object can't hold it twice.
+// appendDetails appends the four sections of results taken together (docs/contract.md, "details"). A text that failed
+// more than once is one key, with its first reason: a JSON object can't hold it twice.
 func appendDetails(dst []byte, results []store.BatchResult) []byte {
 	dst = append(dst, "{\n  \"addedOk\" : "...)
 	dst = appendList(dst, results, func(r *store.BatchResult) []string { return r.Added })

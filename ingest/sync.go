@@ -71,7 +71,7 @@ func (w *waiter) finish(
 	if err == nil {
 		return nil
 	}
-	s.results.Record(up.row()) // the caller is told to poll: the upload must be known
+	s.results.Record(up.row()) // the answer says to poll: the upload must be known
 	if errors.Is(err, server.ErrStopping) {
 		return problem.NotFinishedByStop(up.id, err)
 	}

@@ -6,9 +6,9 @@
 // before they are stored. All of it comes from topic events and from ClickHouse, and none of it is needed again after a
 // restart.
 //
-// It promises that a status only grows and is at most a second old; that a caller who was told "signed OK" finds the
-// hash; that an accepted upload is known in this process at once; and that everything it remembers is bounded (I6),
-// given that its caller bounds the uploads that wait for their row.
+// It promises that a status only grows and is at most a second old; that a caller whose signing was answered "signed
+// OK" finds the hash; that an accepted upload is known in this process at once; and that everything it remembers is
+// bounded (I6), given that its caller bounds the uploads that wait for their row.
 //
 // # Order of reading
 //

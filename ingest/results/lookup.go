@@ -19,7 +19,7 @@ var ErrUnknownUpload = errors.New("unknown upload")
 // too, so Forget must follow if the upload is not accepted.
 func (t *Tracker) Expect(row store.Upload) { t.uploads.Put(row.ID, remember(row, true)) }
 
-// Forget takes back Expect.
+// Forget undoes Expect.
 func (t *Tracker) Forget(upload uuid.UUID) { t.uploads.Delete(upload) }
 
 // Record has the row of an accepted upload stored. The channel is closed once that has happened. Until then Accepted
@@ -50,8 +50,8 @@ func (t *Tracker) Status(ctx context.Context, upload uuid.UUID) (Status, error) 
 		return Status{}, err
 	}
 	now := time.Now()
-	s, fresh := u.current(now)
-	if fresh {
+	s, upToDate := u.current(now)
+	if upToDate {
 		return s, nil
 	}
 	progress, err := t.cfg.Store.Progress(ctx, upload)
@@ -83,8 +83,8 @@ func (t *Tracker) lookUp(ctx context.Context, upload uuid.UUID) (*remembered, er
 	return u, nil
 }
 
-// SignedHash returns who signed a hash, and whether anybody has. A single signing is found as soon as its caller was
-// told of it, although its row may not be stored yet. Errors are the store's.
+// SignedHash returns who signed a hash, and whether anybody has. It knows a single signing as soon as the caller of
+// that signing has its answer, although the row may not be stored yet. Errors are the store's.
 func (t *Tracker) SignedHash(ctx context.Context, hash [32]byte) (store.SignedHash, bool, error) {
 	if row, ok := t.announced.Get(hash); ok {
 		return row, true, nil

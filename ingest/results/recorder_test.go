@@ -13,7 +13,7 @@ import (
 	"countersign/sink/store"
 )
 
-// insertions is a store that only takes rows.
+// insertions is a store that only inserts rows.
 type insertions struct {
 	sizes  []int // of the inserts that succeeded
 	fail   int   // so many inserts fail first

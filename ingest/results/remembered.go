@@ -19,7 +19,7 @@ const (
 	// maxRemembered is how many uploads are remembered. One takes some 300 bytes once it is complete, and some 200
 	// bytes a batch before.
 	maxRemembered = 1 << 14
-	// maxStatusAge is how long a status is taken for the current one after ClickHouse gave it.
+	// maxStatusAge is how long a status counts as up to date after ClickHouse was asked for it.
 	maxStatusAge = time.Second
 )
 
@@ -57,8 +57,8 @@ func (u *remembered) count(e *recordpb.Event) {
 	}
 }
 
-// current returns the status, and whether it is fresh; if not, ClickHouse has to be asked.
-func (u *remembered) current(now time.Time) (s Status, fresh bool) {
+// current returns the status, and whether it is up to date; if not, ClickHouse has to be asked.
+func (u *remembered) current(now time.Time) (s Status, upToDate bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.status, now.Sub(u.asked) < maxStatusAge && u.asked.After(u.changed)

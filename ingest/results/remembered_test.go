@@ -19,8 +19,8 @@ func TestStatusIsRemembered(t *testing.T) {
 		u := remember(store.Upload{Count: 3000}, false)
 		want := func(done int, when string) {
 			t.Helper()
-			s, fresh := u.current(time.Now())
-			if !fresh {
+			s, upToDate := u.current(time.Now())
+			if !upToDate {
 				s.Done = -1
 			}
 			if s.Done != done {
@@ -34,11 +34,11 @@ func TestStatusIsRemembered(t *testing.T) {
 		time.Sleep(maxStatusAge)
 		want(-1, "later")
 		asked := time.Now()
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		u.count(&recordpb.Event{}) // while the store answers
 		u.answered(batches(1), asked)
 		want(-1, "after an event that the store may not have known")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		u.answered(batches(2), time.Now())
 		u.answered(batches(1), asked)
 		want(2, "after a late answer")
@@ -56,7 +56,7 @@ func TestStatusFollowsEvents(t *testing.T) {
 		id := uuid.UUID{1}
 		h.Expect(store.Upload{ID: id, Count: 3000})
 		u, _ := h.uploads.Get(id)
-		tell := func(batch uint32) {
+		publish := func(batch uint32) {
 			for _, e := range []*recordpb.Event{{Shard: 2, Added: 999}, {Shard: -1, Claims: 999, BadSignatures: 1}} {
 				e.Upload, e.Batch = id[:], batch
 				if err := h.count(record.Encode(&recordpb.Events{Events: []*recordpb.Event{e, e}})); err != nil {
@@ -64,11 +64,11 @@ func TestStatusFollowsEvents(t *testing.T) {
 				}
 			}
 		}
-		want := func(fresh bool, done int, when string) {
+		want := func(upToDate bool, done int, when string) {
 			t.Helper()
 			s, got := u.current(time.Now())
 			n := uint64(done)
-			if got != fresh || s.Done != done || s.Waiting != 3-done || s.Added != 999*n || s.BadSignatures != n {
+			if got != upToDate || s.Done != done || s.Waiting != 3-done || s.Added != 999*n || s.BadSignatures != n {
 				t.Errorf("%s: %+v, %v", when, s, got)
 			}
 		}
@@ -81,18 +81,18 @@ func TestStatusFollowsEvents(t *testing.T) {
 		}
 		want(false, 0, "before the store was asked")
 		u.answered(batches(0), time.Now())
-		tell(2)
+		publish(2)
 		want(true, 0, "with the second batch")
-		tell(1)
+		publish(1)
 		want(true, 2, "with the first, too")
 		time.Sleep(maxStatusAge)
 		want(false, 2, "later")
 		u.answered(batches(1), time.Now())
 		want(true, 2, "when the store knows less")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		u.answered(batches(3), time.Now())
 		want(true, 3, "when the store knows more")
-		if tell(3); u.tally != nil {
+		if publish(3); u.tally != nil {
 			t.Error("events of a complete upload are still counted")
 		}
 		want(true, 3, "when all events have come")

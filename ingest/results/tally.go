@@ -1,14 +1,14 @@
 package results
 
 // Counting the events of one upload until all of its batches are done. Events may repeat and come in any order. Each
-// has the key of the row that it tells of, so an event that repeats counts once.
+// has the key of the row that it announces, so an event that repeats counts once.
 
 import (
 	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
 )
 
-// tally belongs to whoever holds the lock of its owner: a Watch or a remembered upload.
+// tally is guarded by the lock of its owner: the hub for a Watch, the remembered upload otherwise.
 type tally struct {
 	status  Status // over the batches that are done, from the first on
 	batches []batchTally

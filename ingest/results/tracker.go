@@ -53,7 +53,7 @@ type Tracker struct {
 	// uploads are those that polls may ask for.
 	uploads *fifo.Map[uuid.UUID, *remembered]
 	// announced are single signings whose rows may not be stored yet, some 500 bytes each. The sinks leave no more than
-	// record.MaxUnstoredSingles unstored, so whoever was told "signed OK" finds the hash here or in the store.
+	// record.MaxUnstoredSingles unstored, so a caller whose answer was "signed OK" finds the hash here or in the store.
 	announced *fifo.Map[[32]byte, store.SignedHash]
 	asking    chan struct{} // a token for each call that asks the store because no event came; capacity maxAsking
 	following atomic.Bool
@@ -104,7 +104,7 @@ func (t *Tracker) follow(ctx context.Context) {
 	}
 }
 
-// count takes in one record of topic events. A record that can't be decoded is left out: whoever waits for it asks the
+// count adds one record of topic events. A record that can't be decoded is left out: callers that wait for it ask the
 // store.
 func (t *Tracker) count(value []byte) error {
 	m, err := record.DecodeEvents(value)

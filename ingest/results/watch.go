@@ -1,7 +1,7 @@
 package results
 
-// Watches: synchronous calls learn from topic events when their upload is complete. Events may be missing, so whoever
-// waits also asks the store now and then (wait.go).
+// Watches: synchronous calls learn from topic events when their upload is complete. Events may be missing, so a
+// call that waits also asks the store now and then (wait.go).
 
 import (
 	"sync"
@@ -83,14 +83,4 @@ func (h *hub) count(events []*recordpb.Event) {
 			}
 		}
 	}
-}
-
-// size is the number of open watches.
-func (h *hub) size() (n int) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, list := range h.watches {
-		n += len(list)
-	}
-	return n
 }

@@ -21,6 +21,16 @@ import (
 
 func TestMain(m *testing.M) { ingesttest.Main(m) }
 
+// size is the number of open watches.
+func (h *hub) size() (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, list := range h.watches {
+		n += len(list)
+	}
+	return n
+}
+
 // event makes an Events record of one event.
 func event(e *recordpb.Event) []byte {
 	return record.Encode(&recordpb.Events{Events: []*recordpb.Event{e}})

@@ -31,5 +31,5 @@ func adminReply(w http.ResponseWriter, code int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(code)
-	_, _ = w.Write([]byte(text + "\n")) // the client went away: nobody is left to tell
+	_, _ = w.Write([]byte(text + "\n")) // the client went away: nobody is left to answer
 }

@@ -35,8 +35,8 @@ type conn struct {
 	gone    atomic.Bool   // the client ended its side, and all that it sent before was read
 }
 
-// Read reads from the client. The end of its side comes alone, never together with bytes: so whoever meets it wanted
-// more.
+// Read reads from the client. The end of its side comes alone, never together with bytes: so a reader that meets it
+// wanted more.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	switch {

@@ -96,8 +96,8 @@ func TestRefusalReachesCurl(t *testing.T) {
 					args = append([]string{"-H", expect}, args...)
 				}
 				out, err := exec.CommandContext(t.Context(), curl, args...).CombinedOutput()
-				told := strings.HasSuffix(string(out), fmt.Sprintf("\n%d", c.status)) && strings.Contains(string(out), c.kind)
-				if err != nil || !told {
+				refused := strings.HasSuffix(string(out), fmt.Sprintf("\n%d", c.status)) && strings.Contains(string(out), c.kind)
+				if err != nil || !refused {
 					t.Errorf("%v: %s", err, out)
 				}
 			})

@@ -43,7 +43,7 @@ func start(t testing.TB, change func(*Config)) *harness {
 	served := make(chan error, 1)
 	go func() { served <- h.Serve(l) }()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), ingesttest.Patience)
+		ctx, cancel := context.WithTimeout(context.Background(), ingesttest.MaxWait)
 		defer cancel()
 		if err := h.Shutdown(ctx); err != nil {
 			t.Error(err)

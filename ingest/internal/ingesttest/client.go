@@ -14,6 +14,9 @@ import (
 	"time"
 )
 
+// wholeRequest bounds a request of any length: a million pairs take a minute on a busy machine with the race detector.
+const wholeRequest = 10 * MaxWait
+
 // Client asks one server.
 type Client struct {
 	T    testing.TB
@@ -24,9 +27,11 @@ type Client struct {
 
 // NewClient makes a client of the server at addr. Its idle connections are closed when the test ends.
 func NewClient(t testing.TB, addr string) *Client {
-	transport := &http.Transport{DisableCompression: true, ExpectContinueTimeout: Patience}
+	transport := &http.Transport{DisableCompression: true, ExpectContinueTimeout: MaxWait}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &Client{T: t, Addr: addr, URL: "http://" + addr, HTTP: &http.Client{Transport: transport, Timeout: Patience}}
+	return &Client{
+		T: t, Addr: addr, URL: "http://" + addr, HTTP: &http.Client{Transport: transport, Timeout: wholeRequest},
+	}
 }
 
 // Reply is an HTTP reply, whole.
@@ -97,7 +102,7 @@ func (c *Client) Dial() net.Conn {
 		c.T.Fatal(err)
 	}
 	c.T.Cleanup(func() { conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(Patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(MaxWait)); err != nil {
 		c.T.Fatal(err)
 	}
 	return conn

@@ -9,15 +9,15 @@ import (
 	"go.uber.org/goleak"
 )
 
-// Patience is how long a test waits for what must happen. It is far more than a busy machine needs.
-const Patience = time.Minute
+// MaxWait is how long a test waits for what must happen. A busy machine needs far less.
+const MaxWait = time.Minute
 
 // Until waits until a condition holds, and ends the test if that takes more than a minute.
 func Until(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(Patience); !holds(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(MaxWait); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("after %s it still does not hold: %s", Patience, what)
+			t.Fatalf("after %s it still does not hold: %s", MaxWait, what)
 		}
 	}
 }
