@@ -98,7 +98,7 @@ func (r *recorder) run(ctx context.Context) {
 		r.queue.PutBack(batch...)
 		again := insertRetries.After(failures)
 		failures++
-		r.logger.Warn("uploads are accepted, but their rows are not stored yet: trying again",
+		r.logger.Warn("uploads accepted, but their rows not stored yet: trying again",
 			"uploads", len(batch), "in", again, "error", err)
 		_ = pause.For(ctx, again) // ended early, the loop sees that ctx is done
 	}

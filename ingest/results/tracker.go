@@ -35,8 +35,8 @@ type Config struct {
 	Logger    *slog.Logger
 }
 
-// Store is where results are read. Errors that wrap store.ErrUnavailable say that asking again later may help. Methods
-// may be called from any goroutine.
+// Store is ClickHouse: results are read there, rows of uploads are stored there. Errors that wrap store.ErrUnavailable
+// say that asking again later may help. Methods may be called from any goroutine.
 type Store interface {
 	Upload(ctx context.Context, id uuid.UUID) (store.Upload, bool, error)
 	Progress(ctx context.Context, id uuid.UUID) ([]store.BatchProgress, error)
