@@ -194,8 +194,8 @@ func (in *intake) abort(ctx context.Context, a *attempt, reason error) {
 // errRepeated is the reason of an abort. It is no failure: the request gets the first answer.
 var errRepeated = errors.New("repeats an upload that was accepted")
 
-// keyed hashes an Idempotency-Key with the site it is for, and the body's digest if given. Zero bytes separate the parts:
-// neither a site nor a key can hold one.
+// keyed hashes an Idempotency-Key with the site it is for, and the body's digest if given. Zero bytes separate the
+// parts: neither a site nor a key can hold one.
 func keyed(site, key string, body []byte) []byte {
 	h := sha256.New()
 	fmt.Fprintf(h, "countersign/upload\x00%s\x00%s\x00", site, key)

@@ -1,11 +1,9 @@
 package ingest
 
 import (
-	"context"
 	"encoding/json"
 	"flag"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -84,24 +82,7 @@ func start(t testing.TB, change func(*Config)) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(l) }()
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), ingesttest.MaxWait)
-		defer cancel()
-		if err := s.Shutdown(ctx); err != nil {
-			t.Errorf("shutdown: %v", err)
-		}
-		if err := <-served; err != nil {
-			t.Errorf("serve: %v", err)
-		}
-	})
-	client := ingesttest.NewClient(t, l.Addr().String())
-	h := &harness{Server: s, Client: client, t: t, log: log, store: log.store, clock: clock}
+	h := &harness{Server: s, Client: ingesttest.Serve(t, s), t: t, log: log, store: log.store, clock: clock}
 	reasons := 0
 	if log.deaf {
 		reasons = 1

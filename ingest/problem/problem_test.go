@@ -65,8 +65,8 @@ func kindsOf(t *testing.T, file string) (kinds []string) {
 func TestPiecesOfTheRequestAreQuoted(t *testing.T) {
 	for _, piece := range []string{"", "\x00\"\\\n", "\xff\xfe", strings.Repeat("é", 10_000), "%s %d"} {
 		for _, p := range []*Problem{
-			NotFound(piece), MethodNotAllowed(piece, "GET"), UnknownProtocol(piece), UnsupportedEncoding(piece), UnknownUpload(piece),
-			UnknownBatch(piece, 1, 1), UnknownCertificate(piece),
+			NotFound(piece), MethodNotAllowed(piece, "GET"), UnknownProtocol(piece), UnsupportedEncoding(piece),
+			UnknownUpload(piece), UnknownBatch(piece, 1, 1), UnknownCertificate(piece),
 		} {
 			text := p.AppendJSON(nil)
 			if !json.Valid(text) || !utf8.Valid(text) || len(text) > 1000 || strings.Contains(p.Detail, "%!") {

@@ -1,11 +1,9 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"strconv"
 	"testing"
@@ -36,23 +34,7 @@ func start(t testing.TB, change func(*Config)) *harness {
 	if h.Server, err = New(cfg, h.calls()); err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- h.Serve(l) }()
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), ingesttest.MaxWait)
-		defer cancel()
-		if err := h.Shutdown(ctx); err != nil {
-			t.Error(err)
-		}
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	})
-	h.Client = ingesttest.NewClient(t, l.Addr().String())
+	h.Client = ingesttest.Serve(t, h.Server)
 	return h
 }
 

@@ -1,10 +1,7 @@
 package web
 
 import (
-	"context"
-	"errors"
 	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,18 +23,7 @@ func start(t *testing.T) *ingesttest.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(l) }()
-	t.Cleanup(func() {
-		if err := errors.Join(s.Shutdown(context.Background()), <-served); err != nil {
-			t.Error(err)
-		}
-	})
-	return ingesttest.NewClient(t, l.Addr().String())
+	return ingesttest.Serve(t, s)
 }
 
 func TestPage(t *testing.T) {
