@@ -1,8 +1,8 @@
 package ingest
 
-// An attempt: one body on its way into the log. Chunks leave while the body still arrives; a window of unacknowledged ones
-// bounds the memory. The first chunk waits for a second one or for the body's end, because a chunk that is the whole upload
-// carries its own seal: then a single signing is one record.
+// An attempt: one body on its way into the log. Chunks leave while the body still arrives; a window of unacknowledged
+// ones bounds the memory. The first chunk waits for a second one or for the body's end, because a chunk that is the
+// whole upload carries its own seal: then a single signing is one record.
 //
 // An attempt belongs to one goroutine.
 
@@ -17,6 +17,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"countersign/ingest/jsonstream"
+	"countersign/ingest/problem"
+	"countersign/ingest/server"
 	"countersign/pipeline/record/recordpb"
 )
 
@@ -27,7 +29,7 @@ type attempt struct {
 	id        uuid.UUID
 	site      string
 	window    int  // bytes
-	single    bool // its caller takes the result from the events
+	single    bool // its caller learns the result from the events
 
 	held     *jsonstream.Columns // the first chunk, not yet sent
 	inFlight []sent              // oldest first
@@ -45,7 +47,8 @@ func newAttempt(log Log, buffers *sync.Pool, partition int, id uuid.UUID, site s
 	return &attempt{log: log, buffers: buffers, partition: partition, id: id, site: site, window: window, first: -1}
 }
 
-// add takes the next run of pairs. It waits while the window is full. An error means that the attempt can only be aborted.
+// add sends the next run of pairs, or holds the first one. It waits while the window is full. After an error the
+// attempt can only be aborted.
 func (a *attempt) add(ctx context.Context, c *jsonstream.Columns) error {
 	if c.First == 0 {
 		a.held = c
@@ -77,7 +80,7 @@ func (a *attempt) send(ctx context.Context, c *jsonstream.Columns) error {
 	a.sentAny = true
 	ack, err := a.log.Send(ctx, a.partition, *buf)
 	if err != nil {
-		return a.failed(ctx, fmt.Errorf("send pairs from position %d on: %w", c.First, err))
+		return a.failure(ctx, fmt.Errorf("send pairs from position %d on: %w", c.First, err))
 	}
 	a.inFlight = append(a.inFlight, sent{ack, buf})
 	a.bytes += len(*buf)
@@ -89,7 +92,7 @@ func (a *attempt) settle(ctx context.Context) error {
 	s := a.inFlight[0]
 	offset, err := s.ack.Wait(ctx)
 	if err != nil {
-		return a.failed(ctx, err) // the log may still read s.buf: leave it
+		return a.failure(ctx, err) // the log may still read s.buf: leave it
 	}
 	if a.first < 0 || offset < a.first {
 		a.first = offset
@@ -100,12 +103,12 @@ func (a *attempt) settle(ctx context.Context) error {
 	return nil
 }
 
-// failed is what to answer when the log didn't take a chunk. Without a seal, nothing of the attempt counts.
-func (a *attempt) failed(ctx context.Context, err error) error {
-	if errors.Is(context.Cause(ctx), errStopping) {
-		return problemStopping()
+// failure is what to answer when the log has refused a chunk. Without a seal, nothing of the attempt counts.
+func (a *attempt) failure(ctx context.Context, err error) error {
+	if errors.Is(context.Cause(ctx), server.ErrStopping) {
+		return problem.Stopping()
 	}
-	return problemLog(err)
+	return problem.LogUnavailable(err)
 }
 
 // settleAll waits for every chunk that was sent. Only then may the seal be.
@@ -129,12 +132,12 @@ func (a *attempt) ready(ctx context.Context, pairs int) error {
 	return a.settleAll(ctx)
 }
 
-// seal makes the attempt an upload; ready must have returned nil. An error is the log's own: its MayBeStored says whether the upload
-// may exist nevertheless.
+// seal makes the attempt an upload; ready must have returned nil. An error is the log's own: its MayBeStored says
+// whether the upload may exist nevertheless.
 func (a *attempt) seal(ctx context.Context, upload uuid.UUID, pairs int, accepted time.Time) error {
 	s := &recordpb.Seal{
-		Attempt: a.id[:], Upload: upload[:], Site: a.site, Count: uint64(pairs), FirstOffset: a.first, AcceptedMs: accepted.UnixMilli(),
-		Single: a.single,
+		Attempt: a.id[:], Upload: upload[:], Site: a.site, Count: uint64(pairs), FirstOffset: a.first,
+		AcceptedMs: accepted.UnixMilli(), Single: a.single,
 	}
 	m := &recordpb.Upload{Kind: &recordpb.Upload_Seal{Seal: s}}
 	if a.held != nil {
@@ -152,12 +155,14 @@ func (a *attempt) seal(ctx context.Context, upload uuid.UUID, pairs int, accepte
 	return nil
 }
 
-// abort tells the log that the attempt will never be sealed: a courtesy that frees memory in verify, so its failure is nobody's.
+// abort tells the log that the attempt will never be sealed: a courtesy that frees memory in verify, so its failure is
+// nobody's.
 func (a *attempt) abort(ctx context.Context, reason string) {
 	if !a.sentAny {
 		return
 	}
-	buf := a.encode(&recordpb.Upload{Kind: &recordpb.Upload_Abort{Abort: &recordpb.Abort{Attempt: a.id[:], Reason: reason}}})
+	abort := &recordpb.Abort{Attempt: a.id[:], Reason: reason}
+	buf := a.encode(&recordpb.Upload{Kind: &recordpb.Upload_Abort{Abort: abort}})
 	_, _ = a.log.Send(ctx, a.partition, *buf)
 }
 
@@ -192,13 +197,14 @@ func (a *attempt) encode(m *recordpb.Upload) *[]byte {
 	}
 	b, err := proto.MarshalOptions{}.MarshalAppend((*buf)[:0], m)
 	if err != nil {
-		panic("ingest: encode a record: " + err.Error()) // only invalid UTF-8 could, and jsonstream and ParseSite let none through
+		// Only invalid UTF-8 could do that, and jsonstream and record.ParseSite let none through.
+		panic("ingest: encode a record: " + err.Error())
 	}
 	*buf = b
 	return buf
 }
 
-// recycle takes back the buffer of an acknowledged record.
+// recycle puts back the buffer of an acknowledged record.
 func (a *attempt) recycle(buf *[]byte) {
 	if cap(*buf) >= pooled {
 		a.buffers.Put(buf)

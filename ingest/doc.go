@@ -1,18 +1,25 @@
-// Package ingest is countersign's HTTP side: it takes uploads into the log, answers the polls about them, and serves the
-// single and small-batch calls that wait for their result. The API is the contract's (contract/README.md, its table row by row).
+// Package ingest is the stage that accepts uploads: it reads them into the log, answers the polls about them, and
+// serves the calls that wait for their result. What the API promises to its callers is in docs/contract.md, rule by
+// rule.
 //
-// It promises: a 200 for an upload leaves only when the log holds every pair and its seal, flushed (I1); any other answer
-// means that nothing of the upload will ever be kept, except where the answer says that this can't be known, and then
-// it carries the upload's UUID (I2); memory, waits and open bodies have the bounds that [Config] states, and past them the
-// caller hears so before its body is read (I6); no bytes make it panic or wait beyond a deadline (I7).
+// It owns the admission of requests, the UUIDs of uploads, attempts and seals in topic uploads, and the bytes of the
+// replies.
 //
-// It must not know how signatures are verified, which hash goes where, or how anything is stored: it writes records of topic
-// uploads through [Log], reads results through [Store], and that is all it shares with the other stages.
+// It promises: a 200 for an upload leaves only when the log holds every pair and its seal, flushed (I1); any other
+// answer means that nothing of the upload will ever be kept, except where the answer says that this can't be known, and
+// then it carries the upload's UUID (I2); memory, waits and open bodies have the bounds that [Config] states, and past
+// them the caller hears so before its body is read (I6); no bytes make it panic or wait beyond a deadline (I7).
 //
 // # Order of reading
 //
-// [Config] is the manual. http.go and route.go bring a request to its handler; body.go turns the connection into a bounded,
-// timed stream; attempt.go takes that stream into the log; accept.go decides what it is called and when it counts as
-// accepted; recorder.go, hub.go and await.go are what happens to it afterwards as far as a caller may ask. conn.go and
-// tls.go are below HTTP; admin.go, metrics.go and web.go beside it.
+// config.go is the manual, server.go the table of calls. A request with pairs passes admission.go, then upload.go,
+// sync.go or single.go; attempt.go sends its pairs to the log while they arrive, accept.go decides what the upload is
+// called and when it counts as accepted. poll.go and proof.go are the calls that ask. reply.go and problems.go write
+// the answers, kafka.go is the log of a running process, metrics.go is for operators.
+//
+// Below it are the rooms that know less: [countersign/ingest/server] is HTTP, [countersign/ingest/jsonstream] turns
+// bytes into pairs, [countersign/ingest/results] knows what became of uploads, [countersign/ingest/problem] has every
+// error, [countersign/ingest/web] is for people.
+//
+// It must not know fasthttp, certificates, signatures or who owns a hash.
 package ingest

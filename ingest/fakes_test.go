@@ -1,17 +1,17 @@
 package ingest
 
-// A log and a store in memory, with just enough of verify and sink between them to give every answer: a signature that begins with
-// 'g' is good, the site "nocert.example" has no certificate.
+// A log in memory, with just enough of verify and sink behind it to give every answer: a signature that begins with 'g'
+// is good, and the site "nocert.example" has no certificate.
 
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"testing"
 
 	"github.com/google/uuid"
 
+	"countersign/ingest/internal/ingesttest"
 	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
 	"countersign/sink/store"
@@ -25,32 +25,29 @@ var (
 // fakeLog is topic uploads. Offsets count over all partitions together.
 type fakeLog struct {
 	t     testing.TB
-	store *fakeStore
+	store *ingesttest.Store
 
 	mu        sync.Mutex
-	records   []*recordpb.Upload                 // all partitions, by offset
-	place     []int                              // partition of each record
-	attempts  map[string]map[int]*recordpb.Chunk // chunks by attempt and first position
+	records   []*recordpb.Upload // all partitions, by offset
+	place     []int              // partition of each record
 	followers []func([]byte)
 	backlog   int64
 	unsettled int // records whose Ack was not waited for
 
 	// Faults, set through with.
-	away     bool                                           // Send fails
-	refuse   func(*recordpb.Upload) error                   // the Ack's error; the record is not stored
-	lose     func(*recordpb.Upload) error                   // the Ack's error; the record is stored
-	hold     chan struct{}                                  // Acks come once it is closed
-	flush    error                                          // what Flush returns,
-	disk     chan struct{}                                  // once this is closed
-	quiet    bool                                           // no events
-	deaf     bool                                           // Follow fails
-	lag      chan struct{}                                  // results come once it is closed
-	observed func(partition int, value []byte, waiting int) // called for each Send
+	away     bool                              // Send fails
+	refuse   func(*recordpb.Upload) error      // the Ack's error; the record is not stored
+	lose     func(*recordpb.Upload) error      // the Ack's error; the record is stored
+	hold     chan struct{}                     // Acks come once it is closed
+	flush    func() error                      // called by Flush, not under mu
+	quiet    bool                              // no events
+	deaf     bool                              // Follow fails
+	lag      chan struct{}                     // results come once it is closed
+	sinks    bool                              // the sink writes rows of uploads, too
+	observed func(value []byte, unsettled int) // called for each Send
 }
 
-func newFakeLog(t testing.TB) *fakeLog {
-	return &fakeLog{t: t, store: newFakeStore(), attempts: make(map[string]map[int]*recordpb.Chunk)}
-}
+func newFakeLog(t testing.TB) *fakeLog { return &fakeLog{t: t, store: ingesttest.NewStore()} }
 
 // with changes faults.
 func (l *fakeLog) with(change func(*fakeLog)) {
@@ -79,13 +76,10 @@ func (a *fakeAck) Wait(ctx context.Context) (int64, error) {
 	return a.offset, a.err
 }
 
-func (l *fakeLog) Send(ctx context.Context, partition int, value []byte) (Ack, error) {
+func (l *fakeLog) Send(_ context.Context, partition int, value []byte) (Ack, error) {
 	m, err := record.DecodeUpload(value)
-	if err != nil {
-		l.t.Errorf("an invalid record was sent: %v", err)
-	}
-	if len(value) > record.MaxBytes {
-		l.t.Errorf("a record has %d bytes", len(value))
+	if err != nil || len(value) > record.MaxBytes {
+		l.t.Errorf("an invalid record of %d bytes was sent: %v", len(value), err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -95,7 +89,7 @@ func (l *fakeLog) Send(ctx context.Context, partition int, value []byte) (Ack, e
 	ack := &fakeAck{log: l, hold: l.hold}
 	l.unsettled++
 	if l.observed != nil {
-		l.observed(partition, value, l.unsettled)
+		l.observed(value, l.unsettled)
 	}
 	if l.refuse != nil {
 		if ack.err = l.refuse(m); ack.err != nil {
@@ -108,7 +102,9 @@ func (l *fakeLog) Send(ctx context.Context, partition int, value []byte) (Ack, e
 	ack.offset = int64(len(l.records))
 	l.records = append(l.records, m)
 	l.place = append(l.place, partition)
-	l.apply(m, ack.offset, partition)
+	if s := sealOf(m); s != nil {
+		l.process(s, l.chunks(s, partition))
+	}
 	return ack, nil
 }
 
@@ -116,12 +112,12 @@ func (l *fakeLog) MayBeStored(err error) bool { return errors.Is(err, errUnknown
 
 func (l *fakeLog) Flush(context.Context) error {
 	l.mu.Lock()
-	disk, err := l.disk, l.flush
+	flush := l.flush
 	l.mu.Unlock()
-	if disk != nil {
-		<-disk
+	if flush == nil {
+		return nil
 	}
-	return err
+	return flush()
 }
 
 func (l *fakeLog) Backlog(context.Context) (int64, error) {
@@ -133,104 +129,106 @@ func (l *fakeLog) Backlog(context.Context) (int64, error) {
 func (l *fakeLog) Follow(ctx context.Context, ready func(), fn func([]byte)) error {
 	l.mu.Lock()
 	deaf := l.deaf
+	l.followers = append(l.followers, fn)
 	l.mu.Unlock()
 	if deaf {
 		return errAway
 	}
-	l.with(func(l *fakeLog) { l.followers = append(l.followers, fn) })
 	ready()
 	<-ctx.Done()
 	return ctx.Err()
 }
 
-// apply is verify: it keeps chunks, and judges an upload at its seal.
-func (l *fakeLog) apply(m *recordpb.Upload, offset int64, partition int) {
-	switch kind := m.Kind.(type) {
-	case *recordpb.Upload_Chunk:
-		c := kind.Chunk
-		id := string(c.GetAttempt())
-		if l.attempts[id] == nil {
-			l.attempts[id] = make(map[int]*recordpb.Chunk)
-		}
-		l.attempts[id][int(c.GetFirst())] = c
-		if c.GetSeal() != nil {
-			l.judge(c.GetSeal(), l.attempts[id])
-		}
-	case *recordpb.Upload_Seal:
-		chunks := l.attempts[string(kind.Seal.GetAttempt())]
-		l.checkSeal(kind.Seal, chunks, partition)
-		l.judge(kind.Seal, chunks)
-	case *recordpb.Upload_Abort:
-		delete(l.attempts, string(kind.Abort.GetAttempt()))
+// sealOf returns the seal that a record is or brings along; nil: none.
+func sealOf(m *recordpb.Upload) *recordpb.Seal {
+	if s := m.GetSeal(); s != nil {
+		return s
 	}
+	return m.GetChunk().GetSeal()
 }
 
-// checkSeal checks what verify relies on: the first offset, and one partition for all.
-func (l *fakeLog) checkSeal(s *recordpb.Seal, chunks map[int]*recordpb.Chunk, partition int) {
+// chunks returns the chunks that a seal is about, and checks what verify relies on: the first offset, the number of
+// pairs, and one partition for all.
+func (l *fakeLog) chunks(s *recordpb.Seal, partition int) (chunks []*recordpb.Chunk) {
 	first, pairs := int64(-1), 0
 	for i, m := range l.records {
-		if c := m.GetChunk(); c != nil && string(c.GetAttempt()) == string(s.GetAttempt()) {
-			if first < 0 {
-				first = int64(i)
-			}
-			if l.place[i] != partition {
-				l.t.Errorf("an attempt's chunk is in partition %d, its seal in %d", l.place[i], partition)
-			}
-			pairs += len(c.GetHashes()) / 32
+		c := m.GetChunk()
+		if c == nil || string(c.GetAttempt()) != string(s.GetAttempt()) {
+			continue
 		}
+		if first < 0 {
+			first = int64(i)
+		}
+		if l.place[i] != partition || int(c.GetFirst()) != pairs {
+			l.t.Errorf("a chunk at %d is in partition %d, its seal in %d, and %d pairs came before",
+				c.GetFirst(), l.place[i], partition, pairs)
+		}
+		pairs += len(c.GetHashes()) / 32
+		chunks = append(chunks, c)
 	}
-	if s.GetFirstOffset() != first || s.GetCount() != uint64(pairs) {
-		l.t.Errorf("the seal says %d pairs from offset %d, the log has %d from %d", s.GetCount(), s.GetFirstOffset(), pairs, first)
+	if s.GetCount() != uint64(pairs) || s.GetFirstOffset() != first && chunks[0].GetSeal() == nil {
+		l.t.Errorf("the seal says %d pairs from offset %d, the log has %d from %d",
+			s.GetCount(), s.GetFirstOffset(), pairs, first)
 	}
+	return chunks
 }
 
-// judge is verify's and the sink's work on one upload.
-func (l *fakeLog) judge(s *recordpb.Seal, chunks map[int]*recordpb.Chunk) {
-	var firsts []int
-	for first := range chunks {
-		firsts = append(firsts, first)
-	}
-	slices.Sort(firsts)
-	var events []*recordpb.Event
-	results := make([]store.BatchResult, record.Batches(s.GetCount()))
-	for _, first := range firsts {
-		r := &results[first/record.BatchSize]
-		r.Done = true
-		l.judgeChunk(chunks[first], s, r)
-	}
-	for i, r := range results {
-		e := &recordpb.Event{Upload: s.GetUpload(), Batch: uint32(i + 1), Shard: record.OutcomeShard,
-			Claims: uint32(len(r.Added) + len(r.Duplicates)), BadSignatures: uint32(len(r.BadSignatures)), Errors: uint32(len(r.Errors))}
-		if len(r.Errors) > 0 {
-			e.Reason = r.Errors[0].Reason
+// process is verify's and the sink's work on one upload.
+func (l *fakeLog) process(s *recordpb.Seal, chunks []*recordpb.Chunk) {
+	batches := make([]store.BatchResult, record.Batches(s.GetCount()))
+	l.store.With(func(to *ingesttest.Store) {
+		for _, c := range chunks {
+			b := &batches[c.GetFirst()/record.BatchSize]
+			b.Done = true
+			outcomes(to, c, s, b)
 		}
-		if e.Claims > 0 {
-			events = append(events, &recordpb.Event{Upload: s.GetUpload(), Batch: uint32(i + 1), Shard: 2,
-				Added: uint32(len(r.Added)), Duplicates: uint32(len(r.Duplicates))})
-		}
-		events = append(events, e)
-	}
-	deliver := func(lag chan struct{}) {
+	})
+	lag := l.lag
+	go func() {
 		if lag != nil {
 			<-lag
 		}
-		l.store.put(s, results)
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if l.quiet {
-			return
+		id := uuid.UUID(s.GetUpload())
+		l.store.With(func(to *ingesttest.Store) {
+			to.Results[id] = batches
+			if l.sinks {
+				to.Uploads[id] = store.Upload{
+					ID: id, Site: s.GetSite(), Count: s.GetCount(), AcceptedAt: s.GetAcceptedMs(),
+				}
+			}
+		})
+		l.publish(s.GetUpload(), batches)
+	}()
+}
+
+// publish sends the events of an upload, each twice, because they may repeat.
+func (l *fakeLog) publish(upload []byte, batches []store.BatchResult) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.quiet {
+		return
+	}
+	for i, b := range batches {
+		shard := &recordpb.Event{Shard: 2, Added: uint32(len(b.Added)), Duplicates: uint32(len(b.Duplicates))}
+		verify := &recordpb.Event{
+			Shard: record.OutcomeShard, Claims: shard.Added + shard.Duplicates,
+			BadSignatures: uint32(len(b.BadSignatures)), Errors: uint32(len(b.Errors)),
 		}
-		for _, e := range events { // apart, each twice: they may repeat
+		if len(b.Errors) > 0 {
+			verify.Reason = b.Errors[0].Reason
+		}
+		for _, e := range []*recordpb.Event{shard, verify} {
+			e.Upload, e.Batch = upload, uint32(i+1)
 			value := record.Encode(&recordpb.Events{Events: []*recordpb.Event{e, e}})
 			for _, fn := range l.followers {
 				fn(value)
 			}
 		}
 	}
-	go deliver(l.lag)
 }
 
-func (l *fakeLog) judgeChunk(c *recordpb.Chunk, s *recordpb.Seal, r *store.BatchResult) {
+// outcomes decides the pairs of a chunk.
+func outcomes(to *ingesttest.Store, c *recordpb.Chunk, s *recordpb.Seal, b *store.BatchResult) {
 	unparsed := make(map[int]*recordpb.Unparsed)
 	for _, u := range c.GetUnparsed() {
 		unparsed[int(u.GetIndex())] = u
@@ -242,18 +240,25 @@ func (l *fakeLog) judgeChunk(c *recordpb.Chunk, s *recordpb.Seal, r *store.Batch
 		signatures = signatures[n:]
 		hash := [32]byte(c.GetHashes()[32*i:])
 		text := record.HexText(hash[:], record.Bit(c.GetUpper(), i))
-		position := c.GetFirst() + uint32(i)
+		claim := store.SignedHash{
+			Upload: uuid.UUID(s.GetUpload()), Position: c.GetFirst() + uint32(i), Site: s.GetSite(),
+			SignedAt: s.GetAcceptedMs(), Algorithm: "fake", Signature: append([]byte(nil), signature...),
+		}
+		owner, owned := to.Hashes[hash]
 		switch {
 		case unparsed[i] != nil:
-			r.Errors = append(r.Errors, store.Failure{Text: unparsed[i].GetText(), Reason: unparsed[i].GetReason()})
+			b.Errors = append(b.Errors, store.Failure{Text: unparsed[i].GetText(), Reason: unparsed[i].GetReason()})
 		case s.GetSite() == "nocert.example":
-			r.Errors = append(r.Errors, store.Failure{Text: text, Reason: "no certificate: connection refused"})
+			b.Errors = append(b.Errors, store.Failure{Text: text, Reason: "no certificate: connection refused"})
 		case n == 0 || signature[0] != 'g':
-			r.BadSignatures = append(r.BadSignatures, text)
-		case l.store.claim(hash, s, position, signature):
-			r.Added = append(r.Added, text)
+			b.BadSignatures = append(b.BadSignatures, text)
+		case !owned:
+			to.Hashes[hash] = claim
+			b.Added = append(b.Added, text)
+		case owner.Upload == claim.Upload && owner.Position == claim.Position: // a replay is no duplicate (I5)
+			b.Added = append(b.Added, text)
 		default:
-			r.Duplicates = append(r.Duplicates, text)
+			b.Duplicates = append(b.Duplicates, text)
 		}
 	}
 }
@@ -263,137 +268,15 @@ func (l *fakeLog) count() (chunks, seals, aborts int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, m := range l.records {
-		switch {
-		case m.GetSeal() != nil:
-			seals++
-		case m.GetAbort() != nil:
-			aborts++
-		case m.GetChunk() != nil:
+		if m.GetChunk() != nil {
 			chunks++
-			if m.GetChunk().GetSeal() != nil {
-				seals++
-			}
+		}
+		if sealOf(m) != nil {
+			seals++
+		}
+		if m.GetAbort() != nil {
+			aborts++
 		}
 	}
 	return chunks, seals, aborts
-}
-
-// fakeStore is ClickHouse.
-type fakeStore struct {
-	mu      sync.Mutex
-	uploads map[uuid.UUID]store.Upload
-	results map[uuid.UUID][]store.BatchResult
-	hashes  map[[32]byte]store.SignedHash
-	away    bool
-	stuck   chan struct{} // inserts wait until it is closed
-	sinks   bool          // the sink writes rows of uploads, too
-	inserts int
-	asked   int // for an upload or its progress
-}
-
-func newFakeStore() *fakeStore {
-	return &fakeStore{
-		uploads: make(map[uuid.UUID]store.Upload), results: make(map[uuid.UUID][]store.BatchResult),
-		hashes: make(map[[32]byte]store.SignedHash),
-	}
-}
-
-func (s *fakeStore) with(change func(*fakeStore)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	change(s)
-}
-
-func (s *fakeStore) claim(hash [32]byte, seal *recordpb.Seal, position uint32, signature []byte) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	id := uuid.UUID(seal.GetUpload())
-	if owner, ok := s.hashes[hash]; ok {
-		return owner.Upload == id && owner.Position == position
-	}
-	s.hashes[hash] = store.SignedHash{
-		Upload: id, Position: position, Site: seal.GetSite(), SignedAt: seal.GetAcceptedMs(), Algorithm: "fake", Signature: slices.Clone(signature),
-	}
-	return true
-}
-
-func (s *fakeStore) put(seal *recordpb.Seal, results []store.BatchResult) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	id := uuid.UUID(seal.GetUpload())
-	s.results[id] = results
-	if s.sinks {
-		s.uploads[id] = store.Upload{ID: id, Site: seal.GetSite(), Count: seal.GetCount(), AcceptedAt: seal.GetAcceptedMs()}
-	}
-}
-
-func (s *fakeStore) unavailable() error {
-	if s.away {
-		return store.ErrUnavailable
-	}
-	return nil
-}
-
-func (s *fakeStore) Upload(_ context.Context, id uuid.UUID) (store.Upload, bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.asked++
-	up, ok := s.uploads[id]
-	return up, ok, s.unavailable()
-}
-
-func (s *fakeStore) Progress(_ context.Context, id uuid.UUID) ([]store.BatchProgress, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.asked++
-	var progress []store.BatchProgress
-	for i, r := range s.results[id] {
-		progress = append(progress, store.BatchProgress{
-			Batch: uint32(i + 1), Done: r.Done, Added: uint64(len(r.Added)), Duplicates: uint64(len(r.Duplicates)),
-			BadSignatures: uint64(len(r.BadSignatures)), Errors: uint64(len(r.Errors)),
-		})
-	}
-	return progress, s.unavailable()
-}
-
-func (s *fakeStore) Batch(_ context.Context, id uuid.UUID, batch uint32) (store.BatchResult, bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	results := s.results[id]
-	if int(batch) > len(results) {
-		return store.BatchResult{}, false, s.unavailable()
-	}
-	return results[batch-1], true, s.unavailable()
-}
-
-func (s *fakeStore) Hash(_ context.Context, hash [32]byte) (store.SignedHash, bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	h, ok := s.hashes[hash]
-	return h, ok, s.unavailable()
-}
-
-func (s *fakeStore) InsertUploads(ctx context.Context, rows []store.Upload) error {
-	s.mu.Lock()
-	stuck := s.stuck
-	s.inserts++
-	s.mu.Unlock()
-	if stuck != nil {
-		select {
-		case <-stuck:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.away {
-		return store.ErrUnavailable
-	}
-	for _, row := range rows {
-		if first, ok := s.uploads[row.ID]; !ok || row.AcceptedAt < first.AcceptedAt { // as table uploads does
-			s.uploads[row.ID] = row
-		}
-	}
-	return nil
 }

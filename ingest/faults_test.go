@@ -3,34 +3,37 @@ package ingest
 // What happens when the log or the store fails, and when the server stops (I1, I2).
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"testing"
 	"time"
 
+	"countersign/ingest/internal/ingesttest"
 	"countersign/pipeline/record/recordpb"
 )
 
+// bulkHead begins an upload to a site, of so many bytes.
+const bulkHead = "POST /api/v1/asyncsign/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+
 var errRefused = errors.New("the fake log refused it")
 
-func isSeal(m *recordpb.Upload) bool { return m.GetSeal() != nil || m.GetChunk().GetSeal() != nil }
+func isSeal(m *recordpb.Upload) bool { return sealOf(m) != nil }
 
 func TestLogAway(t *testing.T) {
 	h := start(t, nil)
 	h.log.with(func(l *fakeLog) { l.away = true })
-	for name, text := range map[string][]byte{"many chunks": body(0, 2500, 64), "one": body(0, 1, 64), "none": []byte("[]")} {
-		r := h.do("POST", "/api/v1/asyncsign/"+site, text)
-		if p := h.problem(r, 503, "log-unavailable"); p["uuid"] != nil || r.header.Get("Retry-After") == "" {
-			t.Errorf("%s: %v %v", name, p, r.header)
+	bodies := map[string][]byte{"many chunks": pairs(0, 2500, 64), "one": pairs(0, 1, 64), "none": []byte("[]")}
+	for name, text := range bodies {
+		r := h.Do("POST", "/api/v1/asyncsign/"+site, text)
+		if p := h.Problem(r, 503, "log-unavailable"); p["uuid"] != nil || r.Header.Get("Retry-After") == "" {
+			t.Errorf("%s: %v %v", name, p, r.Header)
 		}
-		h.problem(h.do("POST", "/api/v1/sign/"+site, text), 503, "log-unavailable")
+		h.Problem(h.Do("POST", "/api/v1/sign/"+site, text), 503, "log-unavailable")
 	}
-	h.problem(h.do("GET", "/api/v1/sign/"+site+"?hash="+hashText(0)+"&sig="+signature(8), nil), 503, "log-unavailable")
+	h.Problem(h.sign(site, 0), 503, "log-unavailable")
 	h.nothingKept()
 	h.log.with(func(l *fakeLog) { l.away = false })
-	if s := h.done(h.upload(site, body(0, 2500, 64))); s["okHash"] != 2500 {
+	if s := h.done(h.upload(site, pairs(0, 2500, 64))); s["okHash"] != 2500 {
 		t.Error(s)
 	}
 }
@@ -53,7 +56,7 @@ func TestChunkOrSealRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := start(t, nil)
 			h.log.with(func(l *fakeLog) { l.refuse = refuse })
-			h.problem(h.do("POST", "/api/v1/asyncsign/"+site, body(0, 2500, 64)), 503, "log-unavailable")
+			h.Problem(h.Do("POST", "/api/v1/asyncsign/"+site, pairs(0, 2500, 64)), 503, "log-unavailable")
 			h.nothingKept()
 			if _, _, aborts := h.log.count(); aborts != 1 {
 				t.Errorf("%d aborts", aborts)
@@ -71,27 +74,27 @@ func TestFateOfTheSealUnknown(t *testing.T) {
 	}
 	for name, fault := range map[string]func(*fakeLog){
 		"seal":  func(l *fakeLog) { l.lose = lose },
-		"flush": func(l *fakeLog) { l.flush = errors.New("disk full") },
+		"flush": func(l *fakeLog) { l.flush = func() error { return errors.New("disk full") } },
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := start(t, func(c *Config) { c.Random = &counter{} })
 			h.log.with(fault)
 			for i, n := range []int{2500, 1} {
-				r := h.do("POST", "/api/v1/asyncsign/"+site, body(1000*i, n, 64))
-				p := h.problem(r, 503, "outcome-unknown")
+				r := h.Do("POST", "/api/v1/asyncsign/"+site, pairs(1000*i, n, 64))
+				p := h.Problem(r, 503, "outcome-unknown")
 				if i == 0 && name == "seal" {
-					golden(t, "problem-outcome-unknown", r.body)
+					golden(t, "problem-outcome-unknown", r.Body)
 				}
 				if id, _ := p["uuid"].(string); len(id) != 36 {
-					t.Errorf("no uuid: %s", r.body)
+					t.Errorf("no uuid: %s", r.Body)
 				}
 			}
-			for _, r := range []reply{
-				h.do("POST", "/api/v1/sign/"+site, body(5000, 3, 64)),
-				h.do("GET", "/api/v1/sign/"+site+"?hash="+hashText(6000)+"&sig="+signature(8), nil),
+			for _, r := range []ingesttest.Reply{
+				h.Do("POST", "/api/v1/sign/"+site, pairs(5000, 3, 64)),
+				h.sign(site, 6000),
 			} {
-				if p := h.problem(r, 503, "outcome-unknown"); p["uuid"] == nil {
-					t.Errorf("no uuid: %s", r.body)
+				if p := h.Problem(r, 503, "outcome-unknown"); p["uuid"] == nil {
+					t.Errorf("no uuid: %s", r.Body)
 				}
 			}
 			if _, _, aborts := h.log.count(); aborts != 0 {
@@ -103,24 +106,26 @@ func TestFateOfTheSealUnknown(t *testing.T) {
 
 func TestFlushComesBeforeTheAnswer(t *testing.T) {
 	h := start(t, nil)
-	for _, request := range []func() reply{
-		func() reply { return h.do("POST", "/api/v1/asyncsign/"+site, body(0, 2500, 8)) },
-		func() reply { return h.do("POST", "/api/v1/sign/"+site, body(3000, 3, 8)) },
-		func() reply {
-			return h.do("GET", "/api/v1/sign/"+site+"?hash="+hashText(4000)+"&sig="+signature(8), nil)
-		},
+	for _, request := range []func() ingesttest.Reply{
+		func() ingesttest.Reply { return h.Do("POST", "/api/v1/asyncsign/"+site, pairs(0, 2500, 8)) },
+		func() ingesttest.Reply { return h.Do("POST", "/api/v1/sign/"+site, pairs(3000, 3, 8)) },
+		func() ingesttest.Reply { return h.sign(site, 4000) },
 	} {
-		disk := make(chan struct{})
-		h.log.with(func(l *fakeLog) { l.disk = disk })
-		answered := make(chan reply, 1)
+		flushing, disk := make(chan struct{}), make(chan struct{})
+		h.log.with(func(l *fakeLog) { l.flush = func() error { close(flushing); <-disk; return nil } })
+		answered := make(chan ingesttest.Reply, 1)
 		go func() { answered <- request() }()
+		<-flushing
+		for range 20 { // an answer that doesn't wait for the flush would overtake these
+			h.Do("GET", "/openapi.json", nil)
+		}
 		select {
 		case r := <-answered:
 			t.Errorf("answered before the flush: %v", r)
-		case <-time.After(50 * time.Millisecond):
+		default:
 		}
 		close(disk)
-		if r := <-answered; r.status != 200 {
+		if r := <-answered; r.Status != 200 {
 			t.Error(r)
 		}
 	}
@@ -128,25 +133,22 @@ func TestFlushComesBeforeTheAnswer(t *testing.T) {
 
 func TestStoreAway(t *testing.T) {
 	h := start(t, func(c *Config) { c.RecordWait = 20 * time.Millisecond })
-	h.store.with(func(s *fakeStore) { s.away = true })
-	id := h.upload(site, body(0, 2500, 64)) // accepted all the same
-	for _, path := range []string{"/api/v1/resultasync/" + id, "/api/v1/resultasync/" + id + "/1", "/api/v1/hash/" + hashText(1),
-		"/api/v1/resultasync/06b0ac02-bb62-4052-b48b-d875e26561f8"} {
-		r := h.do("GET", path, nil)
-		if h.problem(r, 503, "store-unavailable"); r.header.Get("Retry-After") == "" {
-			t.Error(r.header)
+	h.store.With(func(s *ingesttest.Store) { s.Away = true })
+	id := h.upload(site, pairs(0, 2500, 64)) // accepted all the same
+	for _, path := range []string{
+		"/api/v1/resultasync/" + id, "/api/v1/resultasync/" + id + "/1", "/api/v1/hash/" + hashText(1),
+		"/api/v1/resultasync/06b0ac02-bb62-4052-b48b-d875e26561f8",
+	} {
+		r := h.Do("GET", path, nil)
+		if h.Problem(r, 503, "store-unavailable"); r.Header.Get("Retry-After") == "" {
+			t.Error(r.Header)
 		}
 	}
-	h.store.with(func(s *fakeStore) { s.away = false })
+	h.store.With(func(s *ingesttest.Store) { s.Away = false })
 	if s := h.done(id); s["okHash"] != 2500 {
 		t.Error(s)
 	}
-	for range 2000 {
-		if h.recorder.size() == 0 {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
+	ingesttest.Until(t, "the row is stored", func() bool { return h.results.Unrecorded() == 0 })
 	if _, ok, _ := h.store.Upload(t.Context(), parseID(t, id)); !ok {
 		t.Error("the upload's row was never written")
 	}
@@ -155,90 +157,60 @@ func TestStoreAway(t *testing.T) {
 func TestUnrecordedUploadsAreKnownHere(t *testing.T) {
 	stuck := make(chan struct{})
 	h := start(t, func(c *Config) { c.RecordWait = 20 * time.Millisecond; c.MaxUnrecorded = 2 })
-	h.store.with(func(s *fakeStore) { s.stuck = stuck })
+	h.store.With(func(s *ingesttest.Store) { s.Stuck = stuck })
 	defer close(stuck)
-	started := time.Now()
-	id := h.upload(site, body(0, 10, 8))
-	if waited := time.Since(started); waited > 5*time.Second {
-		t.Errorf("the answer waited %s for the row", waited)
-	}
+	id := h.upload(site, pairs(0, 10, 8)) // it is answered, although its row can't be stored
 	if s := h.done(id); s["okHash"] != 10 {
 		t.Error(s)
 	}
 	h.upload(site, "[]")
-	r := h.do("POST", "/api/v1/asyncsign/"+site, "[]")
-	if h.problem(r, 503, "store-unavailable"); r.header.Get("Retry-After") == "" {
-		t.Error(r.header)
+	r := h.Do("POST", "/api/v1/asyncsign/"+site, "[]")
+	if h.Problem(r, 503, "store-unavailable"); r.Header.Get("Retry-After") == "" {
+		t.Error(r.Header)
 	}
-}
-
-func TestRowsAreWrittenInBatches(t *testing.T) {
-	stuck := make(chan struct{})
-	h := start(t, func(c *Config) { c.RecordWait = time.Millisecond })
-	h.store.with(func(s *fakeStore) { s.stuck = stuck })
-	for range 50 {
-		h.upload(site, "[]")
-	}
-	close(stuck)
-	h.upload(site, "[]")
-	for range 1000 {
-		if h.recorder.size() == 0 {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
-	h.store.with(func(s *fakeStore) {
-		if len(s.uploads) != 51 || s.inserts > 3 {
-			t.Errorf("%d rows in %d inserts", len(s.uploads), s.inserts)
-		}
-	})
 }
 
 func TestWindowBoundsWhatIsOnTheWay(t *testing.T) {
+	const room = 4 // 98 kB a chunk
 	hold := make(chan struct{})
-	var mu sync.Mutex
-	most, chunks := 0, 0
+	most, records := 0, 0 // guarded by the log's mu
 	h := start(t, func(c *Config) { c.WindowBytes = 400_000 })
 	h.log.with(func(l *fakeLog) {
 		l.hold = hold
-		l.observed = func(_ int, value []byte, waiting int) {
-			mu.Lock()
-			defer mu.Unlock()
-			chunks++
-			most = max(most, waiting)
+		l.observed = func(_ []byte, unsettled int) {
+			records++
+			if most = max(most, unsettled); most == room && hold != nil {
+				close(hold) // the window is full: without acknowledgements nothing more would come
+				hold, l.hold = nil, nil
+			}
 		}
 	})
-	time.AfterFunc(300*time.Millisecond, func() { close(hold) })
-	if s := h.done(h.upload(site, body(0, 20_000, 64))); s["okHash"] != 20_000 {
+	if s := h.done(h.upload(site, pairs(0, 20_000, 64))); s["okHash"] != 20_000 {
 		t.Error(s)
 	}
-	mu.Lock()
-	defer mu.Unlock()
-	if most != 4 || chunks != 21 { // 98 kB a chunk; 20 and the seal
-		t.Errorf("%d of %d records were on the way at once", most, chunks)
-	}
+	h.log.with(func(*fakeLog) {
+		if most != room || records != 21 { // 20 chunks and the seal
+			t.Errorf("%d of %d records were on the way at once", most, records)
+		}
+	})
 }
 
 func TestStopWaitsForOpenBodies(t *testing.T) {
-	h := start(t, nil)
-	text := body(0, 2500, 64)
-	c := dial(t, h)
-	fmt.Fprintf(c, "POST /api/v1/asyncsign/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", site, len(text), text[:1000])
-	for len(h.uploads) == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	h := start(t, func(c *Config) { c.HTTP.DrainTimeout = ingesttest.MaxWait })
+	text := pairs(0, 2500, 64)
+	c := h.Dial()
+	fmt.Fprintf(c, bulkHead+"%s", site, len(text), text[:1000])
+	ingesttest.Until(t, "the body is read", func() bool { return h.uploads.open() == 1 })
 	stopped := make(chan error, 1)
 	go func() { stopped <- h.Shutdown(t.Context()) }()
-	for !h.draining.Load() {
-		time.Sleep(time.Millisecond)
-	}
+	ingesttest.Until(t, "the server stops", h.http.Stopping)
 	if len(h.NotReady()) == 0 {
 		t.Error("ready while stopping")
 	}
 	if _, err := c.Write(text[1000:]); err != nil {
 		t.Fatal(err)
 	}
-	if r := readReply(t, c); r.status != 200 || !r.closed {
+	if r := ingesttest.ReadReply(t, c); r.Status != 200 || !r.Closed {
 		t.Error(r)
 	}
 	if err := <-stopped; err != nil {
@@ -247,59 +219,17 @@ func TestStopWaitsForOpenBodies(t *testing.T) {
 }
 
 func TestStopAbortsBodiesThatTakeTooLong(t *testing.T) {
-	h := start(t, func(c *Config) { c.DrainTimeout = 100 * time.Millisecond })
-	text := body(0, 2500, 64)
-	c := dial(t, h)
-	fmt.Fprintf(c, "POST /api/v1/asyncsign/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", site, len(text), text[:len(text)-1])
-	for chunks := 0; chunks == 0; chunks, _, _ = h.log.count() {
-		time.Sleep(time.Millisecond)
-	}
+	h := start(t, func(c *Config) { c.HTTP.DrainTimeout = 100 * time.Millisecond })
+	text := pairs(0, 2500, 64)
+	c := h.Dial()
+	fmt.Fprintf(c, bulkHead+"%s", site, len(text), text[:len(text)-1])
+	ingesttest.Until(t, "a chunk was sent", func() bool { chunks, _, _ := h.log.count(); return chunks > 0 })
 	if err := h.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
-	h.problem(readReply(t, c), 503, "stopping")
+	h.Problem(ingesttest.ReadReply(t, c), 503, "stopping")
 	h.nothingKept()
 	if _, _, aborts := h.log.count(); aborts != 1 {
 		t.Errorf("%d aborts", aborts)
-	}
-}
-
-func TestRunStopsWithItsContext(t *testing.T) {
-	log := newFakeLog(t)
-	cfg := testConfig(log, &fakeClock{now: time.Now()})
-	cfg.Listen = "127.0.0.1:0"
-	s, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
-	for !s.serving.Load() {
-		time.Sleep(time.Millisecond)
-	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
-	cfg.Listen = "256.0.0.1:99999"
-	if s, err = New(cfg); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Run(t.Context()); err == nil {
-		t.Error("listened on an address that can't be")
-	}
-}
-
-func TestPanicIsA500(t *testing.T) {
-	h := start(t, nil)
-	for _, expect := range []string{"", "Expect: 100-continue\r\n"} {
-		h.routes[0].calls["POST"].admit = func(*exchange) *Problem { panic("on purpose") }
-		c := dial(t, h)
-		fmt.Fprintf(c, "POST /api/v1/asyncsign/%s HTTP/1.1\r\nHost: x\r\n%sContent-Length: 2\r\n\r\n[]", site, expect)
-		h.problem(readReply(t, c), 500, "internal")
-	}
-	if r := h.do("GET", "/api/v1/hash/"+hashText(0), nil); r.status != 404 {
-		t.Error(r)
 	}
 }

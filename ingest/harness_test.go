@@ -1,45 +1,31 @@
 package ingest
 
 import (
-	"bytes"
-	"context"
-	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"flag"
-	"fmt"
-	"io"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
+	"countersign/ingest/internal/ingesttest"
+	"countersign/ingest/server"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-func TestMain(m *testing.M) {
-	// fasthttp's clock for Date headers runs for the life of the process, its cleaner of idle workers some seconds longer than Serve.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
-}
+func TestMain(m *testing.M) { ingesttest.Main(m) }
 
-// harness is a server on loopback over a fake log and store.
+// harness is a server on loopback over a log and a store in memory.
 type harness struct {
 	*Server
+	*ingesttest.Client
 	t     testing.TB
 	log   *fakeLog
-	store *fakeStore
+	store *ingesttest.Store
 	clock *fakeClock
-	http  *http.Client
-	addr  string
-	url   string
 }
 
 type fakeClock struct {
@@ -75,19 +61,20 @@ func (c *counter) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func testConfig(log *fakeLog, clock *fakeClock) Config {
-	return Config{
-		Log: log, Store: log.store, UploadPartitions: 4, Now: clock.Now, SyncPoll: 40 * time.Millisecond, LingerTimeout: 2 * time.Second,
-		Logger: slog.New(slog.NewTextHandler(log.t.Output(), nil)),
-	}
-}
+// firstUpload is the UUID of the first upload whose server reads a counter.
+const firstUpload = "02020202-0202-4202-8202-020202020202"
 
-// start starts a server; change may be nil.
+// start starts a server; change may be nil. It is shut down when the test ends.
 func start(t testing.TB, change func(*Config)) *harness {
 	t.Helper()
 	log := newFakeLog(t)
 	clock := &fakeClock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
-	cfg := testConfig(log, clock)
+	cfg := Config{
+		Log: log, Store: log.store, UploadPartitions: 4, Clock: clock.Now,
+		SyncPoll: 40 * time.Millisecond, SyncTimeout: ingesttest.MaxWait,
+		HTTP:   server.Config{LingerTimeout: 2 * time.Second},
+		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}
 	if change != nil {
 		change(&cfg) // cfg.Log is log, for its faults from the start
 	}
@@ -95,126 +82,66 @@ func start(t testing.TB, change func(*Config)) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	h := &harness{Server: s, Client: ingesttest.Serve(t, s), t: t, log: log, store: log.store, clock: clock}
+	reasons := 0
+	if log.deaf {
+		reasons = 1
 	}
-	transport := &http.Transport{DisableCompression: true}
-	h := &harness{Server: s, t: t, log: log, store: log.store, clock: clock, http: &http.Client{Transport: transport, Timeout: 30 * time.Second}, addr: l.Addr().String()}
-	h.url = "http://" + h.addr
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(l) }()
-	t.Cleanup(func() {
-		transport.CloseIdleConnections()
-		ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
-		defer cancel()
-		if err := s.Shutdown(ctx); err != nil {
-			t.Errorf("shutdown: %v", err)
-		}
-		if err := <-served; err != nil {
-			t.Errorf("serve: %v", err)
-		}
-	})
-	for !s.serving.Load() || !s.following.Load() && !log.deaf {
-		time.Sleep(time.Millisecond)
-	}
+	ingesttest.Until(t, "the server is as ready as it can be", func() bool { return len(s.NotReady()) == reasons })
 	return h
-}
-
-// reply is an HTTP reply, whole.
-type reply struct {
-	status int
-	header http.Header
-	body   string
-	closed bool // the server said that it closes the connection
-}
-
-// do sends one request. body may be nil, a string, bytes or a reader; headers come in pairs.
-func (h *harness) do(method, path string, body any, headers ...string) reply {
-	h.t.Helper()
-	var r io.Reader
-	switch b := body.(type) {
-	case string:
-		r = strings.NewReader(b)
-	case []byte:
-		r = bytes.NewReader(b)
-	case io.Reader:
-		r = b
-	}
-	req, err := http.NewRequest(method, h.url+path, r)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	for i := 0; i+1 < len(headers); i += 2 {
-		req.Header.Add(headers[i], headers[i+1])
-	}
-	res, err := h.http.Do(req)
-	if err != nil {
-		h.t.Fatalf("%s %s: %v", method, path, err)
-	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		h.t.Fatalf("%s %s: %v", method, path, err)
-	}
-	return reply{res.StatusCode, res.Header, string(text), res.Close}
-}
-
-// problem checks that a reply is a problem of the given kind and returns its members.
-func (h *harness) problem(r reply, status int, kind string) map[string]any {
-	h.t.Helper()
-	var p map[string]any
-	if r.header.Get("Content-Type") != "application/problem+json" || json.Unmarshal([]byte(r.body), &p) != nil {
-		h.t.Fatalf("want a problem, got %d %s: %s", r.status, r.header.Get("Content-Type"), r.body)
-	}
-	if r.status != status || p["type"] != "/problems/"+kind || p["status"] != float64(status) {
-		h.t.Fatalf("want %d %s, got %d %s", status, kind, r.status, r.body)
-	}
-	if detail, _ := p["detail"].(string); !strings.HasSuffix(detail, ".") {
-		h.t.Errorf("the detail is no sentence: %q", detail)
-	}
-	return p
 }
 
 // upload posts a body to the bulk call and returns the UUID of the answer.
 func (h *harness) upload(site string, body any, headers ...string) string {
 	h.t.Helper()
-	r := h.do("POST", "/api/v1/asyncsign/"+site, body, headers...)
+	r := h.Do("POST", "/api/v1/asyncsign/"+site, body, headers...)
 	var answer struct{ UUID, Batches, Hashes string }
-	if r.status != 200 || json.Unmarshal([]byte(r.body), &answer) != nil || answer.UUID == "" {
-		h.t.Fatalf("upload: %d %s", r.status, r.body)
+	if r.Status != 200 || json.Unmarshal([]byte(r.Body), &answer) != nil || answer.UUID == "" {
+		h.t.Fatalf("upload: %d %s", r.Status, r.Body)
 	}
 	return answer.UUID
 }
 
-// status polls an upload until it is done.
-func (h *harness) done(id string) map[string]int {
+// sign asks for one good signature of hash i.
+func (h *harness) sign(site string, i int, headers ...string) ingesttest.Reply {
 	h.t.Helper()
-	for range 500 {
-		r := h.do("GET", "/api/v1/resultasync/"+id, nil)
-		var s map[string]int
-		if r.status != 200 || json.Unmarshal([]byte(r.body), &s) != nil {
-			h.t.Fatalf("poll: %d %s", r.status, r.body)
+	path := "/api/v1/sign/" + site + "?hash=" + hashText(i) + "&sig=" + signature(8)
+	return h.Do("GET", path, nil, headers...)
+}
+
+// done polls an upload until it is complete and returns its status.
+func (h *harness) done(id string) (status map[string]int) {
+	h.t.Helper()
+	ingesttest.Until(h.t, "the upload is complete", func() bool {
+		status = nil
+		r := h.Do("GET", "/api/v1/resultasync/"+id, nil)
+		if r.Status != 200 || json.Unmarshal([]byte(r.Body), &status) != nil {
+			h.t.Fatalf("poll: %d %s", r.Status, r.Body)
 		}
-		if s["waitingBatch"] == 0 {
-			return s
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	h.t.Fatal("the upload is never done")
-	return nil
+		return status["waitingBatch"] == 0
+	})
+	return status
 }
 
 // nothingKept checks that the log has no seal, and no row exists (I2).
 func (h *harness) nothingKept() {
 	h.t.Helper()
 	_, seals, _ := h.log.count()
-	h.store.mu.Lock()
-	defer h.store.mu.Unlock()
-	if seals != 0 || len(h.store.uploads) != 0 || len(h.store.hashes) != 0 {
-		h.t.Errorf("a rejected upload left %d seals, %d uploads, %d hashes behind", seals, len(h.store.uploads), len(h.store.hashes))
-	}
+	h.store.With(func(s *ingesttest.Store) {
+		if seals != 0 || len(s.Uploads) != 0 || len(s.Hashes) != 0 {
+			h.t.Errorf("a rejected upload left %d seals, %d uploads, %d hashes behind",
+				seals, len(s.Uploads), len(s.Hashes))
+		}
+	})
 }
+
+// Short names for what nearly every test sends.
+var (
+	hashText  = ingesttest.HashText
+	signature = ingesttest.Signature
+	pair      = ingesttest.Pair
+	pairs     = ingesttest.Pairs
+)
 
 // golden compares got with a file of testdata.
 func golden(t *testing.T, name, got string) {
@@ -233,40 +160,4 @@ func golden(t *testing.T, name, got string) {
 	if got != string(want) {
 		t.Errorf("%s differs (go test ./ingest -update writes it anew)\n got: %q\nwant: %q", file, got, want)
 	}
-}
-
-// Pairs for bodies.
-
-// hashText is the i-th hash, in hex.
-func hashText(i int) string {
-	return fmt.Sprintf("%064x", i+1)
-}
-
-// signature returns a signature of n bytes that the fake takes for good, in the contract's letters.
-func signature(n int) string {
-	b := bytes.Repeat([]byte{0xfb, 0xff}, n/2+1)[:n]
-	b[0] = 'g'
-	return strings.NewReplacer("+", "-", "=", "_", "/", "~").Replace(base64.StdEncoding.EncodeToString(b))
-}
-
-// body returns a list of n good pairs, from hash i on.
-func body(i, n, signatureBytes int) []byte {
-	sig := signature(signatureBytes)
-	b := append(make([]byte, 0, n*(80+len(sig))+2), '[')
-	var hash [32]byte
-	for k := range n {
-		if k > 0 {
-			b = append(b, ',')
-		}
-		v := i + k + 1
-		for j := range 8 {
-			hash[31-j] = byte(v >> (8 * j))
-		}
-		b = append(b, `["`...)
-		b = hex.AppendEncode(b, hash[:])
-		b = append(b, `","`...)
-		b = append(b, sig...)
-		b = append(b, `"]`...)
-	}
-	return append(b, ']')
 }

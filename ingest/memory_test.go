@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"countersign/ingest/internal/ingesttest"
 )
 
 // voidLog acknowledges each record a millisecond later, and keeps none. Now and then it looks at the heap.
@@ -93,7 +95,7 @@ func TestMemoryOfAnOpenUpload(t *testing.T) {
 			h := start(t, func(cfg *Config) { cfg.Log = log })
 			h.upload(site, "[]")
 			before := liveHeap()
-			h.upload(site, chunkedReader{newEndless(c.pairs, c.signature)})
+			h.upload(site, ingesttest.Chunked{Reader: newEndless(c.pairs, c.signature)})
 			if grown := log.peak.Load() - before; grown > limit {
 				t.Errorf("an open upload takes %d bytes", grown)
 			} else {

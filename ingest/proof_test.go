@@ -3,7 +3,6 @@ package ingest
 // The page's proof: its commands, run as written.
 
 import (
-	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -15,6 +14,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"math/big"
 	"os"
@@ -24,28 +24,16 @@ import (
 	"testing"
 	"time"
 
+	"countersign/ingest/internal/ingesttest"
 	"countersign/sink/store"
 )
 
-// fakeChains is a store that gives certificates out.
-type fakeChains struct {
-	*fakeStore
-	chain store.Certificate
-}
-
-func (s *fakeChains) Certificate(_ context.Context, fingerprint [32]byte) (store.Certificate, bool, error) {
-	if err := s.unavailable(); err != nil {
-		return store.Certificate{}, false, err
-	}
-	return s.chain, len(s.chain.Chain) > 0 && sha256.Sum256(s.chain.Chain[0]) == fingerprint, nil
-}
-
 // provable is a site with a certificate, and one file that it signed.
 type provable struct {
-	chains fakeChains
-	tls    tls.Certificate
-	root   []byte
-	hash   [32]byte
+	store *ingesttest.Store
+	tls   tls.Certificate
+	root  []byte
+	hash  [32]byte
 }
 
 const provenFile, provenContent = "it's a file.txt", "what it says\n"
@@ -53,14 +41,16 @@ const provenFile, provenContent = "it's a file.txt", "what it says\n"
 func newProvable(t *testing.T, key crypto.Signer, algorithm string, upper bool) *provable {
 	t.Helper()
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: site}, DNSNames: []string{site}, IsCA: true, BasicConstraintsValid: true,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: site}, DNSNames: []string{site},
+		IsCA: true, BasicConstraintsValid: true,
 		NotBefore: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), NotAfter: time.Now().Add(1000 * 24 * time.Hour),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &provable{root: der, hash: sha256.Sum256([]byte(provenContent)), tls: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}}
+	p := &provable{root: der, hash: sha256.Sum256([]byte(provenContent))}
+	p.tls = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 	text := hex.EncodeToString(p.hash[:])
 	if upper {
 		text = strings.ToUpper(text)
@@ -70,29 +60,29 @@ func newProvable(t *testing.T, key crypto.Signer, algorithm string, upper bool) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.chains.chain = store.Certificate{Site: site, Chain: [][]byte{der, der}}
-	p.chains.fakeStore = newFakeStore()
-	p.chains.hashes[p.hash] = store.SignedHash{
-		Site: site, SignedAt: time.Now().UnixMilli(), Algorithm: algorithm, Signature: signature, Certificate: sha256.Sum256(der),
+	p.store = ingesttest.NewStore()
+	p.store.Chain = store.Certificate{Site: site, Chain: [][]byte{der, der}}
+	p.store.Hashes[p.hash] = store.SignedHash{
+		Site: site, SignedAt: time.Now().UnixMilli(), Algorithm: algorithm, Signature: signature,
+		Certificate: sha256.Sum256(der),
 	}
 	return p
 }
 
-// commands asks the page for its steps: it runs under Node.js, with nothing of a browser but what it touches when it starts.
+// commands asks the page for its steps: it runs under Node.js, with nothing of a browser but what it touches when it
+// starts.
 func (p *provable) commands(t *testing.T, h *harness) []string {
 	t.Helper()
 	node, err := exec.LookPath("node")
 	if err != nil {
 		t.Fatal("install Node.js: this runs the page's script, and the embedded engine comes by npm anyway")
 	}
-	r := h.do("GET", "/api/v1/hash/"+hex.EncodeToString(p.hash[:]), nil)
-	page, err := static.ReadFile("static/page.js")
-	if err != nil {
-		t.Fatal(err)
-	}
-	script := fmt.Sprintf(`const stub = {addEventListener() {}}, document = {getElementById: () => stub}, window = stub, location = {origin: %q};
+	r := h.Do("GET", "/api/v1/hash/"+hex.EncodeToString(p.hash[:]), nil)
+	page := h.Do("GET", "/static/page.js", nil).Body
+	script := fmt.Sprintf(`const stub = {addEventListener() {}}, document = {getElementById: () => stub}, window = stub;
+const location = {origin: %q};
 %s
-console.log(JSON.stringify(steps(%q, %s, true).map((s) => s[1])));`, h.url, page, provenFile, r.body)
+console.log(JSON.stringify(steps(%q, %s, true).map((s) => s[1])));`, h.URL, page, provenFile, r.Body)
 	out, err := exec.CommandContext(t.Context(), node, "-e", script).Output()
 	if err != nil {
 		t.Fatalf("node: %v", err)
@@ -116,7 +106,7 @@ func TestProofCommands(t *testing.T) {
 	rsaSite, ecSite := newProvable(t, rsaKey, "RSA-PKCS1-SHA256", false), newProvable(t, ecKey, "ECDSA-SHA256", true)
 	for name, p := range map[string]*provable{"RSA": rsaSite, "ECDSA, capital letters": ecSite} {
 		t.Run(name, func(t *testing.T) {
-			h := start(t, func(c *Config) { c.Store = &p.chains })
+			h := start(t, func(c *Config) { c.Store = p.store })
 			dir := t.TempDir()
 			if err := os.WriteFile(filepath.Join(dir, provenFile), []byte(provenContent), 0o600); err != nil {
 				t.Fatal(err)
@@ -190,17 +180,23 @@ func TestCertificateCall(t *testing.T) {
 	p := newProvable(t, key, "ECDSA-SHA256", false)
 	sum := sha256.Sum256(p.root)
 	fingerprint := hex.EncodeToString(sum[:])
-	h := start(t, func(c *Config) { c.Store = &p.chains })
-	r := h.do("GET", "/api/v1/certificate/"+strings.ToUpper(fingerprint), nil)
-	if r.status != 200 || r.header.Get("Content-Type") != "application/pem-certificate-chain" || strings.Count(r.body, "BEGIN CERTIFICATE") != 2 {
-		t.Errorf("%d %v %s", r.status, r.header, r.body)
+	h := start(t, func(c *Config) { c.Store = p.store })
+	r := h.Do("GET", "/api/v1/certificate/"+strings.ToUpper(fingerprint), nil)
+	kind := r.Header.Get("Content-Type")
+	if r.Status != 200 || kind != "application/pem-certificate-chain" || strings.Count(r.Body, "BEGIN CERTIFICATE") != 2 {
+		t.Errorf("%d %v %s", r.Status, r.Header, r.Body)
 	}
-	h.problem(h.do("GET", "/api/v1/certificate/"+hashText(1), nil), 404, "unknown-certificate")
+	h.Problem(h.Do("GET", "/api/v1/certificate/"+hashText(1), nil), 404, "unknown-certificate")
 	for _, text := range []string{"x", fingerprint[1:], fingerprint + "0", "%00", strings.Repeat("z", 64)} {
-		h.problem(h.do("GET", "/api/v1/certificate/"+text, nil), 400, "invalid-parameter")
+		h.Problem(h.Do("GET", "/api/v1/certificate/"+text, nil), 400, "invalid-parameter")
 	}
-	p.chains.with(func(s *fakeStore) { s.away = true })
-	h.problem(h.do("GET", "/api/v1/certificate/"+fingerprint, nil), 503, "store-unavailable")
-	without := start(t, nil) // a store that keeps none
-	without.problem(without.do("GET", "/api/v1/certificate/"+fingerprint, nil), 404, "unknown-certificate")
+	p.store.With(func(s *ingesttest.Store) { s.Away = true })
+	h.Problem(h.Do("GET", "/api/v1/certificate/"+fingerprint, nil), 503, "store-unavailable")
+}
+
+func writePEM(t *testing.T, file, kind string, der []byte) {
+	t.Helper()
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }

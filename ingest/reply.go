@@ -1,54 +1,42 @@
 package ingest
 
-// Replies, byte for byte as the contract's pages print them. Each has a golden file.
+// Replies, byte for byte as their callers know them (docs/contract.md). Each has a golden file.
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"strconv"
-	"unicode/utf8"
+	"time"
 
 	"github.com/google/uuid"
 
+	"countersign/ingest/internal/jsontext"
+	"countersign/ingest/results"
 	"countersign/pipeline/record"
 	"countersign/sink/store"
 )
 
-// appendAccepted appends the reply to an upload: strings, also for numbers (async_api.md, "Success Response").
+// appendAccepted appends the answer to the bulk call: strings, also for numbers (docs/contract.md, "reply to an
+// upload").
 func appendAccepted(dst []byte, id uuid.UUID, pairs uint64) []byte {
-	dst = appendString(append(dst, "{\n  \"UUID\" : "...), id.String())
+	dst = jsontext.AppendString(append(dst, "{\n  \"UUID\" : "...), id.String())
 	dst = strconv.AppendInt(append(dst, ",\n  \"Batches\" : \""...), int64(record.Batches(pairs)), 10)
 	dst = strconv.AppendUint(append(dst, "\",\n  \"Hashes\" : \""...), pairs, 10)
 	return append(dst, "\"\n}\n"...)
 }
 
-// status is how far an upload is.
-type status struct {
-	waiting, done                          int // batches
-	added, badSignatures, duplicates, errs uint64
-}
-
-// add counts one more batch as done.
-func (s *status) add(added, duplicates, badSignatures, errs uint64) {
-	s.waiting--
-	s.done++
-	s.added += added
-	s.duplicates += duplicates
-	s.badSignatures += badSignatures
-	s.errs += errs
-}
-
-// appendStatus appends the reply to a poll (async_api.md, "Polling - Summary").
-func appendStatus(dst []byte, s status) []byte {
-	dst = strconv.AppendInt(append(dst, `{"waitingBatch":`...), int64(s.waiting), 10)
-	dst = strconv.AppendInt(append(dst, `,"doneBatch":`...), int64(s.done), 10)
-	dst = strconv.AppendUint(append(dst, `,"okHash":`...), s.added, 10)
-	dst = strconv.AppendUint(append(dst, `,"badSigHash":`...), s.badSignatures, 10)
-	dst = strconv.AppendUint(append(dst, `,"dupHash":`...), s.duplicates, 10)
-	dst = strconv.AppendUint(append(dst, `,"errorHash":`...), s.errs, 10)
+// appendStatus appends the answer to a poll (docs/contract.md, "status").
+func appendStatus(dst []byte, s results.Status) []byte {
+	dst = strconv.AppendInt(append(dst, `{"waitingBatch":`...), int64(s.Waiting), 10)
+	dst = strconv.AppendInt(append(dst, `,"doneBatch":`...), int64(s.Done), 10)
+	dst = strconv.AppendUint(append(dst, `,"okHash":`...), s.Added, 10)
+	dst = strconv.AppendUint(append(dst, `,"badSigHash":`...), s.BadSignatures, 10)
+	dst = strconv.AppendUint(append(dst, `,"dupHash":`...), s.Duplicates, 10)
+	dst = strconv.AppendUint(append(dst, `,"errorHash":`...), s.Errors, 10)
 	return append(dst, '}')
 }
 
-// appendDetails appends the four sections (async_api.md, "Polling - Details") of results taken together. A text that failed
+// appendDetails appends the four sections of results taken together (docs/contract.md, "details"). A text that failed
 // more than once is one key, with its first reason: a JSON object can't hold it twice.
 func appendDetails(dst []byte, results []store.BatchResult) []byte {
 	dst = append(dst, "{\n  \"addedOk\" : "...)
@@ -68,8 +56,8 @@ func appendDetails(dst []byte, results []store.BatchResult) []byte {
 				dst = append(dst, ',')
 			}
 			seen[f.Text] = true
-			dst = appendString(append(dst, ' '), f.Text)
-			dst = appendString(append(dst, " : "...), f.Reason)
+			dst = jsontext.AppendString(append(dst, ' '), f.Text)
+			dst = jsontext.AppendString(append(dst, " : "...), f.Reason)
 		}
 	}
 	return append(dst, " }\n}\n"...)
@@ -84,13 +72,13 @@ func appendList(dst []byte, results []store.BatchResult, section func(*store.Bat
 				dst = append(dst, ',')
 			}
 			first = false
-			dst = appendString(append(dst, ' '), text)
+			dst = jsontext.AppendString(append(dst, ' '), text)
 		}
 	}
 	return append(dst, " ]"...)
 }
 
-// Replies of the single call (single_sign.md): text, without a newline.
+// Answers of the call for one file: text, without a line feed (docs/contract.md, "single signing").
 
 const textInvalidSignature = "Invalid signature"
 
@@ -104,28 +92,16 @@ func appendDuplicate(dst []byte, hash string) []byte {
 	return append(append(dst, "duplicate already in db "...), hash...)
 }
 
-// appendString appends s as a JSON string (RFC 8259, section 7). Bytes that are not UTF-8 become U+FFFD.
-func appendString(dst []byte, s string) []byte {
-	const hex = "0123456789abcdef"
-	dst = append(dst, '"')
-	for i := 0; i < len(s); {
-		c := s[i]
-		switch {
-		case c == '"' || c == '\\':
-			dst = append(dst, '\\', c)
-		case c == '\n':
-			dst = append(dst, '\\', 'n')
-		case c < 0x20 || c == 0x7f:
-			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-		case c < utf8.RuneSelf:
-			dst = append(dst, c)
-		default:
-			r, n := utf8.DecodeRuneInString(s[i:])
-			dst = utf8.AppendRune(dst, r) // RuneError is U+FFFD
-			i += n
-			continue
-		}
-		i++
-	}
-	return append(dst, '"')
+// appendSignedHash appends the reply about a hash. It is one object on one line.
+func appendSignedHash(dst []byte, hash [32]byte, h *store.SignedHash) []byte {
+	dst = jsontext.AppendString(append(dst, `{"hash":`...), hex.EncodeToString(hash[:]))
+	dst = jsontext.AppendString(append(dst, `,"site":`...), h.Site)
+	signedAt := time.UnixMilli(h.SignedAt).UTC().Format("2006-01-02T15:04:05.000Z07:00")
+	dst = jsontext.AppendString(append(dst, `,"signedAt":`...), signedAt)
+	dst = jsontext.AppendString(append(dst, `,"algorithm":`...), h.Algorithm)
+	dst = jsontext.AppendString(append(dst, `,"signature":`...), base64.StdEncoding.EncodeToString(h.Signature))
+	dst = jsontext.AppendString(append(dst, `,"certificate":`...), hex.EncodeToString(h.Certificate[:]))
+	dst = jsontext.AppendString(append(dst, `,"upload":`...), h.Upload.String())
+	dst = strconv.AppendUint(append(dst, `,"position":`...), uint64(h.Position), 10)
+	return append(dst, "}\n"...)
 }

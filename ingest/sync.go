@@ -1,212 +1,96 @@
 package ingest
 
-// The calls that wait: one file by GET, up to 10,000 pairs by POST. They take the same way through the log as any upload;
-// the answer leaves when the result is stored, for one file when it is decided, and the log is flushed, which happen at the same time.
+// Calls that wait: up to 10,000 pairs by POST, and one file by GET (single.go). Their uploads go through the log as any
+// other. The answer leaves when the result is stored, for one file when it is decided, and when the log is flushed. The
+// two happen at the same time.
 
 import (
-	"bytes"
 	"context"
-	"fmt"
-	"hash"
+	"errors"
 
-	"countersign/ingest/jsonstream"
-	"countersign/pipeline/record"
+	"countersign/ingest/problem"
+	"countersign/ingest/results"
+	"countersign/ingest/server"
 	"countersign/sink/store"
 )
 
-func (x *exchange) admitSyncUpload() *Problem {
-	if p := x.admitUpload(); p != nil {
+// serveSyncUpload is POST /api/v1/sign/:url. giveBack gives back the place of its body.
+func (s *Server) serveSyncUpload(x *server.Exchange, by signer, giveBack func()) *problem.Problem {
+	w := waiter{server: s}
+	defer w.close()
+	up, p := s.receive(x, submission{signer: by, maxPairs: s.cfg.MaxSyncPairs, beforeSeal: w.watchUpload}, true)
+	if p != nil {
 		return p
 	}
-	return x.take(x.srv.syncs)
-}
-
-func (x *exchange) admitSingle() *Problem {
-	if p := x.admitSite(); p != nil {
+	giveBack() // others may send while this one waits
+	var details []store.BatchResult
+	p = w.finish(x.Context(), up, func(ctx context.Context, _ results.Outcome) (err error) {
+		details, err = w.watch.Details(ctx)
+		return err
+	})
+	if p != nil {
 		return p
 	}
-	if p := x.admitKey(); p != nil {
-		return p
-	}
-	if p := x.srv.admitLoad(); p != nil {
-		return p
-	}
-	return x.take(x.srv.syncs)
+	x.SetOutcome("sync")
+	x.ReplyJSON(appendDetails(nil, details))
+	return nil
 }
 
-// pendingSync is a synchronous call between its seal and its answer.
-type pendingSync struct {
-	srv   *Server
-	watch *watch
+// waiter is a synchronous call between its seal and its answer.
+type waiter struct {
+	server *Server
+	watch  *results.Watch // nil: the upload has no UUID yet
 }
 
-// watching returns in with a watch set up before the seal is written.
-func (p *pendingSync) watching(in incoming) incoming {
-	in.named = func(up accepted) { p.watch = p.srv.hub.watch(up.id, up.pairs) }
-	return in
-}
+// watchUpload begins to watch an upload before its seal is written.
+func (w *waiter) watchUpload(up acceptedUpload) { w.watch = w.server.results.Watch(up.id, up.pairs) }
 
-func (p *pendingSync) close() {
-	if p.watch != nil {
-		p.srv.hub.forget(p.watch)
+func (w *waiter) close() {
+	if w.watch != nil {
+		w.watch.Close()
 	}
 }
 
-// finish waits for result and flush. read gets whatever the answer needs, under the same deadline.
-func (p *pendingSync) finish(up accepted, read func(context.Context, outcome) error) *Problem {
-	s := p.srv
-	ctx, cancel := context.WithTimeout(s.base, s.cfg.SyncTimeout)
+// finish waits for the outcome and for the log's flush. read gets whatever else the answer needs, under the same
+// deadline.
+func (w *waiter) finish(
+	ctx context.Context, up acceptedUpload, read func(context.Context, results.Outcome) error,
+) *problem.Problem {
+	s := w.server
+	waiting, cancel := context.WithTimeout(ctx, s.cfg.SyncTimeout)
 	defer cancel()
 	flushed := make(chan error, 1)
-	go func() { flushed <- s.intake.flush(ctx, up) }() // its end is awaited below, on every path
-	result, err := s.waiter.wait(ctx, p.watch, up.pairs, up.repeated)
+	go func() { flushed <- s.intake.flush(waiting, up) }() // its end is awaited below, on every path
+	outcome, err := w.watch.Wait(waiting, up.repeated)
 	if err == nil {
-		err = read(ctx, result)
+		err = read(waiting, outcome)
 	}
 	if failed := <-flushed; failed != nil {
 		return problemOf(failed, true)
 	}
-	if err != nil {
-		// The caller is told to poll: the upload must be known.
-		s.recorder.add(up.row())
-		return problemOf(err, true)
-	}
-	return nil
-}
-
-// serveSyncUpload is POST /api/v1/sign/:url.
-func serveSyncUpload(x *exchange) *Problem {
-	s := x.srv
-	pending := pendingSync{srv: s}
-	defer pending.close()
-	up, problem := x.receive(pending.watching(incoming{maxPairs: s.cfg.MaxSyncPairs}), true)
-	if problem != nil {
-		return problem
-	}
-	x.giveBack() // the body's slot: others may send while this one waits
-	var results []store.BatchResult
-	problem = pending.finish(up, func(ctx context.Context, _ outcome) (err error) {
-		results, err = s.waiter.details(ctx, up.id, up.pairs)
-		return err
-	})
-	if problem != nil {
-		return problem
-	}
-	x.outcome = "sync"
-	x.replyJSON(appendDetails(nil, results))
-	return nil
-}
-
-// single is the pair of GET /api/v1/sign/:url. It is the source of its upload.
-type single struct {
-	text      string // the hash as sent
-	hash      [32]byte
-	upper     bool
-	signature []byte // nil: what was sent doesn't decode, or is longer than any signature
-}
-
-func (x *exchange) single() (single, *Problem) {
-	args := x.ctx.QueryArgs()
-	for _, name := range []string{"hash", "sig"} {
-		if len(args.PeekMulti(name)) > 1 {
-			return single{}, problemParameter(name, "it is given twice: send one pair at a time")
-		}
-	}
-	text := args.Peek("hash")
-	if len(text) == 0 {
-		return single{}, problemParameter("hash", "it is missing: send the SHA-256 of the file in hex, as ?hash=...&sig=...")
-	}
-	pair := single{text: string(text)}
-	var reason string
-	if pair.hash, pair.upper, reason = jsonstream.ParseHash(text); reason != "" {
-		return single{}, problemParameter("hash", reason)
-	}
-	encoded := args.Peek("sig")
-	if !args.Has("sig") { // an empty one is a bad signature, as anything that doesn't decode
-		return single{}, problemParameter("sig", "it is missing: send the signature in base64, with + as -, = as _ and / as ~")
-	}
-	// A plus sign in a query means a space; base64 has plus signs and no spaces.
-	encoded = bytes.ReplaceAll(encoded, []byte(" "), []byte("+"))
-	if signature, ok := jsonstream.DecodeSignature(nil, encoded); ok {
-		pair.signature = signature
-	}
-	return pair, nil
-}
-
-func (p single) decode(_ jsonstream.Limits, sum hash.Hash, sink func(*jsonstream.Columns) error) (int, error) {
-	columns := &jsonstream.Columns{Hashes: p.hash[:], Signatures: p.signature, Lengths: record.AppendUint16(nil, len(p.signature))}
-	if p.upper {
-		columns.Upper = record.SetBit(nil, 0, 1)
-	}
-	if sum != nil {
-		sum.Write([]byte(p.text))
-		sum.Write(p.signature)
-	}
-	return 1, sink(columns)
-}
-
-// serveSingle is GET /api/v1/sign/:url.
-func serveSingle(x *exchange) *Problem {
-	s := x.srv
-	pair, problem := x.single()
-	if problem != nil {
-		return problem
-	}
-	if len(pair.signature) == 0 {
-		x.outcome = "single"
-		x.replyText([]byte(textInvalidSignature))
+	if err == nil {
 		return nil
 	}
-	pending := pendingSync{srv: s}
-	defer pending.close()
-	ctx, cancel := context.WithTimeout(s.base, s.cfg.SyncTimeout)
-	defer cancel()
-	up, err := s.intake.take(ctx, pending.watching(incoming{site: x.site, key: x.key, source: pair, maxPairs: 1, single: true}))
-	if err != nil {
-		return problemOf(err, true)
+	s.results.Record(up.row()) // the answer says to poll: the upload must be known
+	if errors.Is(err, server.ErrStopping) {
+		return problem.NotFinishedByStop(up.id, err)
 	}
-	s.metrics.pairs.Inc()
-	var result outcome
-	problem = pending.finish(up, func(ctx context.Context, found outcome) (err error) {
-		result, err = s.withReason(ctx, up, found)
-		return err
-	})
-	if problem != nil {
-		return problem
-	}
-	return x.replySingle(pair, result)
+	return problem.NotFinished(up.id, s.cfg.SyncTimeout, err)
 }
 
-func (x *exchange) replySingle(pair single, result outcome) *Problem {
-	x.outcome = "single"
-	switch {
-	case result.added == 1:
-		x.replyText(appendSigned(nil, x.args[0], pair.text, pair.signature))
-	case result.duplicates == 1:
-		x.replyText(appendDuplicate(nil, pair.text))
-	case result.badSignatures == 1:
-		x.replyText([]byte(textInvalidSignature))
-	case result.errs == 1:
-		return problemCertificate(x.site, result.reason)
-	default:
-		return problemInternal(fmt.Errorf("the results of a single signing don't add up: %+v", result))
+// withReason looks up the reason of an error that no event named.
+func (w *waiter) withReason(ctx context.Context, outcome results.Outcome) (results.Outcome, error) {
+	if outcome.Errors == 0 || outcome.Reason != "" {
+		return outcome, nil
 	}
-	return nil
-}
-
-// withReason finds the reason of an error that no event named.
-func (s *Server) withReason(ctx context.Context, up accepted, result outcome) (outcome, error) {
-	if result.errs == 0 || result.reason != "" {
-		return result, nil
-	}
-	results, err := s.waiter.details(ctx, up.id, up.pairs)
+	details, err := w.watch.Details(ctx)
 	if err != nil {
-		return result, err
+		return outcome, err
 	}
-	for _, r := range results {
-		for _, f := range r.Errors {
-			result.reason = f.Reason
+	for _, batch := range details {
+		for _, e := range batch.Errors {
+			outcome.Reason = e.Reason
 		}
 	}
-	return result, nil
+	return outcome, nil
 }

@@ -5,16 +5,13 @@ package ingest
 import (
 	"bytes"
 	"fmt"
-	"reflect"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
+	"countersign/ingest/internal/ingesttest"
 
-	"countersign/pipeline/record"
-	"countersign/pipeline/record/recordpb"
-	"countersign/sink/store"
+	"github.com/google/uuid"
 )
 
 func parseID(t *testing.T, text string) uuid.UUID {
@@ -28,7 +25,7 @@ func parseID(t *testing.T, text string) uuid.UUID {
 
 func TestSingleIsOneRecord(t *testing.T) {
 	h := start(t, nil)
-	h.do("GET", "/api/v1/sign/"+site+"?hash="+hashText(0)+"&sig="+signature(1024), nil)
+	h.Do("GET", "/api/v1/sign/"+site+"?hash="+hashText(0)+"&sig="+signature(1024), nil)
 	if len(h.log.records) != 1 || h.log.records[0].GetChunk().GetSeal() == nil {
 		t.Errorf("records %v", h.log.records)
 	}
@@ -40,11 +37,11 @@ func TestSingleIsOneRecord(t *testing.T) {
 func TestEventsMissing(t *testing.T) {
 	h := start(t, nil)
 	h.log.with(func(l *fakeLog) { l.quiet = true })
-	if r := h.do("GET", "/api/v1/sign/"+site+"?hash="+hashText(0)+"&sig="+signature(8), nil); r.body[:9] != "signed OK" {
+	if r := h.sign(site, 0); r.Body[:9] != "signed OK" {
 		t.Error(r)
 	}
-	h.problem(h.do("GET", "/api/v1/sign/nocert.example?hash="+hashText(0)+"&sig="+signature(8), nil), 502, "certificate-unavailable")
-	if r := h.do("POST", "/api/v1/sign/"+site, body(10, 2500, 8)); r.status != 200 {
+	h.Problem(h.sign("nocert.example", 0), 502, "certificate-unavailable")
+	if r := h.Do("POST", "/api/v1/sign/"+site, pairs(10, 2500, 8)); r.Status != 200 {
 		t.Error(r)
 	}
 }
@@ -54,46 +51,39 @@ func TestEventsThatCanNotBeFollowedYet(t *testing.T) {
 	if len(h.NotReady()) != 1 {
 		t.Errorf("not ready: %q", h.NotReady())
 	}
-	if r := h.do("GET", "/api/v1/sign/"+site+"?hash="+hashText(0)+"&sig="+signature(8), nil); r.status != 200 { // the store is asked
+	if r := h.sign(site, 0); r.Status != 200 { // the store is asked
 		t.Error(r)
 	}
 	h.log.with(func(l *fakeLog) { l.deaf = false })
-	for range 1000 {
-		if len(h.NotReady()) == 0 {
-			return
-		}
-		time.Sleep(time.Millisecond)
-	}
-	t.Errorf("not ready: %q", h.NotReady())
+	ingesttest.Until(t, "events are followed", func() bool { return len(h.NotReady()) == 0 })
 }
 
 func TestStoreAwayWhileACallWaits(t *testing.T) {
 	h := start(t, nil)
-	h.store.with(func(s *fakeStore) { s.away = true })
-	time.AfterFunc(150*time.Millisecond, func() { h.store.with(func(s *fakeStore) { s.away = false }) })
-	if r := h.do("POST", "/api/v1/sign/"+site, body(0, 3, 8)); r.status != 200 {
-		t.Error(r)
-	}
-	h.log.with(func(l *fakeLog) { l.quiet = true })
-	h.store.with(func(s *fakeStore) { s.away = true })
-	time.AfterFunc(150*time.Millisecond, func() { h.store.with(func(s *fakeStore) { s.away = false }) })
-	if r := h.do("POST", "/api/v1/sign/"+site, body(0, 3, 8)); r.status != 200 {
-		t.Error(r)
+	for i, quiet := range []bool{false, true} { // events bring the result, or the store has to
+		h.log.with(func(l *fakeLog) { l.quiet = quiet })
+		h.store.With(func(s *ingesttest.Store) { s.Failures = 3 })
+		if r := h.Do("POST", "/api/v1/sign/"+site, pairs(3*i, 3, 8)); r.Status != 200 {
+			t.Error(r)
+		}
+		h.store.With(func(s *ingesttest.Store) {
+			if s.Failures != 0 {
+				t.Error("the store was not asked again")
+			}
+		})
 	}
 }
 
 func TestStopWhileACallWaits(t *testing.T) {
-	h := start(t, func(c *Config) { c.DrainTimeout = 50 * time.Millisecond })
+	h := start(t, func(c *Config) { c.HTTP.DrainTimeout = 50 * time.Millisecond })
 	text := pairsThatWait(h)
-	answered := make(chan reply, 1)
-	go func() { answered <- h.do("POST", "/api/v1/sign/"+site, text) }()
-	for seals := 0; seals == 0; _, seals, _ = h.log.count() {
-		time.Sleep(time.Millisecond)
-	}
+	answered := make(chan ingesttest.Reply, 1)
+	go func() { answered <- h.Do("POST", "/api/v1/sign/"+site, text) }()
+	ingesttest.Until(t, "the seal is written", func() bool { _, seals, _ := h.log.count(); return seals > 0 })
 	if err := h.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if p := h.problem(<-answered, 504, "not-finished"); p["uuid"] == nil {
+	if p := h.Problem(<-answered, 504, "not-finished"); p["uuid"] == nil {
 		t.Error(p)
 	}
 }
@@ -102,16 +92,16 @@ func TestNotFinishedInTime(t *testing.T) {
 	lag := make(chan struct{})
 	h := start(t, func(c *Config) { c.SyncTimeout, c.Random = 100*time.Millisecond, &counter{} })
 	h.log.with(func(l *fakeLog) { l.lag = lag })
-	r := h.do("GET", "/api/v1/sign/"+site+"?hash="+hashText(0)+"&sig="+signature(8), nil)
-	golden(t, "problem-not-finished", r.body)
-	p := h.problem(r, 504, "not-finished")
+	r := h.sign(site, 0)
+	golden(t, "problem-not-finished", r.Body)
+	p := h.Problem(r, 504, "not-finished")
 	close(lag)
-	if s := h.done(p["uuid"].(string)); s["okHash"] != 1 { // as the reply said
+	if s := h.done(p["uuid"].(string)); s["okHash"] != 1 { // as the ingesttest.Reply said
 		t.Error(s)
 	}
-	h.problem(h.do("POST", "/api/v1/sign/"+site, pairsThatWait(h)), 504, "not-finished")
-	if n := len(h.syncs) + len(h.uploads) + len(h.hub.watches); n != 0 {
-		t.Errorf("%d slots and watches are left", n)
+	h.Problem(h.Do("POST", "/api/v1/sign/"+site, pairsThatWait(h)), 504, "not-finished")
+	if n := h.waits.open() + h.uploads.open(); n != 0 {
+		t.Errorf("%d places are still occupied", n)
 	}
 }
 
@@ -119,7 +109,7 @@ func pairsThatWait(h *harness) []byte {
 	lag := make(chan struct{})
 	h.t.Cleanup(func() { close(lag) })
 	h.log.with(func(l *fakeLog) { l.lag = lag })
-	return body(10, 3, 8)
+	return pairs(10, 3, 8)
 }
 
 func TestManySingleCallsAtOnce(t *testing.T) {
@@ -127,126 +117,40 @@ func TestManySingleCallsAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 200 {
 		wg.Go(func() {
-			r := h.do("GET", "/api/v1/sign/"+site+"?hash="+hashText(i/2)+"&sig="+signature(8), nil)
-			if r.status != 200 {
+			r := h.sign(site, i/2)
+			if r.Status != 200 {
 				t.Error(r)
 			}
 		})
 	}
 	wg.Wait()
-	h.store.with(func(s *fakeStore) {
-		if len(s.hashes) != 100 {
-			t.Errorf("%d hashes", len(s.hashes))
+	h.store.With(func(s *ingesttest.Store) {
+		if len(s.Hashes) != 100 {
+			t.Errorf("%d hashes", len(s.Hashes))
 		}
 	})
-	if n := len(h.syncs) + len(h.hub.watches); n != 0 {
-		t.Errorf("%d slots and watches are left", n)
+	if n := h.waits.open(); n != 0 {
+		t.Errorf("%d places are still occupied", n)
 	}
 }
 
 func TestTooManySyncCalls(t *testing.T) {
 	h := start(t, func(c *Config) { c.MaxSync = 1 })
-	h.syncs <- struct{}{}
-	h.problem(h.do("GET", "/api/v1/sign/"+site+"?hash="+hashText(0)+"&sig="+signature(8), nil), 503, "busy")
-	h.problem(h.do("POST", "/api/v1/sign/"+site, "[]"), 503, "busy")
-	if len(h.uploads) != 0 {
-		t.Error("a refused call keeps a body's slot")
+	h.waits <- struct{}{}
+	h.Problem(h.sign(site, 0), 503, "busy")
+	h.Problem(h.Do("POST", "/api/v1/sign/"+site, "[]"), 503, "busy")
+	if h.uploads.open() != 0 {
+		t.Error("a refused call keeps the place of its body")
 	}
-	<-h.syncs
-	if r := h.do("POST", "/api/v1/sign/"+site, "[]"); r.status != 200 {
+	<-h.waits
+	if r := h.Do("POST", "/api/v1/sign/"+site, "[]"); r.Status != 200 {
 		t.Error(r)
-	}
-}
-
-// event makes an Events record of one event.
-func event(e *recordpb.Event) []byte {
-	return record.Encode(&recordpb.Events{Events: []*recordpb.Event{e}})
-}
-
-func TestHubCountsEachRowOnce(t *testing.T) {
-	id := uuid.New()
-	rows := []*recordpb.Event{
-		{Upload: id[:], Batch: 1, Shard: -1, Claims: 998, BadSignatures: 1, Errors: 1, Reason: "because"},
-		{Upload: id[:], Batch: 1, Shard: 0, Part: 0, Added: 500},
-		{Upload: id[:], Batch: 1, Shard: 0, Part: 1, Added: 100, Duplicates: 7},
-		{Upload: id[:], Batch: 1, Shard: 3, Part: 0, Added: 391},
-		{Upload: id[:], Batch: 2, Shard: -1, Claims: 0, BadSignatures: 5},
-	}
-	strange := []*recordpb.Event{
-		{Upload: id[:], Batch: 0, Shard: -1}, {Upload: id[:], Batch: 3, Shard: 1, Added: 1}, {Upload: make([]byte, 16), Batch: 1, Shard: 0, Added: 1},
-	}
-	for first := range rows { // in every rotation, with repeats
-		h := newHub()
-		w := h.watch(id, 1005)
-		for i := range rows {
-			select {
-			case <-w.complete:
-				t.Fatal("complete too early")
-			default:
-			}
-			for _, e := range append(strange, rows[(first+i)%len(rows)], rows[first]) {
-				if err := h.feed(event(e)); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		select {
-		case <-w.complete:
-		default:
-			t.Fatalf("not complete from %d on", first)
-		}
-		if want := (outcome{added: 991, duplicates: 7, badSignatures: 6, errs: 1, reason: "because"}); w.result != want {
-			t.Errorf("%+v", w.result)
-		}
-		if h.forget(w); len(h.watches) != 0 {
-			t.Error("the hub keeps a finished watch")
-		}
-	}
-	h := newHub()
-	w, other := h.watch(id, 1), h.watch(id, 1)
-	if h.forget(w); len(h.watches[id]) != 1 {
-		t.Error("forgot both")
-	}
-	if err := h.feed([]byte("\xffgarbage")); err == nil {
-		t.Error("garbage was decoded")
-	}
-	if h.forget(other); len(h.watches) != 0 {
-		t.Error("the hub keeps a watch that was forgotten")
-	}
-}
-
-// The last so many single signings can be asked for, each once however often it is told of.
-func TestFreshHashes(t *testing.T) {
-	h := newHub()
-	h.fresh = newLately[[32]byte, store.SignedHash](3)
-	tell := func(n byte) {
-		hash, id := [32]byte{n}, uuid.UUID{n}
-		if err := h.feed(record.Encode(&recordpb.Events{Events: []*recordpb.Event{{Upload: id[:], Batch: 1, Added: 1, Signed: &recordpb.Signed{
-			Hash: hash[:], Site: site, AcceptedMs: int64(n), Algorithm: "RSA-2048", Signature: []byte{n}, Certificate: hash[:],
-		}}}})); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, n := range []byte{1, 2, 2, 3, 2, 4, 5} {
-		tell(n)
-	}
-	for n := range byte(7) {
-		got, ok := h.fresh.get([32]byte{n})
-		if ok != (n >= 3 && n <= 5) {
-			t.Errorf("hash %d is there: %v", n, ok)
-		}
-		if want := (store.SignedHash{Upload: uuid.UUID{n}, Site: site, SignedAt: int64(n), Algorithm: "RSA-2048", Signature: []byte{n}, Certificate: [32]byte{n}}); ok && !reflect.DeepEqual(got, want) {
-			t.Errorf("hash %d: %+v", n, got)
-		}
-	}
-	if len(h.fresh.values) != 3 {
-		t.Errorf("%d hashes are kept", len(h.fresh.values))
 	}
 }
 
 func TestIdempotencyKey(t *testing.T) {
 	h := start(t, nil)
-	text := body(0, 2500, 64)
+	text := pairs(0, 2500, 64)
 	id := h.upload(site, text, "Idempotency-Key", "one")
 	if parseID(t, id).Version() != 8 {
 		t.Errorf("UUID %s", id)
@@ -255,11 +159,13 @@ func TestIdempotencyKey(t *testing.T) {
 		t.Error(s)
 	}
 	for range 3 { // a retry: the same answer, and no duplicates
-		if again := h.upload(site, chunkedReader{bytes.NewReader(text)}, "Idempotency-Key", "one"); again != id {
+		again := h.upload(site, ingesttest.Chunked{Reader: bytes.NewReader(text)}, "Idempotency-Key", "one")
+		if again != id {
 			t.Errorf("%s, then %s", id, again)
 		}
 	}
-	if again := h.upload(site, gzipped(string(text)), "Idempotency-Key", "one", "Content-Encoding", "gzip"); again != id {
+	compressed := ingesttest.Gzipped(string(text))
+	if again := h.upload(site, compressed, "Idempotency-Key", "one", "Content-Encoding", "gzip"); again != id {
 		t.Error("the coding changed the upload")
 	}
 	_, seals, aborts := h.log.count()
@@ -282,7 +188,7 @@ func TestIdempotencyKey(t *testing.T) {
 		seen[other] = true
 	}
 	h.clock.advance(49 * time.Hour)
-	h.problem(h.do("GET", "/api/v1/resultasync/"+id, nil), 404, "unknown-upload")
+	h.Problem(h.Do("GET", "/api/v1/resultasync/"+id, nil), 404, "unknown-upload")
 	later := h.upload(site, text, "Idempotency-Key", "one")
 	if seen[later] {
 		t.Error("the UUID of an upload whose results are gone was given out again: it can't be asked for")
@@ -298,15 +204,16 @@ func TestIdempotencyKey(t *testing.T) {
 func TestIdempotencyKeySyntax(t *testing.T) {
 	h := start(t, nil)
 	for _, key := range []string{"", "two words", "caf\u00e9", fmt.Sprintf("%0256d", 1)} {
-		h.problem(h.do("POST", "/api/v1/asyncsign/"+site, "[]", "Idempotency-Key", key), 400, "invalid-idempotency-key")
+		h.Problem(h.Do("POST", "/api/v1/asyncsign/"+site, "[]", "Idempotency-Key", key), 400, "invalid-idempotency-key")
 	}
-	h.problem(h.do("POST", "/api/v1/asyncsign/"+site, "[]", "Idempotency-Key", "a", "Idempotency-Key", "b"), 400, "invalid-idempotency-key")
+	r := h.Do("POST", "/api/v1/asyncsign/"+site, "[]", "Idempotency-Key", "a", "Idempotency-Key", "b")
+	h.Problem(r, 400, "invalid-idempotency-key")
 	h.upload(site, "[]", "Idempotency-Key", fmt.Sprintf("%0255d", 1))
 }
 
 func TestIdempotencyKeyInFlightTwice(t *testing.T) {
 	h := start(t, func(c *Config) { c.RecordWait = time.Millisecond })
-	text := body(0, 2500, 64)
+	text := pairs(0, 2500, 64)
 	ids := make([]string, 8)
 	var wg sync.WaitGroup
 	for i := range ids {
@@ -332,16 +239,14 @@ func TestIdempotencyKeyInFlightTwice(t *testing.T) {
 
 func TestIdempotencyKeyWithoutStore(t *testing.T) {
 	h := start(t, func(c *Config) { c.RecordWait = time.Millisecond })
-	id := h.upload(site, body(0, 10, 8), "Idempotency-Key", "one")
+	id := h.upload(site, pairs(0, 10, 8), "Idempotency-Key", "one")
 	h.done(id)
-	for h.recorder.size() > 0 {
-		time.Sleep(time.Millisecond)
-	}
-	h.store.with(func(s *fakeStore) { s.away = true })
-	if again := h.upload(site, body(0, 10, 8), "Idempotency-Key", "one"); again != id {
+	ingesttest.Until(t, "the row is stored", func() bool { return h.results.Unrecorded() == 0 })
+	h.store.With(func(s *ingesttest.Store) { s.Away = true })
+	if again := h.upload(site, pairs(0, 10, 8), "Idempotency-Key", "one"); again != id {
 		t.Errorf("%s, then %s", id, again)
 	}
-	h.store.with(func(s *fakeStore) { s.away = false })
+	h.store.With(func(s *ingesttest.Store) { s.Away = false })
 	if s := h.done(id); s["okHash"] != 10 {
 		t.Error(s)
 	}
@@ -349,17 +254,19 @@ func TestIdempotencyKeyWithoutStore(t *testing.T) {
 
 func TestSyncCallsTakeKeys(t *testing.T) {
 	h := start(t, nil)
-	h.store.with(func(s *fakeStore) { s.sinks = true })
-	get := func() reply {
-		return h.do("GET", "/api/v1/sign/"+site+"?hash="+hashText(0)+"&sig="+signature(8), nil, "Idempotency-Key", "k")
+	h.log.with(func(l *fakeLog) { l.sinks = true })
+	get := func() ingesttest.Reply {
+		return h.sign(site, 0, "Idempotency-Key", "k")
 	}
-	post := func() reply { return h.do("POST", "/api/v1/sign/"+site, body(10, 1500, 8), "Idempotency-Key", "k") }
+	post := func() ingesttest.Reply {
+		return h.Do("POST", "/api/v1/sign/"+site, pairs(10, 1500, 8), "Idempotency-Key", "k")
+	}
 	single, list := get(), post()
 	for range 2 {
-		if r := get(); r.body != single.body || r.status != 200 {
-			t.Errorf("%q, then %q", single.body, r.body)
+		if r := get(); r.Body != single.Body || r.Status != 200 {
+			t.Errorf("%q, then %q", single.Body, r.Body)
 		}
-		if r := post(); r.body != list.body {
+		if r := post(); r.Body != list.Body {
 			t.Error("the list changed")
 		}
 	}

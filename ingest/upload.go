@@ -1,160 +1,68 @@
 package ingest
 
-// The bulk call, and what every call with a body checks before that is read.
+// The bulk call.
 
 import (
-	"bytes"
 	"context"
-	"net/http"
 	"time"
 
-	"github.com/google/uuid"
-
-	"countersign/pipeline/record"
+	"countersign/ingest/problem"
+	"countersign/ingest/server"
+	"countersign/sink/store"
 )
 
-// Admission, cheap checks first, slots last.
-
-func (x *exchange) admitUpload() *Problem {
-	if p := x.admitSite(); p != nil {
-		return p
-	}
-	if p := x.admitBody(); p != nil {
-		return p
-	}
-	if p := x.srv.admitLoad(); p != nil {
-		return p
-	}
-	return x.take(x.srv.uploads)
-}
-
-// admitSite reads the site from the path.
-func (x *exchange) admitSite() *Problem {
-	site, err := record.ParseSite(x.args[0])
-	if err != nil {
-		return problemSite(err)
-	}
-	x.site = site
-	return nil
-}
-
-// admitBody reads the head's say about the body.
-func (x *exchange) admitBody() *Problem {
-	head := &x.ctx.Request.Header
-	var p *Problem
-	// Several fields are one list (RFC 9110, section 5.2).
-	if x.coding, p = coding(string(bytes.Join(head.PeekAll("Content-Encoding"), []byte(", ")))); p != nil {
-		return p
-	}
-	if int64(head.ContentLength()) > x.srv.cfg.MaxBody {
-		return problemBodySize(x.srv.cfg.MaxBody)
-	}
-	return x.admitKey()
-}
-
-func (x *exchange) admitKey() *Problem {
-	values := x.ctx.Request.Header.PeekAll("Idempotency-Key")
-	if len(values) == 0 {
-		return nil
-	}
-	x.key = string(values[0])
-	if len(values) > 1 || len(x.key) < 1 || len(x.key) > 255 {
-		return problemKey()
-	}
-	for _, c := range []byte(x.key) {
-		if c <= ' ' || c > '~' {
-			return problemKey()
+// serveUpload is POST /api/v1/asyncsign/:url and /api/v1/signasync/:url.
+func (s *Server) serveUpload(x *server.Exchange, by signer) *problem.Problem {
+	var expected *acceptedUpload // that polls are answered about from now on
+	up, p := s.receive(x, submission{signer: by, maxPairs: s.cfg.MaxPairs, beforeSeal: func(up acceptedUpload) {
+		if !up.repeated {
+			expected = &up
+			s.results.Expect(up.row())
+		}
+	}}, false)
+	if p == nil {
+		if err := s.intake.flush(x.Context(), up); err != nil {
+			p = problemOf(err, false)
 		}
 	}
+	if p != nil {
+		if expected != nil {
+			s.results.Forget(expected.id) // only the store knows whether it was accepted all the same
+		}
+		return p
+	}
+	outcome := "repeated"
+	if !up.repeated {
+		outcome = "accepted"
+		s.record(x.Context(), up.row())
+	}
+	x.SetOutcome(outcome)
+	x.ReplyJSON(appendAccepted(nil, up.id, up.pairs))
 	return nil
 }
 
-// admitLoad decides whether the server takes new work at all.
-func (s *Server) admitLoad() *Problem {
-	if s.draining.Load() {
-		return problemStopping()
+// receive reads the request's body into the log. sync says which call's limits are meant.
+func (s *Server) receive(x *server.Exchange, in submission, sync bool) (acceptedUpload, *problem.Problem) {
+	body, p := x.OpenBody()
+	if p != nil {
+		return acceptedUpload{}, p
 	}
-	if waiting := s.backlog.Load(); waiting > s.cfg.MaxBacklog {
-		return problemBacklog(waiting, s.cfg.MaxBacklog)
-	}
-	if s.recorder.full() {
-		return problemUnrecorded(s.cfg.MaxUnrecorded)
-	}
-	return nil
-}
-
-// take takes a slot until Close.
-func (x *exchange) take(slots chan struct{}) *Problem {
-	select {
-	case slots <- struct{}{}:
-		x.slots = append(x.slots, func() { <-slots })
-		return nil
-	default:
-		return problemBusy(cap(slots))
-	}
-}
-
-// giveBack gives the first slot taken back.
-func (x *exchange) giveBack() {
-	x.slots[0]()
-	x.slots = x.slots[1:]
-}
-
-// receive takes the request's body in.
-func (x *exchange) receive(in incoming, sync bool) (accepted, *Problem) {
-	ctx, done := x.openBody()
-	defer done()
+	defer body.Close()
 	started := time.Now()
-	body, free, err := decoded(x.body, x.coding)
+	in.source = bodySource{body}
+	up, err := s.intake.accept(body.Context(), in)
+	s.metrics.received(body.Received(), time.Since(started))
 	if err != nil {
-		return accepted{}, problemInternal(err)
+		return acceptedUpload{}, problemOf(body.Explain(err), sync)
 	}
-	defer free()
-	in.site, in.key, in.source = x.site, x.key, bodySource{body, x.body.check}
-	up, err := x.srv.intake.take(ctx, in)
-	x.srv.metrics.received(x.body.n, time.Since(started))
-	if err != nil {
-		if x.body.cut && x.body.n == 0 {
-			err = x.body.check() // and not that the body is empty
-		}
-		return accepted{}, problemOf(err, sync)
-	}
-	x.srv.metrics.pairs.Add(float64(up.pairs))
+	s.metrics.pairs.Add(float64(up.pairs))
 	return up, nil
 }
 
-// serveUpload is POST /api/v1/asyncsign/:url and /api/v1/signasync/:url.
-func serveUpload(x *exchange) *Problem {
-	s := x.srv
-	var followed uuid.UUID
-	up, problem := x.receive(incoming{maxPairs: s.cfg.MaxPairs, named: func(up accepted) {
-		if !up.repeated {
-			followed = up.id
-			s.hub.follow(up)
-		}
-	}}, false)
-	if problem == nil {
-		if err := s.intake.flush(s.base, up); err != nil {
-			problem = problemOf(err, false)
-		}
-	}
-	if problem != nil {
-		s.hub.polled.drop(followed) // only the store knows whether it was accepted all the same
-		return problem
-	}
-	if x.outcome = "repeated"; !up.repeated {
-		x.outcome = "accepted"
-		s.record(up)
-	}
-	x.ctx.SetStatusCode(http.StatusOK)
-	x.replyJSON(appendAccepted(nil, up.id, uint64(up.pairs)))
-	return nil
-}
-
-// record has an upload's row written, and waits a moment for it.
-func (s *Server) record(up accepted) {
-	stored := s.recorder.add(up.row())
-	ctx, cancel := context.WithTimeout(s.base, s.cfg.RecordWait)
+// record has an upload's row stored, and waits a moment for that.
+func (s *Server) record(ctx context.Context, row store.Upload) {
+	stored := s.results.Record(row)
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.RecordWait)
 	defer cancel()
 	select {
 	case <-stored:

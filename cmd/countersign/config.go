@@ -24,6 +24,7 @@ import (
 
 	"countersign/internal/bytesize"
 	"countersign/pipeline/certs"
+	"countersign/pipeline/record"
 	"countersign/sink/store/engine"
 )
 
@@ -223,7 +224,7 @@ func (c *config) check() []error {
 	wrong(c.KafkaRetention < 0, "--kafka-retention can't be negative")
 	wrong(c.KafkaReplication < 0, "--kafka-replication can't be negative")
 	wrong(c.Shards > 4096, "--shards %d: at most 4096", c.Shards)
-	wrong(int64(c.MaxPairs) > 1<<31, "--max-pairs %d: at most %d", c.MaxPairs, 1<<31)
+	wrong(c.MaxPairs > record.MaxPairs, "--max-pairs %d: at most %d", c.MaxPairs, record.MaxPairs)
 	wrong(c.Workers < 0, "--workers can't be negative")
 	_, err = c.level()
 	wrong(err != nil, "--log-level %q: there are debug, info, warn and error", c.LogLevel)

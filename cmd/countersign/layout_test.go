@@ -21,14 +21,14 @@ var below = map[string][]string{
 	"cmd/countersign-bench": {"bench", "internal"},
 	"scripts/demo":          {"client", "testsite"},
 	"bench":                 {"client", "pipeline", "sink", "testsite"},
-	"pipeline":              {"internal"},
-	"ingest":                {"pipeline/record", "pipeline/log", "sink/store"},
+	"ingest":                {"internal", "pipeline/record", "pipeline/log", "sink/store"},
+	"ingest/problem":        {"ingest/internal"},
+	"ingest/server":         {"ingest/problem"},
+	"ingest/web":            {"ingest/problem", "ingest/server"},
 	"pipeline/verify":       {"pipeline/record", "pipeline/log", "pipeline/certs", "pipeline/signature"},
-	"pipeline/log":          {"internal"},
-	"pipeline/log/internal": {"pipeline/log"},
 	"pipeline/signature":    {"pipeline/signature"},
 	"pipeline/certs":        {"pipeline/signature"},
-	"sink":                  {"internal", "pipeline/record", "pipeline/log"},
+	"sink":                  {"pipeline/record", "pipeline/log"},
 	"sink/store":            {"pipeline/record"},
 }
 
@@ -37,13 +37,10 @@ var onlyImporter = map[string]string{
 	"github.com/segmentio/kafka-go": "pipeline/log",
 	"github.com/twmb/franz-go":      "pipeline/log",
 	"github.com/ClickHouse/":        "sink/store",
-	"github.com/ebitengine/purego":  "sink/store/engine",
-	module + "sink/store/engine":    "cmd",
-	"github.com/valyala/fasthttp":   "ingest",
+	"github.com/ebitengine/purego":  "sink/store",
+	"github.com/valyala/fasthttp":   "ingest/server",
 	"github.com/maypok86/otter":     "pipeline/certs",
 	"github.com/spf13/cobra":        "cmd",
-
-	"github.com/twmb/franz-go/pkg/kfake": "pipeline/log/embedded",
 }
 
 type listed struct {

@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"countersign/ingest"
+	"countersign/ingest/server"
 	"countersign/pipeline/certs"
 	"countersign/pipeline/log"
 	"countersign/pipeline/log/embedded"
@@ -156,7 +157,7 @@ func (s *service) startAdmin(l net.Listener) {
 		return
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/", ingest.AdminHandler(s.notReady, s.metrics))
+	mux.Handle("/", server.AdminHandler(s.notReady, s.metrics))
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
@@ -411,10 +412,13 @@ func (s *service) startIngest(l net.Listener) error {
 		return nil
 	}
 	server, err := ingest.New(ingest.Config{
-		TLSCert: s.cfg.TLSCert, TLSKey: s.cfg.TLSKey, Log: ingest.KafkaLog(s.kafka, s.producer), UploadPartitions: s.uploads, Store: s.db,
-		MaxBody: int64(s.cfg.MaxBody), MaxPairs: s.cfg.MaxPairs, MaxUploads: s.cfg.MaxUploads, MaxBacklog: s.cfg.MaxBacklog,
-		StallTimeout: s.cfg.StallTimeout, UploadTimeout: s.cfg.UploadTimeout,
-		Logger: s.log.With("part", roleIngest), Metrics: s.metrics,
+		HTTP: server.Config{
+			TLSCert: s.cfg.TLSCert, TLSKey: s.cfg.TLSKey, MaxBody: int64(s.cfg.MaxBody),
+			StallTimeout: s.cfg.StallTimeout, BodyTimeout: s.cfg.UploadTimeout,
+		},
+		Log: ingest.KafkaLog(s.kafka, s.producer), UploadPartitions: s.uploads, Store: s.db,
+		MaxPairs: s.cfg.MaxPairs, MaxUploads: s.cfg.MaxUploads, MaxBacklog: s.cfg.MaxBacklog,
+		Logger: s.log.With("part", roleIngest), Registerer: s.metrics,
 	})
 	if err != nil {
 		return err

@@ -23,7 +23,8 @@ func body(n, signature int, seed byte) []byte {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		b.WriteString(`["` + hex.EncodeToString(hash) + `","` + letters.Replace(base64.StdEncoding.EncodeToString(sig)) + `"]`)
+		text := letters.Replace(base64.StdEncoding.EncodeToString(sig))
+		b.WriteString(`["` + hex.EncodeToString(hash) + `","` + text + `"]`)
 	}
 	b.WriteByte(']')
 	return b.Bytes()
@@ -43,7 +44,8 @@ func BenchmarkDecode(b *testing.B) {
 			b.SetBytes(int64(len(c.body)))
 			b.ReportAllocs()
 			for b.Loop() {
-				d := newDecoder(bytes.NewReader(c.body), Limits{100_000, 1 << 16}, func(c *Columns) error { c.Release(); return nil })
+				release := func(c *Columns) error { c.Release(); return nil }
+				d := newDecoder(bytes.NewReader(c.body), Limits{100_000, 1 << 16}, release)
 				d.careful = c.careful
 				if err := d.list(); err != nil || d.elements != 100_000 {
 					b.Fatal(d.elements, err)

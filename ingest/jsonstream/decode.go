@@ -1,8 +1,8 @@
 package jsonstream
 
-import "io"
-
 // The top level of a body: mark, bracket, elements and commas, bracket, nothing.
+
+import "io"
 
 // Limits bounds a body. Bytes are not among them: the reader counts those.
 type Limits struct {
@@ -15,7 +15,7 @@ const (
 	defaultMaxElement = 64 << 10
 )
 
-func (l Limits) orDefault() Limits {
+func (l Limits) withDefaults() Limits {
 	if l.MaxPairs <= 0 {
 		l.MaxPairs = defaultMaxPairs
 	}
@@ -33,8 +33,8 @@ func (l Limits) orDefault() Limits {
 //
 // It returns the number of pairs. The error is a *[SyntaxError] or *[LimitError], the sink's own as
 // it came, or the reader's, wrapped; then earlier runs have been given to the sink already, and it
-// is for the caller to drop them. What comes first in the body decides: bytes that were read before
-// the reader failed are judged first.
+// is for the caller to drop them. What comes first in the body decides: what is wrong in bytes that were read before
+// the reader failed is found first.
 //
 // Invalid UTF-8 and lone surrogate escapes become U+FFFD, as in encoding/json, so that they make an
 // unparsed hash or a bad signature, not an error.
@@ -42,7 +42,7 @@ func (l Limits) orDefault() Limits {
 // It holds up to 256 KiB of the body (or four times MaxElement), the strings of 500 unusual pairs
 // and one run.
 func Decode(r io.Reader, lim Limits, sink func(*Columns) error) (pairs int, err error) {
-	d := newDecoder(r, lim.orDefault(), sink)
+	d := newDecoder(r, lim.withDefaults(), sink)
 	if err := d.list(); err != nil {
 		return 0, err
 	}
@@ -87,7 +87,8 @@ func (d *decoder) list() error {
 			break
 		}
 		if c != ',' {
-			return d.broken(d.elements-1, "expected a comma or the closing bracket of the list after a pair, found "+describe(c))
+			return d.broken(d.elements-1,
+				"expected a comma or the closing bracket of the list after a pair, found "+describe(c))
 		}
 		d.pos++
 	}

@@ -22,7 +22,10 @@ func TestAcceptedBodies(t *testing.T) {
 		{"empty list with space", " \r\n\t[ \n ] \n", nil},
 		{"byte-order mark", "\xef\xbb\xbf[" + pair + "]", [][2]string{{lowerHash, "AAEC"}}},
 		{"mark, then space", "\xef\xbb\xbf \n[]", nil},
-		{"as the contract's page writes it", `[ [ "` + lowerHash + `", "AAEC" ], [ "x", "y" ] ]`, [][2]string{{lowerHash, "AAEC"}, {"x", "y"}}},
+		{
+			"as people write it", `[ [ "` + lowerHash + `", "AAEC" ], [ "x", "y" ] ]`,
+			[][2]string{{lowerHash, "AAEC"}, {"x", "y"}},
+		},
 		{"a line each", "[\n" + pair + ",\n" + pair + "\n]\n", [][2]string{{lowerHash, "AAEC"}, {lowerHash, "AAEC"}}},
 		{"escaped slash", `[["` + lowerHash + `","AA\/C"]]`, [][2]string{{lowerHash, "AA/C"}}},
 		{"unicode escape", `[["\u0032` + lowerHash[1:] + `","\u002dAEC"]]`, [][2]string{{lowerHash, "-AEC"}}},
@@ -146,7 +149,8 @@ func TestSyntaxErrorFarIntoABody(t *testing.T) {
 		bad   string
 		after int
 	}{{`["a"]`, 4}, {`["\q",""]`, 3}, {"[\"a\",\"b\"]\n,null]", 11}, {`["a","b"`, 8}} {
-		for _, r := range []io.Reader{strings.NewReader(good + c.bad), iotest.OneByteReader(strings.NewReader(good + c.bad)), iotest.DataErrReader(strings.NewReader(good + c.bad))} {
+		reader := func() io.Reader { return strings.NewReader(good + c.bad) }
+		for _, r := range []io.Reader{reader(), iotest.OneByteReader(reader()), iotest.DataErrReader(reader())} {
 			_, err := Decode(r, Limits{}, func(*Columns) error { return nil })
 			want := &SyntaxError{Element: 3001, Offset: int64(len(good) + c.after)}
 			if strings.Contains(c.bad, "null") {
@@ -184,7 +188,8 @@ func TestCutAtEveryPosition(t *testing.T) {
 		}
 	}
 	// The list is complete, the body is not.
-	if res := decode(&pieces{rest: body, sizes: []int{9}, end: stalled}, Limits{}, false, false); !errors.Is(res.Err, stalled) {
+	res := decode(&pieces{rest: body, sizes: []int{9}, end: stalled}, Limits{}, false, false)
+	if !errors.Is(res.Err, stalled) {
 		t.Errorf("stalled after the list: %v", res.Err)
 	}
 }
@@ -226,21 +231,36 @@ func TestLimits(t *testing.T) {
 		{"as many pairs as allowed", list(3), Limits{MaxPairs: 3}, nil},
 		{"one more", list(4), Limits{MaxPairs: 3}, &LimitError{LimitPairs, 3, 3, 1 + 3*76}},
 		{"one more, without its end", list(4)[:1+3*76+1], Limits{MaxPairs: 3}, &LimitError{LimitPairs, 3, 3, 1 + 3*76}},
-		{"no pair too many, but a comma", list(3)[:3*76] + ",]", Limits{MaxPairs: 3}, &SyntaxError{3, 1 + 3*76, "a comma after the last pair: expected another pair"}},
+		{
+			"no pair too many, but a comma", list(3)[:3*76] + ",]", Limits{MaxPairs: 3},
+			&SyntaxError{3, 1 + 3*76, "a comma after the last pair: expected another pair"},
+		},
 		{"an element as long as allowed", "[" + spacious(200) + "]", Limits{MaxElement: 200}, nil},
-		{"a byte longer", "[" + pair + "," + spacious(201) + "]", Limits{MaxElement: 200}, &LimitError{LimitElement, 200, 1, 77}},
+		{
+			"a byte longer", "[" + pair + "," + spacious(201) + "]", Limits{MaxElement: 200},
+			&LimitError{LimitElement, 200, 1, 77},
+		},
 		{"an escaped one as long as allowed", "[" + escaped(200) + "]", Limits{MaxElement: 200}, nil},
 		{"a byte longer, escaped", "[" + escaped(202) + "]", Limits{MaxElement: 201}, &LimitError{LimitElement, 201, 0, 1}},
 		{"the longest by default", "[" + spacious(64<<10) + "]", Limits{}, nil},
 		{"longer than the default", "[" + spacious(64<<10+1) + "]", Limits{}, &LimitError{LimitElement, 64 << 10, 0, 1}},
 		{"a string without an end", `[["` + strings.Repeat("a", 1<<20), Limits{}, &LimitError{LimitElement, 64 << 10, 0, 1}},
 		{"longer than the window", "[" + spacious(1<<20) + "," + pair + "]", Limits{MaxElement: 1 << 20}, nil},
-		{"white space between elements has no limit", "[" + strings.Repeat(" ", 1<<20) + pair + strings.Repeat("\n", 1<<20) + "]", Limits{}, nil},
-		{"broken within the limit", `["a" "` + strings.Repeat("a", 1000) + `"]`, Limits{MaxElement: 100}, &SyntaxError{0, 1, pairForm + ", found a string"}},
+		{
+			"white space between elements has no limit",
+			"[" + strings.Repeat(" ", 1<<20) + pair + strings.Repeat("\n", 1<<20) + "]", Limits{}, nil,
+		},
+		{
+			"broken within the limit", `["a" "` + strings.Repeat("a", 1000) + `"]`, Limits{MaxElement: 100},
+			&SyntaxError{0, 1, pairForm + ", found a string"},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, careful := range []bool{false, true} {
-				for _, r := range []io.Reader{strings.NewReader(c.body), &pieces{rest: c.body, sizes: []int{1, 900}}, iotest.OneByteReader(strings.NewReader(c.body))} {
+				for _, r := range []io.Reader{
+					strings.NewReader(c.body), &pieces{rest: c.body, sizes: []int{1, 900}},
+					iotest.OneByteReader(strings.NewReader(c.body)),
+				} {
 					res := decode(r, c.lim, careful, true)
 					if !reflect.DeepEqual(res.Err, c.want) {
 						t.Fatalf("got %v, want %v", res.Err, c.want)

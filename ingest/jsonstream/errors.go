@@ -1,5 +1,7 @@
 package jsonstream
 
+// What a caller of Decode can be told: bodies that are no list of pairs, and bodies that exceed a limit.
+
 import "fmt"
 
 // SyntaxError says where a body stops being a list of pairs of strings. Its text is for the user:
@@ -21,7 +23,8 @@ func (e *SyntaxError) Error() string {
 	if e.Element < 0 {
 		return fmt.Sprintf("the body is not a list of pairs of strings: at byte %d: %s", e.Offset, e.Reason)
 	}
-	return fmt.Sprintf("the body is not a list of pairs of strings: element %d, at byte %d: %s", e.Element, e.Offset, e.Reason)
+	return fmt.Sprintf("the body is not a list of pairs of strings: element %d, at byte %d: %s",
+		e.Element, e.Offset, e.Reason)
 }
 
 // The values of [LimitError].Limit.

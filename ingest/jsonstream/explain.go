@@ -1,9 +1,9 @@
 package jsonstream
 
-import "fmt"
-
 // Saying what is wrong with an element, once it is known that something is. This reads strictly by
 // RFC 8259 and stops at the first byte that cannot be right.
+
+import "fmt"
 
 const pairForm = `an element is a pair of strings like ["hash", "signature"]`
 
@@ -49,7 +49,8 @@ func explainString(b []byte, i int) (at int, reason string) {
 		case c == '"':
 			return i + 1, ""
 		case c < ' ':
-			return i, fmt.Sprintf("a control character (0x%02x) in a string: write it as an escape such as \\n or \\u%04x", c, c)
+			return i, fmt.Sprintf(
+				"a control character (0x%02x) in a string: write it as an escape such as \\n or \\u%04x", c, c)
 		case c == '\\':
 			if i, reason = explainEscape(b, i+1); reason != "" {
 				return i, reason

@@ -1,15 +1,15 @@
 package jsonstream
 
+// The general way: any element. scanPair finds where it ends and that it is a list of two strings,
+// so sonic only ever sees such lists: no nesting, no null, no number reaches it. What is inside the
+// strings, escapes, control characters and UTF-8, is sonic's.
+
 import (
 	"bytes"
 	"unsafe"
 
 	"github.com/bytedance/sonic"
 )
-
-// The general way: any element. scanPair finds where it ends and that it is a list of two strings,
-// so sonic only ever sees such lists: no nesting, no null, no number reaches it. What is inside the
-// strings, escapes, control characters and UTF-8, is sonic's.
 
 type scanOutcome int
 

@@ -35,7 +35,7 @@ func signatureText() *rapid.Generator[string] {
 	return rapid.Custom(func(t *rapid.T) string {
 		length := rapid.OneOf(rapid.IntRange(0, 80), rapid.Just(256), rapid.IntRange(1020, 1030)).Draw(t, "length")
 		text := base64.StdEncoding.EncodeToString(rapid.SliceOfN(rapid.Byte(), length, length).Draw(t, "signature"))
-		if rapid.Bool().Draw(t, "contract's letters") {
+		if rapid.Bool().Draw(t, "API's letters") {
 			text = strings.NewReplacer("+", "-", "=", "_", "/", "~").Replace(text)
 		}
 		switch rapid.IntRange(0, 7).Draw(t, "kind of signature") {

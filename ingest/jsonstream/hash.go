@@ -1,13 +1,12 @@
 package jsonstream
 
+// The text of a hash (docs/contract.md, "letter case" and "not a hash").
+
 import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
 )
-
-// The text of a hash: contract, rows "letter case of a hash" and "a string that is no SHA-256 in
-// hex".
 
 // ParseHash reads a SHA-256 in hex: 64 digits, letters all lower or all upper case. upper is set
 // when they are upper case; digits alone count as lower. What is verified is the text as sent, and

@@ -43,7 +43,8 @@ func TestParseHash(t *testing.T) {
 				t.Error("string and bytes differ")
 			}
 			if c.reason != "" {
-				if !strings.HasPrefix(reason, "not a SHA-256 in hex: ") || !strings.Contains(reason, c.reason) || hash != [32]byte{} || upper {
+				if !strings.HasPrefix(reason, "not a SHA-256 in hex: ") || !strings.Contains(reason, c.reason) ||
+					hash != [32]byte{} || upper {
 					t.Errorf("got %x, %v, %q, want a reason with %q and nothing else", hash, upper, reason, c.reason)
 				}
 				return
@@ -67,13 +68,13 @@ func TestDecodeSignature(t *testing.T) {
 	}{
 		{"empty", "", ""},
 		{"standard letters", "+/+/", "fbffbf"},
-		{"the contract's letters", "-~-~", "fbffbf"},
+		{"the API's letters", "-~-~", "fbffbf"},
 		{"both kinds", "+~-/", "fbffbf"},
 		{"one byte", "+w==", "fb"},
-		{"one byte, contract's padding", "-w__", "fb"},
+		{"one byte, API's padding", "-w__", "fb"},
 		{"one byte, both paddings", "-w_=", "fb"},
 		{"two bytes", "+/8=", "fbff"},
-		{"two bytes, contract's padding", "-~8_", "fbff"},
+		{"two bytes, API's padding", "-~8_", "fbff"},
 		{"after a long run", "AAAAAAAAAAAAAAAAAAAAAAAA-w__", strings.Repeat("00", 18) + "fb"},
 		{"left-over bits", "+x==", "fb"},
 		{"wrapped lines", "+/\r\n+/\n", "fbffbf"},
@@ -114,7 +115,7 @@ func TestDecodeSignature(t *testing.T) {
 	}
 }
 
-// oracleSignature is the contract's rule in terms of encoding/base64.
+// oracleSignature is the API's rule in terms of encoding/base64.
 func oracleSignature(text string) ([]byte, bool) {
 	b, err := base64.StdEncoding.DecodeString(strings.NewReplacer("-", "+", "_", "=", "~", "/").Replace(text))
 	if err != nil || len(b) > MaxSignature {
@@ -123,7 +124,7 @@ func oracleSignature(text string) ([]byte, bool) {
 	return b, true
 }
 
-// oracleHash is the contract's rule in terms of encoding/hex.
+// oracleHash is the API's rule in terms of encoding/hex.
 func oracleHash(text string) (hash []byte, upper, ok bool) {
 	hash, err := hex.DecodeString(text)
 	switch {

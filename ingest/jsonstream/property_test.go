@@ -33,7 +33,7 @@ type run struct {
 func decode(r io.Reader, lim Limits, careful, release bool) result {
 	var res result
 	var kept []*Columns
-	d := newDecoder(r, lim.orDefault(), func(c *Columns) error {
+	d := newDecoder(r, lim.withDefaults(), func(c *Columns) error {
 		if release {
 			res.Runs = append(res.Runs, copyRun(c))
 			c.Release()
@@ -53,7 +53,10 @@ func decode(r io.Reader, lim Limits, careful, release bool) result {
 }
 
 func copyRun(c *Columns) run {
-	return run{c.First, string(c.Hashes), string(c.Upper), string(c.Signatures), string(c.Lengths), c.Upper != nil, append([]Unparsed(nil), c.Unparsed...)}
+	return run{
+		c.First, string(c.Hashes), string(c.Upper), string(c.Signatures), string(c.Lengths), c.Upper != nil,
+		append([]Unparsed(nil), c.Unparsed...),
+	}
 }
 
 func decodeString(s string) result { return decode(strings.NewReader(s), Limits{}, false, false) }
@@ -200,7 +203,9 @@ func TestDecodeAgainstTheStandardLibrary(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		body := bodies(3).Draw(t, "body").text
 		for range rapid.IntRange(0, 2).Draw(t, "damages") {
-			body = replaceAt(t, body, []string{"", "]", "[", ",", `"`, `\`, `\u12`, `\ud800`, "x", "1", "\n", "\x00", "null", "{}", "\xff", "\xef\xbb\xbf"})
+			body = replaceAt(t, body, []string{
+				"", "]", "[", ",", `"`, `\`, `\u12`, `\ud800`, "x", "1", "\n", "\x00", "null", "{}", "\xff", "\xef\xbb\xbf",
+			})
 		}
 		checkBody(t, []byte(body))
 	})

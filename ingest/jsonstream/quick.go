@@ -1,9 +1,9 @@
 package jsonstream
 
-import "slices"
-
 // The quick way: one pass over an element of the shape that nearly all have, decoding as it goes.
 // It accepts or declines, and a declined element has left no trace in the columns.
+
+import "slices"
 
 // signatureRoom is how much room for a signature quick wants: the longest and the bytes that
 // decodeText writes past its end.

@@ -69,7 +69,8 @@ func TestLongTextsAreShortened(t *testing.T) {
 		{strings.Repeat("😀", 5000), strings.Repeat("😀", 50) + "… (20000 bytes)"},
 	} {
 		res := decodeString(`[["` + c.text + `",""]]`)
-		if res.Err != nil || len(res.Runs) != 1 || len(res.Runs[0].Unparsed) != 1 || res.Runs[0].Unparsed[0].Text != c.want || !utf8.ValidString(c.want) {
+		if res.Err != nil || len(res.Runs) != 1 || len(res.Runs[0].Unparsed) != 1 ||
+			res.Runs[0].Unparsed[0].Text != c.want || !utf8.ValidString(c.want) {
 			t.Errorf("%.20s...: got %+v, error %v, want %s", c.text, res.Runs, res.Err, c.want)
 		}
 	}
@@ -139,7 +140,7 @@ func TestMemoryDoesNotGrowWithTheBody(t *testing.T) {
 				var before, last runtime.MemStats
 				runtime.GC()
 				runtime.ReadMemStats(&before)
-				d := newDecoder(r, Limits{}.orDefault(), func(c *Columns) error {
+				d := newDecoder(r, Limits{}.withDefaults(), func(c *Columns) error {
 					if c.First+c.Len() == pairs {
 						runtime.ReadMemStats(&last)
 						allocated = int64(last.TotalAlloc - before.TotalAlloc)
@@ -173,7 +174,8 @@ func ExampleDecode() {
 	upload := `[["2804fbcd69ab84e985955431a5dcdb20b0d999be2bf9e90280cdf030e94c15dc", "AAEC"], ["README", "AAEC"]]`
 	pairs, err := Decode(strings.NewReader(upload), Limits{}, func(c *Columns) error {
 		defer c.Release()
-		fmt.Printf("%d pairs, %d bytes of hashes, signatures %x, lengths %x\n", c.Len(), len(c.Hashes), c.Signatures, c.Lengths)
+		fmt.Printf("%d pairs, %d bytes of hashes, signatures %x, lengths %x\n",
+			c.Len(), len(c.Hashes), c.Signatures, c.Lengths)
 		for _, u := range c.Unparsed {
 			fmt.Printf("pair %d, %q: %s\n", c.First+u.Index, u.Text, u.Reason)
 		}

@@ -1,11 +1,11 @@
 package jsonstream
 
+// The text of a signature (docs/contract.md, "signature text").
+
 import (
 	"encoding/binary"
 	"slices"
 )
-
-// The text of a signature: contract, row "signature text".
 
 // DecodeSignature decodes standard base64 (RFC 4648, section 4) in which '-' may stand for '+', '_'
 // for '=' and '~' for '/', each letter by itself, and appends the bytes to dst. It reports whether
@@ -72,7 +72,7 @@ const groupSlack = 16
 
 // decodeText decodes whole groups of four letters from the start of text into dst, as long as both
 // last, and one padded group if that comes next. It returns how many bytes it wrote and how many
-// letters it read; it stops at whatever does not belong there, which is the caller's to judge. It
+// letters it read; it stops at whatever does not belong there, and leaves it to the caller what that means. It
 // leaves at least groupSlack-8 bytes of dst unused.
 func decodeText[T string | []byte](dst []byte, text T) (written, read int) {
 	t0, t1, t2, t3 := &base64Tables[0], &base64Tables[1], &base64Tables[2], &base64Tables[3]

@@ -1,13 +1,13 @@
 package jsonstream
 
+// The window: the stretch of the body that is in memory, sliding forwards. Its invariants:
+// buf[pos:end] is read and not yet consumed; base is where buf[0] is in the body; after err is set
+// nothing more is read, and what was read before it is still served.
+
 import (
 	"fmt"
 	"io"
 )
-
-// The window: the stretch of the body that is in memory, sliding forwards. Its invariants:
-// buf[pos:end] is read and not yet consumed; base is where buf[0] is in the body; after err is set
-// nothing more is read, and what was read before it is still served.
 
 const (
 	firstWindow = 16 << 10  // bytes at first: most requests are small

@@ -1,0 +1,126 @@
+package ingesttest
+
+// ClickHouse in memory.
+
+import (
+	"context"
+	"crypto/sha256"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"countersign/sink/store"
+)
+
+// Store is ClickHouse. Its fields may be used in With, and before anything else uses the store.
+type Store struct {
+	mu sync.Mutex
+
+	Uploads map[uuid.UUID]store.Upload
+	Results map[uuid.UUID][]store.BatchResult
+	Hashes  map[[32]byte]store.SignedHash
+	Chain   store.Certificate // the only one
+
+	Away     bool          // everything fails
+	Failures int           // so many reads fail before the next succeeds
+	Stuck    chan struct{} // inserts wait until it is closed
+	Inserts  int
+	Asked    int // for an upload or its progress
+}
+
+// NewStore makes an empty store.
+func NewStore() *Store {
+	return &Store{
+		Uploads: make(map[uuid.UUID]store.Upload), Results: make(map[uuid.UUID][]store.BatchResult),
+		Hashes: make(map[[32]byte]store.SignedHash),
+	}
+}
+
+// With reads or changes fields.
+func (s *Store) With(change func(*Store)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(s)
+}
+
+// unavailable is the error of a read.
+func (s *Store) unavailable() error {
+	if s.Failures > 0 {
+		s.Failures--
+		return store.ErrUnavailable
+	}
+	if s.Away {
+		return store.ErrUnavailable
+	}
+	return nil
+}
+
+func (s *Store) Upload(_ context.Context, id uuid.UUID) (store.Upload, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Asked++
+	up, ok := s.Uploads[id]
+	return up, ok, s.unavailable()
+}
+
+func (s *Store) Progress(_ context.Context, id uuid.UUID) ([]store.BatchProgress, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Asked++
+	var progress []store.BatchProgress
+	for i, r := range s.Results[id] {
+		progress = append(progress, store.BatchProgress{
+			Batch: uint32(i + 1), Done: r.Done, Added: uint64(len(r.Added)), Duplicates: uint64(len(r.Duplicates)),
+			BadSignatures: uint64(len(r.BadSignatures)), Errors: uint64(len(r.Errors)),
+		})
+	}
+	return progress, s.unavailable()
+}
+
+func (s *Store) Batch(_ context.Context, id uuid.UUID, batch uint32) (store.BatchResult, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	results := s.Results[id]
+	if int(batch) > len(results) {
+		return store.BatchResult{}, false, s.unavailable()
+	}
+	return results[batch-1], true, s.unavailable()
+}
+
+func (s *Store) Hash(_ context.Context, hash [32]byte) (store.SignedHash, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h, ok := s.Hashes[hash]
+	return h, ok, s.unavailable()
+}
+
+func (s *Store) Certificate(_ context.Context, fingerprint [32]byte) (store.Certificate, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Chain, len(s.Chain.Chain) > 0 && sha256.Sum256(s.Chain.Chain[0]) == fingerprint, s.unavailable()
+}
+
+func (s *Store) InsertUploads(ctx context.Context, rows []store.Upload) error {
+	s.mu.Lock()
+	stuck := s.Stuck
+	s.Inserts++
+	s.mu.Unlock()
+	if stuck != nil {
+		select {
+		case <-stuck:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.Away {
+		return store.ErrUnavailable
+	}
+	for _, row := range rows {
+		if first, ok := s.Uploads[row.ID]; !ok || row.AcceptedAt < first.AcceptedAt { // as table uploads does
+			s.Uploads[row.ID] = row
+		}
+	}
+	return nil
+}

@@ -1,0 +1,157 @@
+package results
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+
+	"countersign/ingest/internal/ingesttest"
+	"countersign/pipeline/record"
+	"countersign/pipeline/record/recordpb"
+	"countersign/sink/store"
+)
+
+// The status of an upload whose events are not counted is given again until something happens, and not for long.
+func TestStatusIsRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := remember(store.Upload{Count: 3000}, false)
+		want := func(done int, when string) {
+			t.Helper()
+			s, upToDate := u.current(time.Now())
+			if !upToDate {
+				s.Done = -1
+			}
+			if s.Done != done {
+				t.Errorf("%s: %d batches done, want %d (-1: ask)", when, s.Done, done)
+			}
+		}
+		batches := func(n int) Status { return Status{Waiting: 3 - n, Done: n} }
+		want(-1, "before the store was asked")
+		u.answered(batches(0), time.Now())
+		want(0, "right after it was asked")
+		time.Sleep(maxStatusAge)
+		want(-1, "later")
+		asked := time.Now()
+		time.Sleep(time.Nanosecond)
+		u.count(&recordpb.Event{}) // while the store answers
+		u.answered(batches(1), asked)
+		want(-1, "after an event that the store may not have known")
+		time.Sleep(time.Nanosecond)
+		u.answered(batches(2), time.Now())
+		u.answered(batches(1), asked)
+		want(2, "after a late answer")
+		u.answered(batches(3), time.Now())
+		u.count(&recordpb.Event{})
+		want(3, "after an event that repeats, of a complete upload")
+	})
+}
+
+// Events say how far an upload is that was accepted here, and the store where it knows more; the status never goes
+// back.
+func TestStatusFollowsEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestTracker()
+		id := uuid.UUID{1}
+		h.Expect(store.Upload{ID: id, Count: 3000})
+		u, _ := h.uploads.Get(id)
+		publish := func(batch uint32) {
+			for _, e := range []*recordpb.Event{{Shard: 2, Added: 999}, {Shard: -1, Claims: 999, BadSignatures: 1}} {
+				e.Upload, e.Batch = id[:], batch
+				if err := h.count(record.Encode(&recordpb.Events{Events: []*recordpb.Event{e, e}})); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		want := func(upToDate bool, done int, when string) {
+			t.Helper()
+			s, got := u.current(time.Now())
+			n := uint64(done)
+			if got != upToDate || s.Done != done || s.Waiting != 3-done || s.Added != 999*n || s.BadSignatures != n {
+				t.Errorf("%s: %+v, %v", when, s, got)
+			}
+		}
+		batches := func(n int) Status {
+			s := Status{Waiting: 3}
+			for range n {
+				s.addBatch(Counts{Added: 999, BadSignatures: 1})
+			}
+			return s
+		}
+		want(false, 0, "before the store was asked")
+		u.answered(batches(0), time.Now())
+		publish(2)
+		want(true, 0, "with the second batch")
+		publish(1)
+		want(true, 2, "with the first, too")
+		time.Sleep(maxStatusAge)
+		want(false, 2, "later")
+		u.answered(batches(1), time.Now())
+		want(true, 2, "when the store knows less")
+		time.Sleep(time.Nanosecond)
+		u.answered(batches(3), time.Now())
+		want(true, 3, "when the store knows more")
+		if publish(3); u.tally != nil {
+			t.Error("events of a complete upload are still counted")
+		}
+		want(true, 3, "when all events have come")
+	})
+}
+
+// Polls in a tight loop ask the store once a second.
+func TestPollsInALoopAskOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestTracker()
+		store := h.cfg.Store.(*ingesttest.Store)
+		row := storedUpload(store, 10)
+		poll := func(asked int) {
+			t.Helper()
+			for range 50 {
+				if s, err := h.Status(t.Context(), row.ID); err != nil || !s.Complete() || s.Added != 10 {
+					t.Fatalf("%+v, %v", s, err)
+				}
+			}
+			if store.Asked != asked {
+				t.Errorf("the store was asked %d times, want %d", store.Asked, asked)
+			}
+		}
+		poll(2) // for the row and for its progress
+		time.Sleep(maxStatusAge)
+		poll(3)
+	})
+}
+
+// storedUpload puts a complete upload of one batch into a store.
+func storedUpload(s *ingesttest.Store, pairs int) store.Upload {
+	row := store.Upload{ID: uuid.UUID{7}, Count: uint64(pairs), AcceptedAt: time.Now().UnixMilli()}
+	s.Uploads[row.ID] = row
+	s.Results[row.ID] = []store.BatchResult{{Done: true, Added: make([]string, pairs)}}
+	return row
+}
+
+// Results are given out for the retention time, to the millisecond.
+func TestExpiredUploadsAreUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestTracker()
+		row := storedUpload(h.cfg.Store.(*ingesttest.Store), 1)
+		time.Sleep(h.cfg.Retention)
+		if _, err := h.Status(t.Context(), row.ID); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Millisecond)
+		if _, err := h.Status(t.Context(), row.ID); err != ErrUnknownUpload {
+			t.Error(err)
+		}
+		if _, err := h.Status(t.Context(), uuid.UUID{8}); err != ErrUnknownUpload {
+			t.Error(err)
+		}
+	})
+}
+
+func TestProgressThatSkipsABatch(t *testing.T) {
+	s := statusOf([]store.BatchProgress{{Batch: 2, Done: true, Added: 1000}}, 2)
+	if s.Done != 0 || s.Waiting != 2 || s.Added != 0 {
+		t.Errorf("%+v", s)
+	}
+}

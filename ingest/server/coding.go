@@ -1,0 +1,96 @@
+package server
+
+import (
+	"compress/gzip"
+	"errors"
+	"io"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+
+	"countersign/ingest/problem"
+)
+
+// Content codings (RFC 9110, section 8.4.1; zstd: RFC 8878): a compressed body is decompressed within the limits of a
+// plain one.
+
+// zstdWindow is the largest window that a zstd body may ask for: what RFC 9659 allows for the coding, and what it costs
+// beyond a plain body's memory.
+const zstdWindow = 8 << 20
+
+// contentCoding returns the name of a supported content coding, "" for none.
+func contentCoding(header string) (string, *problem.Problem) {
+	switch strings.ToLower(strings.TrimSpace(header)) {
+	case "", "identity":
+		return "", nil
+	case "gzip", "x-gzip":
+		return "gzip", nil
+	case "zstd":
+		return "zstd", nil
+	}
+	return "", problem.UnsupportedEncoding(header)
+}
+
+// decode returns a body without its coding. closeDecoder must be called when nothing more is read.
+func decode(body *wire, coding string) (r io.Reader, closeDecoder func(), err error) {
+	switch coding {
+	case "gzip":
+		z := &inflated{coding: coding, body: body, max: body.max}
+		z.src = &lazyGzip{body: body}
+		return z, func() {}, nil
+	case "zstd":
+		d, err := zstd.NewReader(body, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+			zstd.WithDecoderMaxWindow(zstdWindow))
+		if err != nil {
+			return nil, nil, err
+		}
+		return &inflated{coding: coding, body: body, src: d, max: body.max}, d.Close, nil
+	}
+	return body, func() {}, nil
+}
+
+// lazyGzip makes its reader at the first Read: making it reads the body.
+type lazyGzip struct {
+	body io.Reader
+	z    *gzip.Reader
+}
+
+func (g *lazyGzip) Read(p []byte) (int, error) {
+	if g.z == nil {
+		var err error
+		if g.z, err = gzip.NewReader(g.body); err != nil {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF // an empty body is no gzip
+			}
+			return 0, err
+		}
+	}
+	return g.z.Read(p)
+}
+
+// inflated counts what comes out of a decompressor and says what went wrong in it.
+type inflated struct {
+	coding string
+	body   *wire
+	src    io.Reader
+	n, max int64
+}
+
+func (z *inflated) Read(p []byte) (int, error) {
+	n, err := z.src.Read(p)
+	if z.n += int64(n); z.n > z.max {
+		return 0, problem.BodyTooLarge(z.max)
+	}
+	if err == nil || err == io.EOF && !z.body.cut {
+		return n, err
+	}
+	var connection *problem.Problem
+	switch {
+	case errors.As(err, &connection):
+	case z.body.cut:
+		err = problem.CutOff(z.body.n, z.body.announced)
+	default:
+		err = problem.DamagedEncoding(z.coding, err)
+	}
+	return n, err
+}

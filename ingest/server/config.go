@@ -1,0 +1,79 @@
+package server
+
+// Everything that can be set.
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Config is the manual of a server. Zero values mean the default that each field states.
+type Config struct {
+	// TLSCert and TLSKey name PEM files: with both set, the API is HTTPS (HTTP/1.1; HTTP/2 is not offered). They are
+	// read again when they change; a pair that doesn't load leaves the previous one in use.
+	TLSCert, TLSKey string
+
+	// MaxBody is the most bytes in a request body, as sent and as decoded. Default 512 MiB.
+	MaxBody int64
+	// MaxConnections is the most connections open at a time; more are closed after a 503. Each takes MaxHead and some 8
+	// KiB. Default 8192.
+	MaxConnections int
+	// MaxHead is the most bytes in a request's head. Default 16 KiB.
+	MaxHead int
+
+	// StallTimeout is how long a client may send nothing while it owes a head or a body. Default 30 s.
+	StallTimeout time.Duration
+	// BodyTimeout is how long a body may take from its first byte to its last. Default 10 min.
+	BodyTimeout time.Duration
+	// IdleTimeout is how long a connection may rest between requests. Default 75 s.
+	IdleTimeout time.Duration
+	// WriteTimeout is how long the client may take to receive a reply. Default 60 s.
+	WriteTimeout time.Duration
+	// LingerTimeout and LingerBytes bound how long, and how much, a refused body is still received and thrown away
+	// after the refusal was sent: closing at once would make the kernel reset the connection, and the client lose the
+	// answer (RFC 9112, section 9.6). Defaults 10 s, 64 MiB.
+	LingerTimeout time.Duration
+	LingerBytes   int64
+	// DrainTimeout is how long Shutdown lets open requests go on. Default 10 s.
+	DrainTimeout time.Duration
+
+	// Logger gets what an operator should know. Default: nothing is logged.
+	Logger *slog.Logger
+	// Registerer is where the metrics are registered. Default: nowhere.
+	Registerer prometheus.Registerer
+}
+
+// withDefaults returns c filled in, or every problem it has.
+func (c Config) withDefaults() (Config, error) {
+	c.MaxBody = cmp.Or(c.MaxBody, 512<<20)
+	c.MaxConnections = cmp.Or(c.MaxConnections, 8192)
+	c.MaxHead = cmp.Or(c.MaxHead, 16<<10)
+	c.StallTimeout = cmp.Or(c.StallTimeout, 30*time.Second)
+	c.BodyTimeout = cmp.Or(c.BodyTimeout, 10*time.Minute)
+	c.IdleTimeout = cmp.Or(c.IdleTimeout, 75*time.Second)
+	c.WriteTimeout = cmp.Or(c.WriteTimeout, time.Minute)
+	c.LingerTimeout = cmp.Or(c.LingerTimeout, 10*time.Second)
+	c.LingerBytes = cmp.Or(c.LingerBytes, 64<<20)
+	c.DrainTimeout = cmp.Or(c.DrainTimeout, 10*time.Second)
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
+	return c, c.check()
+}
+
+func (c *Config) check() error {
+	var errs []error
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		errs = append(errs, errors.New("--tls-cert and --tls-key belong together: give both or neither"))
+	}
+	if c.MaxBody < 0 {
+		errs = append(errs, fmt.Errorf("--max-body %d is negative: leave it out for the default", c.MaxBody))
+	}
+	if c.StallTimeout < 0 || c.BodyTimeout < 0 {
+		errs = append(errs, errors.New("a time-out of bodies is negative: leave it out for the default"))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,110 @@
+package server
+
+// Connections below HTTP: how they are closed. A refusal is sent while the client still sends its body. Closing then
+// makes the kernel answer the bytes in flight with a reset, which takes the refusal away from a client that has not
+// read it yet; curl, Java and Python say "connection reset" instead of "413". So a connection that owes the rest of a
+// body is closed for writing only, and received from for a bounded time and number of bytes, before it goes (RFC 9112,
+// section 9.6).
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"sync/atomic"
+	"time"
+)
+
+// lingering is how connections are closed. All of a server share one.
+type lingering struct {
+	timeout  time.Duration
+	bytes    int64
+	stopping atomic.Bool // the server stops: linger briefly
+}
+
+// lingerStopping is the time a connection lingers once the server stops.
+const lingerStopping = 500 * time.Millisecond
+
+// conn is one connection.
+type conn struct {
+	net.Conn
+	raw     net.Conn // below TLS
+	closing *lingering
+	linger  atomic.Bool
+	closed  atomic.Bool
+	open    *atomic.Int64 // of the listener
+	gone    atomic.Bool   // the client ended its side, and all that it sent before was read
+}
+
+// Read reads from the client. The end of its side comes alone, never together with bytes: so a reader that meets it
+// wanted more.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	switch {
+	case err != io.EOF:
+	case n > 0: // TLS does so; the next Read says it again
+		err = nil
+	default:
+		c.gone.Store(true)
+	}
+	return n, err
+}
+
+func (c *conn) hungUp() bool { return c.gone.Load() }
+
+// hungUp returns a function that tells whether the client of c ended its side before all that was wanted of it came.
+func hungUp(c net.Conn) func() bool {
+	if h, ok := c.(interface{ hungUp() bool }); ok {
+		return h.hungUp
+	}
+	return func() bool { return false }
+}
+
+// linger makes c stay open for a while once it is closed: its client is owed time to read the reply.
+func linger(c net.Conn) {
+	if l, ok := c.(interface{ lingerOnClose() }); ok {
+		l.lingerOnClose()
+	}
+}
+
+func (c *conn) lingerOnClose() { c.linger.Store(true) }
+
+// tlsConn lets fasthttp do the handshake and see that the connection is secure.
+type tlsConn struct {
+	*conn
+	tls *tls.Conn
+}
+
+func (c *tlsConn) Handshake() error                     { return c.tls.Handshake() }
+func (c *tlsConn) ConnectionState() tls.ConnectionState { return c.tls.ConnectionState() }
+
+type halfCloser interface{ CloseWrite() error }
+
+func (c *conn) Close() error {
+	if !c.closed.Swap(true) {
+		if c.linger.Load() {
+			c.drain()
+		}
+		c.open.Add(-1)
+	}
+	return c.Conn.Close()
+}
+
+// drain ends the sending side, and discards what the client still sends.
+func (c *conn) drain() {
+	timeout := c.closing.timeout
+	if c.closing.stopping.Load() {
+		timeout = min(timeout, lingerStopping)
+	}
+	if c.raw.SetDeadline(time.Now().Add(timeout)) != nil {
+		return
+	}
+	if c.raw != c.Conn {
+		if half, ok := c.Conn.(halfCloser); ok && half.CloseWrite() != nil { // TLS's close_notify
+			return
+		}
+	}
+	if half, ok := c.raw.(halfCloser); !ok || half.CloseWrite() != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, c.raw, c.closing.bytes)
+}

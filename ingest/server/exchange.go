@@ -1,0 +1,147 @@
+package server
+
+// An exchange is one request and its reply, as handlers see it.
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"countersign/ingest/problem"
+)
+
+// Exchange is one request and its reply. It belongs to the goroutine of its handler and ends when the handler returns,
+// with every []byte that it gave out.
+type Exchange struct {
+	server  *Server
+	ctx     *fasthttp.RequestCtx
+	call    *Call     // nil: there is none for the request
+	args    [2]string // decoded path parameters
+	allow   string    // value of an Allow header
+	serve   Handler   // what admission returned
+	problem *problem.Problem
+	coding  string   // of the body; set by AdmitBody
+	body    *wire    // nil until opened
+	release []func() // what OnEnd collected
+	outcome string   // for the metrics, where it isn't the problem's kind
+}
+
+// Arg is the i-th parameter of the path, counted from 0, percent-decoded.
+func (x *Exchange) Arg(i int) string { return x.args[i] }
+
+// Query returns the values of a parameter in the query, in their order, decoded.
+func (x *Exchange) Query(name string) [][]byte { return x.ctx.QueryArgs().PeekMulti(name) }
+
+// Field returns the values of a header field, in their order. name is in its usual spelling: "Content-Encoding".
+func (x *Exchange) Field(name string) [][]byte { return x.ctx.Request.Header.PeekAll(name) }
+
+// Context ends with the cause ErrStopping when the server can't wait for its requests any longer. It does not end when
+// the client goes away: HTTP/1.1 doesn't tell.
+func (x *Exchange) Context() context.Context { return x.server.base }
+
+// OnEnd has release called when the exchange is over, even if no handler ever ran. It may be called before, too, so it
+// must do nothing when it is called again.
+func (x *Exchange) OnEnd(release func()) { x.release = append(x.release, release) }
+
+// AdmitBody decides by the head whether the request's body can be taken: its content coding is supported, and the
+// announced length is not over Config.MaxBody.
+func (x *Exchange) AdmitBody() *problem.Problem {
+	// Several fields are one list (RFC 9110, section 5.2).
+	coding, p := contentCoding(string(bytes.Join(x.Field("Content-Encoding"), []byte(", "))))
+	if p != nil {
+		return p
+	}
+	if int64(x.ctx.Request.Header.ContentLength()) > x.server.cfg.MaxBody {
+		return problem.BodyTooLarge(x.server.cfg.MaxBody)
+	}
+	x.coding = coding
+	return nil
+}
+
+// SetOutcome names what became of the request, for the metrics. Without it an exchange counts as "ok", or under the
+// kind of its problem.
+func (x *Exchange) SetOutcome(outcome string) { x.outcome = outcome }
+
+// SetField sets a header field of the reply.
+func (x *Exchange) SetField(name, value string) { x.ctx.Response.Header.Set(name, value) }
+
+// Reply answers with status 200. body belongs to the exchange after the call.
+func (x *Exchange) Reply(contentType string, body []byte) {
+	x.ctx.SetContentType(contentType)
+	x.ctx.Response.SetBodyRaw(body)
+}
+
+// ReplyJSON is Reply for JSON.
+func (x *Exchange) ReplyJSON(body []byte) { x.Reply("application/json", body) }
+
+// ReplyText is Reply for plain text.
+func (x *Exchange) ReplyText(body []byte) { x.Reply("text/plain; charset=utf-8", body) }
+
+// replyProblem answers with a problem, and logs the cause where the operator should know of it.
+func (x *Exchange) replyProblem(p *problem.Problem) {
+	if cause := p.Unwrap(); cause != nil && p.Status >= http.StatusInternalServerError {
+		x.server.cfg.Logger.Warn("request failed",
+			"path", string(x.ctx.Path()), "problem", p.Kind, "upload", p.Upload, "error", cause)
+	}
+	writeProblem(x.ctx, p)
+	x.server.metrics.problem(p)
+}
+
+func writeProblem(ctx *fasthttp.RequestCtx, p *problem.Problem) {
+	ctx.SetStatusCode(p.Status)
+	ctx.SetContentType("application/problem+json")
+	if p.RetryAfter > 0 {
+		ctx.Response.Header.Set("Retry-After", strconv.FormatInt(p.RetrySeconds(), 10))
+	}
+	if p.Header[0] != "" {
+		ctx.Response.Header.Set(p.Header[0], p.Header[1])
+	}
+	ctx.Response.SetBodyRaw(p.AppendJSON(nil))
+}
+
+// finish gives back what the request held and decides whether its connection can serve another one.
+func (x *Exchange) finish(started time.Time) {
+	x.end()
+	x.SetField("X-Content-Type-Options", "nosniff")
+	if len(x.ctx.Response.Header.Peek("Cache-Control")) == 0 {
+		x.SetField("Cache-Control", "no-store")
+	}
+	if x.unread() {
+		x.ctx.SetConnectionClose()
+		linger(x.ctx.Conn())
+	}
+	x.server.metrics.request(x, time.Since(started))
+}
+
+// end calls what OnEnd collected.
+func (x *Exchange) end() {
+	for _, release := range x.release {
+		release()
+	}
+	x.release = nil
+}
+
+// unread reports whether part of the body may still be on the wire.
+func (x *Exchange) unread() bool {
+	if x.body != nil {
+		return !x.body.ended
+	}
+	n := x.ctx.Request.Header.ContentLength()
+	return n > 0 || n == -1 // -1: chunked
+}
+
+// waiting is an admitted exchange between its 100 and its handler. fasthttp closes what it finds among a request's user
+// values when the request is over, whether the handler was called or not. So what admission took can't leak.
+type waiting struct{ *Exchange }
+
+// waitingKey is where it is found.
+type waitingKey struct{}
+
+func (w waiting) Close() error {
+	w.end()
+	return nil
+}
