@@ -77,11 +77,11 @@ func (s *session) signEach() int {
 
 // compareRound gives the same pairs to both.
 func (s *session) compareRound(ctx context.Context, p *pool, record bool, contenders ...*contender) error {
-	b, err := p.fresh(s.Pairs)
+	b, err := p.unsent(s.Pairs)
 	if err != nil {
 		return err
 	}
-	first, err := p.take(s.signEach())
+	first, err := p.reserve(s.signEach())
 	if err != nil {
 		return err
 	}

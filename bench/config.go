@@ -138,7 +138,7 @@ type weighted struct {
 // weights reads Algorithms.
 func (c *Config) weights() ([]weighted, error) {
 	var all []weighted
-	for _, part := range strings.Split(c.Algorithms, ",") {
+	for part := range strings.SplitSeq(c.Algorithms, ",") {
 		name, text, given := strings.Cut(strings.TrimSpace(part), "=")
 		a, err := findAlgorithm(name)
 		if err != nil {

@@ -4,8 +4,8 @@
 // speed` and of Go's crypto that every figure stands beside, the statistics and the reports. It promises that nothing but
 // the work in question is timed: signing and encoding happen before, and bodies go from the page cache to the socket.
 // It promises too that a figure whose companion could not be measured is missing, not guessed, and that a run whose counts
-// came back wrong is an error and no figure. It speaks to the service only over HTTP, and must not know how the
-// service works inside.
+// came back wrong is an error and no figure. It speaks to the service over HTTP; only the experiment large also puts rows
+// into the service's ClickHouse beforehand (preload.go).
 //
 // Machines are noisy, so nothing is compared over time: the contestants alternate within a round, ratios are formed within
 // a round, and what is reported is the median of the rounds with its spread.

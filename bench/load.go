@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"countersign/internal/pause"
 )
 
 // load says how many uploads, and when.
@@ -156,7 +158,7 @@ func (d *driver) work(ctx context.Context) error {
 		if d.during > 0 && intended >= d.during || d.count > 0 && i >= d.count {
 			return nil
 		}
-		if err := pause(ctx, intended-time.Since(d.start)); err != nil {
+		if err := pause.For(ctx, intended-time.Since(d.start)); err != nil {
 			return err
 		}
 		b, err := d.draw()

@@ -64,7 +64,7 @@ func (s *session) mixedSites(ctx context.Context) (*mixedSites, []*contest, erro
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := s.fresh(ctx); err != nil {
+	if err := s.startEmpty(ctx); err != nil {
 		return nil, nil, err
 	}
 	m := &mixedSites{known: make(map[*pool]mix)}
@@ -90,7 +90,7 @@ func (s *session) mixedSites(ctx context.Context) (*mixedSites, []*contest, erro
 				contests = append(contests, c)
 			}
 			m.known[p] = mix{bad: s.Bad, duplicate: s.Duplicates, from: p.next, known: known}
-			b, err := p.fresh(known)
+			b, err := p.unsent(known)
 			if err != nil {
 				return nil, nil, err
 			}

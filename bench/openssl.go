@@ -1,7 +1,7 @@
 package bench
 
-// OpenSSL's own verification speed, which the issue measures by. `openssl speed` has no way to leave signing out, so each run
-// takes twice its seconds.
+// OpenSSL's own verification speed, which the figures of the service stand beside. `openssl speed` has no way to leave signing out, so
+// each run takes twice its seconds.
 
 import (
 	"context"
@@ -23,7 +23,7 @@ type opensslSpeed struct {
 // errNoOpenSSL is why figures beside OpenSSL's are missing.
 var errNoOpenSSL = errors.New("openssl is not on the PATH; install it (Debian: apt-get install openssl)")
 
-// version is the program's, empty if there is none.
+// opensslVersion is the program's version, empty if there is none.
 func opensslVersion(ctx context.Context) string {
 	out, err := exec.CommandContext(ctx, "openssl", "version").Output()
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"countersign/internal/pause"
 )
 
 // uploaded is when what happened to an upload, counted from its first byte.
@@ -44,7 +46,7 @@ func (c *conn) upload(ctx context.Context, b *body) (uploaded, error) {
 			return u, fmt.Errorf("%s: %w", what, err)
 		case r.status == http.StatusServiceUnavailable && u.refused < mostRefuse:
 			u.refused++
-			if err := pause(ctx, max(r.retryAfter, 100*time.Millisecond)); err != nil {
+			if err := pause.For(ctx, max(r.retryAfter, 100*time.Millisecond)); err != nil {
 				return u, err
 			}
 			continue
@@ -90,20 +92,8 @@ func (c *conn) wait(ctx context.Context, id string, start time.Time) (counts, er
 			}
 		}
 		rest := min(max(time.Since(start)/pollShare, firstPause), mostPause)
-		if err := pause(ctx, max(rest, r.retryAfter)); err != nil {
+		if err := pause.For(ctx, max(rest, r.retryAfter)); err != nil {
 			return counts{}, context.Cause(ctx)
 		}
-	}
-}
-
-// pause waits for d, or less if ctx ends.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

@@ -10,7 +10,7 @@
 #   BENCH       which of them, a regular expression (default all)
 set -euo pipefail
 
-benchstat=golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
+benchstat=$("$root"/scripts/tools.sh)/benchstat
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 dir=$root/.cache/compare
 go=${GO:-go}
