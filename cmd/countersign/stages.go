@@ -1,0 +1,113 @@
+package main
+
+// The stages: what each is given, and how it is stopped.
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"net"
+
+	"countersign/ingest"
+	"countersign/pipeline/certs"
+	"countersign/pipeline/log"
+	"countersign/pipeline/record"
+	"countersign/pipeline/verify"
+	"countersign/sink"
+)
+
+func (s *service) startSink(context.Context) error {
+	if !s.cfg.has(roleSink) {
+		return nil
+	}
+	c := sink.Config{
+		Store: s.db, Shards: s.shards, FlushLog: s.producer.Flush, Logger: s.log.With("part", roleSink), Registerer: s.metrics,
+		Consume: func(ctx context.Context, handle func(context.Context, sink.Partition) error) error {
+			return s.kafka.Consume(ctx, log.GroupConfig{
+				Group: record.GroupSink, Topic: record.TopicVerified,
+				Handle: func(ctx context.Context, p *log.Partition) error { return handle(ctx, p) },
+			})
+		},
+		Send: func(ctx context.Context, topic string, partition int, value []byte) error {
+			ack, err := s.producer.Send(ctx, topic, partition, value)
+			if err == nil {
+				_, err = ack.Wait(ctx)
+			}
+			return err
+		},
+	}
+	s.background(roleSink, s.drain(record.GroupSink, record.TopicVerified), func(ctx context.Context) error { return sink.Run(ctx, c) })
+	return nil
+}
+
+func (s *service) startVerify(context.Context) error {
+	if !s.cfg.has(roleVerify) {
+		return nil
+	}
+	cache, err := s.certificates()
+	if err != nil {
+		return err
+	}
+	s.onStop(func(context.Context) { cache.Close() })
+	stage, err := verify.New(verify.Config{
+		Producer: verify.KafkaProducer(s.producer), Certs: cache, Shards: s.shards, Workers: s.cfg.Workers,
+		MemoryLimit: int64(s.cfg.VerifyMemory), Logger: s.log.With("part", roleVerify), Registerer: s.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	s.background(roleVerify, s.drain(record.GroupVerify, record.TopicUploads), func(ctx context.Context) error { return stage.Run(ctx, s.kafka.Consume) })
+	return nil
+}
+
+// certificates puts together where keys come from.
+func (s *service) certificates() (*certs.Cache, error) {
+	hosts, err := s.cfg.hosts()
+	if err != nil {
+		return nil, err
+	}
+	var roots *x509.CertPool
+	if s.cfg.CertRoots != "" {
+		if roots, err = certs.LoadRoots(s.cfg.CertRoots, false); err != nil {
+			return nil, fmt.Errorf("--cert-roots: %w", err)
+		}
+	}
+	source := certs.Network(certs.NetworkConfig{Roots: roots, Hosts: hosts})
+	if s.cfg.CertDir != "" {
+		source = certs.FirstOf(certs.Dir(s.cfg.CertDir, certs.DirConfig{}), source)
+	}
+	return certs.NewCache(source, certs.CacheConfig{Entries: cachedSites})
+}
+
+func (s *service) startIngest(l net.Listener) error {
+	if l == nil {
+		alwaysReady := func() []string { return nil }
+		s.ready.Store(&alwaysReady)
+		return nil
+	}
+	server, err := ingest.New(ingest.Config{
+		TLSCert: s.cfg.TLSCert, TLSKey: s.cfg.TLSKey, Log: ingest.KafkaLog(s.kafka, s.producer), UploadPartitions: s.uploads, Store: s.db,
+		MaxBody: int64(s.cfg.MaxBody), MaxPairs: s.cfg.MaxPairs, MaxUploads: s.cfg.MaxUploads, MaxBacklog: s.cfg.MaxBacklog,
+		StallTimeout: s.cfg.StallTimeout, UploadTimeout: s.cfg.UploadTimeout,
+		Logger: s.log.With("part", roleIngest), Metrics: s.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := server.Serve(l); err != nil {
+			s.fail(fmt.Errorf("%s: %w", roleIngest, err))
+		}
+	}()
+	s.onStop(func(ctx context.Context) {
+		if err := server.Shutdown(ctx); err != nil {
+			s.log.Warn("stopping the API", "error", err)
+		}
+		<-done
+	})
+	notReady := server.NotReady
+	s.ready.Store(&notReady)
+	return nil
+}

@@ -1,0 +1,77 @@
+package main
+
+// ClickHouse, embedded or not.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"countersign/sink/store"
+)
+
+// engineURLFile holds the embedded engine's URL while it runs, for `countersign query`.
+func engineURLFile(dataDir string) string { return filepath.Join(dataDir, "engine.url") }
+
+// startStore opens ClickHouse, embedded or not, and brings its schema up to date.
+func (s *service) startStore(ctx context.Context) error {
+	url := s.cfg.ClickHouse
+	if url == "" {
+		engine, err := store.StartEngine(ctx, store.EngineConfig{
+			Dir: filepath.Join(s.cfg.DataDir, "clickhouse"), Binary: s.cfg.EngineBinary, Lib: s.cfg.EngineLib,
+			MemoryLimit: int64(s.cfg.EngineMemory), Logger: s.log.With("part", "engine"),
+		})
+		if err != nil {
+			return fmt.Errorf("start the embedded ClickHouse: %w", err)
+		}
+		stopping := make(chan struct{})
+		go func() {
+			select {
+			case <-engine.Done():
+				s.fail(fmt.Errorf("the embedded ClickHouse ended: %w", engine.Err()))
+			case <-stopping:
+			}
+		}()
+		s.onStop(func(ctx context.Context) {
+			close(stopping)
+			_ = os.Remove(engineURLFile(s.cfg.DataDir))
+			if err := engine.Close(ctx); err != nil {
+				s.log.Warn("stopping the embedded ClickHouse", "error", err)
+			}
+		})
+		url = engine.URL()
+		if err := os.WriteFile(engineURLFile(s.cfg.DataDir), []byte(url+"\n"), 0o600); err != nil {
+			return fmt.Errorf("note where the embedded ClickHouse listens: %w", err)
+		}
+	}
+	db, err := store.Open(ctx, store.Config{URL: url, Cluster: s.cfg.ClickHouseCluster, Logger: s.log})
+	if err != nil {
+		return fmt.Errorf("--clickhouse: %w", err)
+	}
+	s.db = db
+	s.onStop(func(context.Context) { _ = db.Close() })
+	if err := whileUnavailable(ctx, startTimeout, db.Migrate); err != nil {
+		return fmt.Errorf("bring the schema up to date: %w", err)
+	}
+	return nil
+}
+
+// whileUnavailable repeats a call for as long as ClickHouse is away.
+func whileUnavailable(ctx context.Context, limit time.Duration, call func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for {
+		err := call(ctx)
+		if err == nil || !errors.Is(err, store.ErrUnavailable) {
+			return err
+		}
+		select {
+		case <-time.After(500 * time.Millisecond):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
