@@ -9,25 +9,21 @@ import (
 	"log/slog"
 	"net"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-
-	"countersign/pipeline/log"
-	"countersign/sink/store"
 )
 
 const (
 	stopTimeout  = 30 * time.Second // for all of an orderly stop
-	drainTimeout = 5 * time.Second  // for a stage to finish what is in the log
 	startTimeout = 60 * time.Second // for ClickHouse to answer
-	eventsKept   = time.Hour        // events are for those who wait now
-	cachedSites  = 1024             // an ECDSA key with its table takes half a megabyte
 )
 
-// service is one running process.
+// service is one running process. Its fields belong to the goroutine that starts and stops it, but for log, failed and ready, which
+// are safe for concurrent use.
 type service struct {
 	cfg     *config
 	log     *slog.Logger
@@ -35,12 +31,6 @@ type service struct {
 	failed  chan error // capacity 1: the first part that ended by itself
 	stops   []func(context.Context)
 	ready   atomic.Pointer[func() []string] // nil while starting
-
-	kafka    *log.Client
-	producer *log.Producer
-	db       *store.DB
-	shards   int
-	uploads  int // partitions of topic uploads
 }
 
 // serve runs until ctx ends or a part fails, and then stops what was started.
@@ -61,8 +51,8 @@ func serve(ctx context.Context, cfg *config) error {
 	}
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
-	for i := len(s.stops) - 1; i >= 0; i-- {
-		s.stops[i](stopCtx)
+	for _, stop := range slices.Backward(s.stops) {
+		stop(stopCtx)
 	}
 	return err
 }
@@ -81,7 +71,7 @@ func (s *service) background(name string, drain, run func(context.Context) error
 	}()
 	s.onStop(func(stopCtx context.Context) {
 		if err := drain(stopCtx); err != nil {
-			s.log.Info("stopping before all is done; the log keeps the rest", "part", name, "why", err)
+			s.log.Info("stopping before all is done; the log keeps the rest", "part", name, "error", err)
 		}
 		cancel()
 		<-done
@@ -105,15 +95,25 @@ func (s *service) start(ctx context.Context) error {
 		return err
 	}
 	s.startAdmin(admin)
-	for _, step := range []func(context.Context) error{s.startStore, s.startLog, s.startSink, s.startVerify} {
-		if err := step(ctx); err != nil {
-			return err
-		}
-	}
-	if err := s.startIngest(api); err != nil {
+	db, err := s.startStore(ctx)
+	if err != nil {
 		return err
 	}
-	s.log.Info("ready", "roles", s.cfg.Role, "listen", address(api), "admin", address(admin), "shards", s.shards)
+	l, err := s.startLog(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.checkShards(ctx, db, l); err != nil {
+		return err
+	}
+	s.startSink(db, l)
+	if err := s.startVerify(l); err != nil {
+		return err
+	}
+	if err := s.startIngest(api, db, l); err != nil {
+		return err
+	}
+	s.log.Info("ready", "roles", s.cfg.Role, "listen", address(api), "admin", address(admin), "shards", l.shards)
 	return nil
 }
 

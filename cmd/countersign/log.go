@@ -10,20 +10,30 @@ import (
 
 	"countersign/pipeline/certs"
 	"countersign/pipeline/log"
+	"countersign/pipeline/record"
+	"countersign/sink/store"
 )
 
+// openLog is the log once its topics are there.
+type openLog struct {
+	client   *log.Client
+	producer *log.Producer
+	uploads  int // partitions of topic uploads
+	shards   int // partitions of topic verified
+}
+
 // startLog opens the log, embedded or not, and makes its topics.
-func (s *service) startLog(ctx context.Context) error {
+func (s *service) startLog(ctx context.Context) (*openLog, error) {
 	cfg, err := s.kafkaConfig()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(cfg.Brokers) == 0 {
 		broker, err := log.StartEmbedded(ctx, log.EmbeddedConfig{
 			Dir: filepath.Join(s.cfg.DataDir, "log"), Logger: s.log.With("part", "log"),
 		})
 		if err != nil {
-			return fmt.Errorf("start the embedded log: %w", err)
+			return nil, fmt.Errorf("start the embedded log: %w", err)
 		}
 		s.onStop(func(context.Context) {
 			if err := broker.Close(); err != nil {
@@ -32,13 +42,29 @@ func (s *service) startLog(ctx context.Context) error {
 		})
 		cfg.Brokers, cfg.Flush = broker.Brokers(), broker.Flush
 	}
-	if s.kafka, err = log.Open(ctx, cfg); err != nil {
-		return fmt.Errorf("--kafka: %w", err)
+	client, err := log.Open(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("--kafka: %w", err)
 	}
-	s.onStop(func(context.Context) { _ = s.kafka.Close() })
-	s.producer = s.kafka.NewProducer(log.ProducerConfig{})
-	s.onStop(func(ctx context.Context) { _ = s.producer.Close(ctx) })
-	return s.makeTopics(ctx)
+	s.onStop(func(context.Context) { _ = client.Close() })
+	producer := client.NewProducer(log.ProducerConfig{})
+	s.onStop(func(ctx context.Context) { _ = producer.Close(ctx) })
+	partitions := make(map[string]int)
+	for _, spec := range s.cfg.topics() {
+		if partitions[spec.Name], err = client.EnsureTopic(ctx, spec); err != nil {
+			return nil, fmt.Errorf("make topic %s: %w", spec.Name, err)
+		}
+	}
+	return &openLog{client, producer, partitions[record.TopicUploads], partitions[record.TopicVerified]}, nil
+}
+
+// checkShards ends the start where the number of shards is not the one that the stored hashes were given their owners by.
+func (s *service) checkShards(ctx context.Context, db *store.DB, l *openLog) error {
+	if l.shards != s.cfg.Shards {
+		return fmt.Errorf("--shards %d: topic %s has %d partitions, and another number would give hashes a second owner; use --shards %d",
+			s.cfg.Shards, record.TopicVerified, l.shards, l.shards)
+	}
+	return whileUnavailable(ctx, startTimeout, func(ctx context.Context) error { return db.CheckShards(ctx, l.shards) })
 }
 
 func (s *service) kafkaConfig() (log.Config, error) {

@@ -14,33 +14,33 @@ import (
 	"countersign/pipeline/record"
 	"countersign/pipeline/verify"
 	"countersign/sink"
+	"countersign/sink/store"
 )
 
-func (s *service) startSink(context.Context) error {
+func (s *service) startSink(db *store.DB, l *openLog) {
 	if !s.cfg.has(roleSink) {
-		return nil
+		return
 	}
 	c := sink.Config{
-		Store: s.db, Shards: s.shards, FlushLog: s.producer.Flush, Logger: s.log.With("part", roleSink), Registerer: s.metrics,
+		Store: db, Shards: l.shards, FlushLog: l.producer.Flush, Logger: s.log.With("part", roleSink), Registerer: s.metrics,
 		Consume: func(ctx context.Context, handle func(context.Context, sink.Partition) error) error {
-			return s.kafka.Consume(ctx, log.GroupConfig{
+			return l.client.Consume(ctx, log.GroupConfig{
 				Group: record.GroupSink, Topic: record.TopicVerified,
 				Handle: func(ctx context.Context, p *log.Partition) error { return handle(ctx, p) },
 			})
 		},
 		Send: func(ctx context.Context, topic string, partition int, value []byte) error {
-			ack, err := s.producer.Send(ctx, topic, partition, value)
+			ack, err := l.producer.Send(ctx, topic, partition, value)
 			if err == nil {
 				_, err = ack.Wait(ctx)
 			}
 			return err
 		},
 	}
-	s.background(roleSink, s.drain(record.GroupSink, record.TopicVerified), func(ctx context.Context) error { return sink.Run(ctx, c) })
-	return nil
+	s.background(roleSink, s.drainGroup(l, record.GroupSink, record.TopicVerified), func(ctx context.Context) error { return sink.Run(ctx, c) })
 }
 
-func (s *service) startVerify(context.Context) error {
+func (s *service) startVerify(l *openLog) error {
 	if !s.cfg.has(roleVerify) {
 		return nil
 	}
@@ -50,15 +50,20 @@ func (s *service) startVerify(context.Context) error {
 	}
 	s.onStop(func(context.Context) { cache.Close() })
 	stage, err := verify.New(verify.Config{
-		Producer: verify.KafkaProducer(s.producer), Certs: cache, Shards: s.shards, Workers: s.cfg.Workers,
+		Producer: verify.KafkaProducer(l.producer), Certs: cache, Shards: l.shards, Workers: s.cfg.Workers,
 		MemoryLimit: int64(s.cfg.VerifyMemory), Logger: s.log.With("part", roleVerify), Registerer: s.metrics,
 	})
 	if err != nil {
 		return err
 	}
-	s.background(roleVerify, s.drain(record.GroupVerify, record.TopicUploads), func(ctx context.Context) error { return stage.Run(ctx, s.kafka.Consume) })
+	s.background(roleVerify, s.drainGroup(l, record.GroupVerify, record.TopicUploads), func(ctx context.Context) error {
+		return stage.Run(ctx, l.client.Consume)
+	})
 	return nil
 }
+
+// cachedSites bounds the cache of keys: an ECDSA key with its table takes half a megabyte.
+const cachedSites = 1024
 
 // certificates puts together where keys come from.
 func (s *service) certificates() (*certs.Cache, error) {
@@ -79,14 +84,15 @@ func (s *service) certificates() (*certs.Cache, error) {
 	return certs.NewCache(source, certs.CacheConfig{Entries: cachedSites})
 }
 
-func (s *service) startIngest(l net.Listener) error {
-	if l == nil {
+// startIngest serves the API on listener; nil: this process has no such role.
+func (s *service) startIngest(listener net.Listener, db *store.DB, l *openLog) error {
+	if listener == nil {
 		alwaysReady := func() []string { return nil }
 		s.ready.Store(&alwaysReady)
 		return nil
 	}
 	server, err := ingest.New(ingest.Config{
-		TLSCert: s.cfg.TLSCert, TLSKey: s.cfg.TLSKey, Log: ingest.KafkaLog(s.kafka, s.producer), UploadPartitions: s.uploads, Store: s.db,
+		TLSCert: s.cfg.TLSCert, TLSKey: s.cfg.TLSKey, Log: ingest.KafkaLog(l.client, l.producer), UploadPartitions: l.uploads, Store: db,
 		MaxBody: int64(s.cfg.MaxBody), MaxPairs: s.cfg.MaxPairs, MaxUploads: s.cfg.MaxUploads, MaxBacklog: s.cfg.MaxBacklog,
 		StallTimeout: s.cfg.StallTimeout, UploadTimeout: s.cfg.UploadTimeout,
 		Logger: s.log.With("part", roleIngest), Metrics: s.metrics,
@@ -97,7 +103,7 @@ func (s *service) startIngest(l net.Listener) error {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := server.Serve(l); err != nil {
+		if err := server.Serve(listener); err != nil {
 			s.fail(fmt.Errorf("%s: %w", roleIngest, err))
 		}
 	}()

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"countersign/internal/pause"
 	"countersign/sink/store"
 )
 
@@ -17,7 +18,7 @@ import (
 func engineURLFile(dataDir string) string { return filepath.Join(dataDir, "engine.url") }
 
 // startStore opens ClickHouse, embedded or not, and brings its schema up to date.
-func (s *service) startStore(ctx context.Context) error {
+func (s *service) startStore(ctx context.Context) (*store.DB, error) {
 	url := s.cfg.ClickHouse
 	if url == "" {
 		engine, err := store.StartEngine(ctx, store.EngineConfig{
@@ -25,7 +26,7 @@ func (s *service) startStore(ctx context.Context) error {
 			MemoryLimit: int64(s.cfg.EngineMemory), Logger: s.log.With("part", "engine"),
 		})
 		if err != nil {
-			return fmt.Errorf("start the embedded ClickHouse: %w", err)
+			return nil, fmt.Errorf("start the embedded ClickHouse: %w", err)
 		}
 		stopping := make(chan struct{})
 		go func() {
@@ -44,22 +45,23 @@ func (s *service) startStore(ctx context.Context) error {
 		})
 		url = engine.URL()
 		if err := os.WriteFile(engineURLFile(s.cfg.DataDir), []byte(url+"\n"), 0o600); err != nil {
-			return fmt.Errorf("note where the embedded ClickHouse listens: %w", err)
+			return nil, fmt.Errorf("note where the embedded ClickHouse listens: %w", err)
 		}
 	}
 	db, err := store.Open(ctx, store.Config{URL: url, Cluster: s.cfg.ClickHouseCluster, Logger: s.log})
 	if err != nil {
-		return fmt.Errorf("--clickhouse: %w", err)
+		return nil, fmt.Errorf("--clickhouse: %w", err)
 	}
-	s.db = db
 	s.onStop(func(context.Context) { _ = db.Close() })
 	if err := whileUnavailable(ctx, startTimeout, db.Migrate); err != nil {
-		return fmt.Errorf("bring the schema up to date: %w", err)
+		return nil, fmt.Errorf("bring the schema up to date: %w", err)
 	}
-	return nil
+	return db, nil
 }
 
-// whileUnavailable repeats a call for as long as ClickHouse is away.
+const unavailablePause = 500 * time.Millisecond
+
+// whileUnavailable repeats a call for as long as ClickHouse is away, up to a limit. It returns the call's last error.
 func whileUnavailable(ctx context.Context, limit time.Duration, call func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -68,9 +70,7 @@ func whileUnavailable(ctx context.Context, limit time.Duration, call func(contex
 		if err == nil || !errors.Is(err, store.ErrUnavailable) {
 			return err
 		}
-		select {
-		case <-time.After(500 * time.Millisecond):
-		case <-ctx.Done():
+		if pause.For(ctx, unavailablePause) != nil {
 			return err
 		}
 	}

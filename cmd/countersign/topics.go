@@ -1,48 +1,46 @@
 package main
 
-// The topics of the log.
+// The log's topics: how many partitions each has, how often it is copied, and for how long it is kept. This is policy, so it is a
+// function of the settings alone.
 
 import (
-	"context"
-	"fmt"
 	"time"
 
 	"countersign/pipeline/log"
 	"countersign/pipeline/record"
 )
 
-func (s *service) makeTopics(ctx context.Context) error {
-	replication, retention := 1, 24*time.Hour
-	if len(s.cfg.Kafka) > 0 {
-		replication, retention = 3, 7*24*time.Hour
+const (
+	embeddedRetention   = 24 * time.Hour
+	clusterRetention    = 7 * 24 * time.Hour // longer than any outage that has to be survived: Kafka deletes what was not read, too
+	eventsRetention     = time.Hour          // events are for callers who wait now
+	clusterReplication  = 3
+	embeddedReplication = 1
+	mostInSync          = 2 // a record that was acknowledged survives the loss of one broker (I1)
+)
+
+// topics says how the topics are created. Those that exist keep what they have.
+func (c *config) topics() []log.TopicSpec {
+	replication, retention := embeddedReplication, embeddedRetention
+	if len(c.Kafka) > 0 {
+		replication, retention = clusterReplication, clusterRetention
 	}
-	if s.cfg.KafkaReplication > 0 {
-		replication = s.cfg.KafkaReplication
+	if c.KafkaReplication > 0 {
+		replication = c.KafkaReplication
 	}
-	if s.cfg.KafkaRetention > 0 {
-		retention = s.cfg.KafkaRetention
+	if c.KafkaRetention > 0 {
+		retention = c.KafkaRetention
 	}
-	inSync := min(replication, 2) // a record that was acknowledged survives the loss of a broker (I1)
-	for _, t := range []struct {
-		name       string
-		partitions int
-		retention  time.Duration
-		found      *int
-	}{
-		{record.TopicUploads, s.cfg.UploadPartitions, retention, &s.uploads},
-		{record.TopicVerified, s.cfg.Shards, retention, &s.shards},
-		{record.TopicEvents, 1, eventsKept, new(int)},
-		{record.TopicDeadLetter, 1, retention, new(int)},
-	} {
-		n, err := s.kafka.EnsureTopic(ctx, log.TopicSpec{Name: t.name, Partitions: t.partitions, Replication: replication, MinInSync: inSync, Retention: t.retention})
-		if err != nil {
-			return fmt.Errorf("make topic %s: %w", t.name, err)
+	topic := func(name string, partitions int, retention time.Duration) log.TopicSpec {
+		return log.TopicSpec{
+			Name: name, Partitions: partitions, Retention: retention,
+			Replication: replication, MinInSync: min(replication, mostInSync),
 		}
-		*t.found = n
 	}
-	if s.shards != s.cfg.Shards {
-		return fmt.Errorf("--shards %d: topic %s has %d partitions, and another number would give hashes a second owner; use --shards %d",
-			s.cfg.Shards, record.TopicVerified, s.shards, s.shards)
+	return []log.TopicSpec{
+		topic(record.TopicUploads, c.UploadPartitions, retention),
+		topic(record.TopicVerified, c.Shards, retention),
+		topic(record.TopicEvents, 1, eventsRetention),
+		topic(record.TopicDeadLetter, 1, retention),
 	}
-	return whileUnavailable(ctx, startTimeout, func(ctx context.Context) error { return s.db.CheckShards(ctx, s.shards) })
 }
