@@ -9,4 +9,11 @@
 //
 // Machines are noisy, so nothing is compared over time: the contestants alternate within a round, ratios are formed within
 // a round, and what is reported is the median of the rounds with its spread.
+//
+// Files: config.go is what a session can be told, run.go is the session; pool.go, pair.go, body.go and algorithm.go make the data;
+// server.go and process.go are the service that is measured, http.go the connections to it, upload.go, single.go, load.go and mixed.go
+// what is sent; bare.go, contest.go and openssl.go are what stands beside; uploads.go, singles.go, memory.go, sustained.go, large.go
+// with preload.go, and compare.go are the experiments; stats.go, report.go, table.go, html.go and svg.go are what comes out.
+//
+// It must not know Kafka, records, certificates or the stages.
 package bench

@@ -1,4 +1,3 @@
-// Command countersign is the service and its command-line client. It binds flags and wires packages; what they do is in the packages.
 package main
 
 import (

@@ -1,5 +1,3 @@
-// Package bytesize is how people write a number of bytes to the programs of this module: 512MiB, 4GiB, 1000.
-// It must not know any other package of this module.
 package bytesize
 
 import (

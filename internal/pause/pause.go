@@ -1,4 +1,3 @@
-// Package pause waits for a time that a context may cut short, and says how long to wait between attempts.
 package pause
 
 import (

@@ -1,5 +1,3 @@
-// Package queue hands items from any number of goroutines to one that takes whatever has come since it last looked. So batches
-// grow with the load, and nothing waits for a timer.
 package queue
 
 import "sync"
