@@ -12,7 +12,7 @@ import (
 	"countersign/ingest"
 )
 
-func (s *service) startAdmin(l net.Listener) {
+func (s *process) startAdmin(l net.Listener) {
 	if l == nil {
 		return
 	}
@@ -26,7 +26,7 @@ func (s *service) startAdmin(l net.Listener) {
 	s.onStop(func(ctx context.Context) { _ = server.Shutdown(ctx) })
 }
 
-func (s *service) notReady() []string {
+func (s *process) notReady() []string {
 	if ready := s.ready.Load(); ready != nil {
 		return (*ready)()
 	}

@@ -22,9 +22,9 @@ const (
 	startTimeout = 60 * time.Second // for ClickHouse to answer
 )
 
-// service is one running process. Its fields belong to the goroutine that starts and stops it, but for log, failed and ready, which
+// process is one running service, or some roles of one. Its fields belong to the goroutine that starts and stops it, but for log, failed and ready, which
 // are safe for concurrent use.
-type service struct {
+type process struct {
 	cfg     *config
 	log     *slog.Logger
 	metrics *prometheus.Registry
@@ -35,7 +35,7 @@ type service struct {
 
 // serve runs until ctx ends or a part fails, and then stops what was started.
 func serve(ctx context.Context, cfg *config) error {
-	s := &service{cfg: cfg, log: cfg.logger(), metrics: prometheus.NewRegistry(), failed: make(chan error, 1)}
+	s := &process{cfg: cfg, log: cfg.logger(), metrics: prometheus.NewRegistry(), failed: make(chan error, 1)}
 	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if cfg.MemoryLimit > 0 {
 		debug.SetMemoryLimit(int64(cfg.MemoryLimit))
@@ -57,10 +57,10 @@ func serve(ctx context.Context, cfg *config) error {
 	return err
 }
 
-func (s *service) onStop(stop func(context.Context)) { s.stops = append(s.stops, stop) }
+func (s *process) onStop(stop func(context.Context)) { s.stops = append(s.stops, stop) }
 
 // background runs a part until the service stops it; before it is cancelled, drain may wait for its work to be done.
-func (s *service) background(name string, drain, run func(context.Context) error) {
+func (s *process) background(name string, drain, run func(context.Context) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -78,14 +78,14 @@ func (s *service) background(name string, drain, run func(context.Context) error
 	})
 }
 
-func (s *service) fail(err error) {
+func (s *process) fail(err error) {
 	select {
 	case s.failed <- err:
 	default:
 	}
 }
 
-func (s *service) start(ctx context.Context) error {
+func (s *process) start(ctx context.Context) error {
 	api, err := s.listen("--listen", s.cfg.Listen, s.cfg.has(roleIngest))
 	if err != nil {
 		return err
@@ -125,7 +125,7 @@ func address(l net.Listener) string {
 }
 
 // listen binds a port, or says how to get it.
-func (s *service) listen(flag, address string, wanted bool) (net.Listener, error) {
+func (s *process) listen(flag, address string, wanted bool) (net.Listener, error) {
 	if !wanted {
 		return nil, nil
 	}

@@ -23,7 +23,7 @@ type openLog struct {
 }
 
 // startLog opens the log, embedded or not, and makes its topics.
-func (s *service) startLog(ctx context.Context) (*openLog, error) {
+func (s *process) startLog(ctx context.Context) (*openLog, error) {
 	cfg, err := s.kafkaConfig()
 	if err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func (s *service) startLog(ctx context.Context) (*openLog, error) {
 }
 
 // checkShards ends the start where the number of shards is not the one that the stored hashes were given their owners by.
-func (s *service) checkShards(ctx context.Context, db *store.DB, l *openLog) error {
+func (s *process) checkShards(ctx context.Context, db *store.DB, l *openLog) error {
 	if l.shards != s.cfg.Shards {
 		return fmt.Errorf("--shards %d: topic %s has %d partitions, and another number would give hashes a second owner; use --shards %d",
 			s.cfg.Shards, record.TopicVerified, l.shards, l.shards)
@@ -67,7 +67,7 @@ func (s *service) checkShards(ctx context.Context, db *store.DB, l *openLog) err
 	return whileUnavailable(ctx, startTimeout, func(ctx context.Context) error { return db.CheckShards(ctx, l.shards) })
 }
 
-func (s *service) kafkaConfig() (log.Config, error) {
+func (s *process) kafkaConfig() (log.Config, error) {
 	c := log.Config{
 		Brokers: s.cfg.Kafka, Prefix: s.cfg.KafkaPrefix, ClientID: "countersign", Logger: s.log,
 		SASL: log.SASL{Mechanism: s.cfg.KafkaSASL, User: s.cfg.KafkaUser, Password: s.cfg.KafkaPassword},

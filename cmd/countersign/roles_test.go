@@ -11,10 +11,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 
+	"countersign/internal/service"
 	"countersign/pipeline/log"
 	"countersign/sink/store"
 )
@@ -62,27 +62,35 @@ func TestMembersOfTheGroupsComeAndGo(t *testing.T) {
 	known := good("known", 500, sign)
 	ingest.expect(ingest.upload("ec.example", known), known)
 
-	bodies := make([][]entry, 8)
+	const rounds, each = 2, 4
+	bodies := make([][]entry, rounds*each)
 	for i := range bodies {
 		bodies[i] = mixedEntries(t, fmt.Sprint("groups", i), 5000, sign, known)
 	}
 	ids := make([]uuid.UUID, len(bodies))
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for i := range bodies {
-			ids[i] = ingest.upload("ec.example", bodies[i])
-			time.Sleep(300 * time.Millisecond)
+	for round := range rounds { // the second member of each group stops in order, and the next one by a crash
+		var wg sync.WaitGroup
+		accepted := make(chan struct{}, each)
+		send := func(i int) {
+			wg.Go(func() {
+				ids[i] = ingest.upload("ec.example", bodies[i])
+				accepted <- struct{}{}
+			})
 		}
-	})
-	for range 2 { // the second member of each group stops in order, and the next one by a crash
+		next := round * each
+		send(next) // while the members join
 		verify, sink := role("verify"), role("sink")
 		verify.says("partitions assigned")
 		sink.says("partitions assigned")
-		time.Sleep(500 * time.Millisecond)
+		send(next + 1) // while they work
+		send(next + 2)
+		<-accepted
+		<-accepted
+		send(next + 3) // while they leave
 		verify.stop()
-		sink.kill()
+		sink.Kill()
+		wg.Wait()
 	}
-	wg.Wait()
 	for i, id := range ids {
 		ingest.expect(id, bodies[i])
 	}
@@ -108,7 +116,7 @@ func TestClickHouseAway(t *testing.T) {
 	must(t, engine.Close(context.Background()))
 	during := good("during", 2500, sign)
 	waiting := n.upload("ec.example", during)
-	r, err := http.Get("http://" + n.api + "/api/v1/resultasync/" + id.String())
+	r, err := http.Get("http://" + n.API + "/api/v1/resultasync/" + id.String())
 	must(t, err)
 	_ = r.Body.Close()
 	if r.StatusCode != http.StatusServiceUnavailable || r.Header.Get("Retry-After") == "" {
@@ -150,7 +158,7 @@ func TestWhatCantStartSaysWhy(t *testing.T) {
 		args []string
 		want string
 	}{
-		"port in use":      {[]string{"--listen", n.api, "--data-dir", t.TempDir()}, "choose another"},
+		"port in use":      {[]string{"--listen", n.API, "--data-dir", t.TempDir()}, "choose another"},
 		"data dir in use":  {[]string{"--data-dir", data}, data},
 		"data dir a file":  {[]string{"--data-dir", w.roots}, w.roots},
 		"bad settings":     {[]string{"--shards", "0", "--role", "cook"}, "--role cook"},
@@ -176,13 +184,12 @@ func TestWhatCantStartSaysWhy(t *testing.T) {
 // refuses runs a process that must end by itself, with a failure that holds a text.
 func refuses(t *testing.T, want string, args ...string) {
 	t.Helper()
-	n, _ := launch(t, args...)
-	select {
-	case <-n.done:
-	case <-time.After(60 * time.Second):
-		t.Fatalf("the process goes on\n%s", n.log())
+	p, err := service.Start(t.Context(), program(nil, args...))
+	if err == nil {
+		p.Kill()
+		t.Fatal("the process starts")
 	}
-	if n.err == nil || !strings.Contains(n.log(), want) {
-		t.Errorf("ended with %v and without %q:\n%s", n.err, want, n.log())
+	if !strings.Contains(err.Error(), "ended before it was ready: exit status 1") || !strings.Contains(err.Error(), want) {
+		t.Errorf("no end with %q, but: %v", want, err)
 	}
 }

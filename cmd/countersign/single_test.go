@@ -5,11 +5,9 @@ package main
 import (
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"sync"
 	"testing"
-	"time"
 
 	"countersign/client"
 	"countersign/testsite"
@@ -17,7 +15,7 @@ import (
 
 // lookUp asks who signed a hash; an error means that the process didn't answer.
 func (n *node) lookUp(hash [32]byte) (reply string, err error) {
-	r, err := http.Get("http://" + n.api + "/api/v1/hash/" + testsite.HexText(hash, false))
+	r, err := http.Get("http://" + n.API + "/api/v1/hash/" + testsite.HexText(hash, false))
 	if err != nil {
 		return "", err
 	}
@@ -33,39 +31,43 @@ func TestSingleSigningsAreSeenAtOnceAndSurvive(t *testing.T) {
 	sign := w.quickRSA(site)
 	args := append(append(w.args(), logArgs(t)...), "--data-dir", t.TempDir())
 	n := start(t, args...)
-	var mu sync.Mutex
 	type answered struct {
 		client.Pair
 		reply string // to a look-up right after
 	}
-	var all []answered
+	var mu sync.Mutex
+	var all []answered // guarded by mu
+	killed := killer{t: t, times: newRandomTimes(t)}
 	for round := range rounds {
-		prepared := pairs(fmt.Sprint("single ", round), 0, callers*each, sign)
-		var wg sync.WaitGroup
-		for c := range callers {
-			wg.Go(func() {
-				for _, p := range prepared[c*each : (c+1)*each] { // until the process is gone: then an answer may have got lost
-					result, err := n.Sign(t.Context(), site, p.Hash, p.Signature)
-					if err != nil {
-						return
-					}
-					reply, err := n.lookUp(p.Hash)
-					if err != nil {
-						return
-					}
-					if result != client.Added || reply[:4] != "200 " {
-						t.Errorf("signing a new hash: %v; then looking it up: %s", result, reply)
-					}
-					mu.Lock()
-					all = append(all, answered{p, reply})
-					mu.Unlock()
+		n = killed.round(round, n, args, func(attempt int) (signings func(*node) int) {
+			prepared := pairs(fmt.Sprint("single ", round, " ", attempt), 0, callers*each, sign)
+			return func(n *node) int {
+				before := len(all)
+				var wg sync.WaitGroup
+				for c := range callers {
+					wg.Go(func() {
+						for _, p := range prepared[c*each : (c+1)*each] { // until the process is gone: then an answer may have got lost
+							result, err := n.Sign(t.Context(), site, p.Hash, p.Signature)
+							if err != nil {
+								return
+							}
+							reply, err := n.lookUp(p.Hash)
+							if err != nil {
+								return
+							}
+							if result != client.Added || reply[:4] != "200 " {
+								t.Errorf("signing a new hash: %v; then looking it up: %s", result, reply)
+							}
+							mu.Lock()
+							all = append(all, answered{p, reply})
+							mu.Unlock()
+						}
+					})
 				}
-			})
-		}
-		time.Sleep(time.Duration(rand.IntN(700)) * time.Millisecond)
-		n.kill()
-		wg.Wait()
-		n = start(t, args...)
+				wg.Wait()
+				return len(all) - before
+			}
+		})
 	}
 	t.Logf("%d signings were answered in %d rounds", len(all), rounds)
 	for _, p := range all {

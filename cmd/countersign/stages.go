@@ -17,7 +17,7 @@ import (
 	"countersign/sink/store"
 )
 
-func (s *service) startSink(db *store.DB, l *openLog) {
+func (s *process) startSink(db *store.DB, l *openLog) {
 	if !s.cfg.has(roleSink) {
 		return
 	}
@@ -40,7 +40,7 @@ func (s *service) startSink(db *store.DB, l *openLog) {
 	s.background(roleSink, s.drainGroup(l, record.GroupSink, record.TopicVerified), func(ctx context.Context) error { return sink.Run(ctx, c) })
 }
 
-func (s *service) startVerify(l *openLog) error {
+func (s *process) startVerify(l *openLog) error {
 	if !s.cfg.has(roleVerify) {
 		return nil
 	}
@@ -66,7 +66,7 @@ func (s *service) startVerify(l *openLog) error {
 const cachedSites = 1024
 
 // certificates puts together where keys come from.
-func (s *service) certificates() (*certs.Cache, error) {
+func (s *process) certificates() (*certs.Cache, error) {
 	hosts, err := s.cfg.hosts()
 	if err != nil {
 		return nil, err
@@ -85,7 +85,7 @@ func (s *service) certificates() (*certs.Cache, error) {
 }
 
 // startIngest serves the API on listener; nil: this process has no such role.
-func (s *service) startIngest(listener net.Listener, db *store.DB, l *openLog) error {
+func (s *process) startIngest(listener net.Listener, db *store.DB, l *openLog) error {
 	if listener == nil {
 		alwaysReady := func() []string { return nil }
 		s.ready.Store(&alwaysReady)

@@ -18,7 +18,7 @@ import (
 func engineURLFile(dataDir string) string { return filepath.Join(dataDir, "engine.url") }
 
 // startStore opens ClickHouse, embedded or not, and brings its schema up to date.
-func (s *service) startStore(ctx context.Context) (*store.DB, error) {
+func (s *process) startStore(ctx context.Context) (*store.DB, error) {
 	url := s.cfg.ClickHouse
 	if url == "" {
 		engine, err := store.StartEngine(ctx, store.EngineConfig{
