@@ -23,6 +23,7 @@ go vet ./... || wrong "go vet found the above"
 go mod tidy -diff || wrong "run go mod tidy"
 
 "$tools/golangci-lint" run --allow-parallel-runners ./... || wrong "golangci-lint found the above"
+(cd tools && "$tools/golangci-lint" run --allow-parallel-runners ./...) || wrong "golangci-lint found the above in tools"
 
 code=0
 found=$("$tools/govulncheck" ./... 2>&1) || code=$?

@@ -77,6 +77,7 @@ func TestAllProblemsAreReportedTogether(t *testing.T) {
 }
 
 func TestUploadCommand(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	site := w.site("ec.example", p256)
 	n := start(t, append(append(w.args(), logArgs(t)...), "--data-dir", t.TempDir())...)

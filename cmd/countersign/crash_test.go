@@ -18,6 +18,7 @@ import (
 )
 
 func TestKilledAtRandomMoments(t *testing.T) {
+	t.Parallel()
 	const rounds, each, size = 20, 6, 1200
 	w := newWorld(t)
 	sites := map[string]signer{"rsa.example": w.quickRSA("rsa.example"), "ec.example": w.ecdsa("ec.example")}
@@ -105,6 +106,7 @@ func (k killer) round(round int, n *node, args []string, prepare func(attempt in
 // Between a crash while an upload is being worked on and the restart, its site changes. Whether the decision was logged before or comes
 // after, there is one for the whole upload.
 func TestTheSiteChangesDuringACrash(t *testing.T) {
+	t.Parallel()
 	const size, rounds = 30_000, 5
 	for name, change := range map[string]struct {
 		do   func(*testing.T, *testsite.Site)
@@ -114,6 +116,7 @@ func TestTheSiteChangesDuringACrash(t *testing.T) {
 		"gone":    {func(_ *testing.T, s *testsite.Site) { s.Close() }, failed},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			times := newRandomTimes(t)
 			for round := range rounds {
 				w := newWorld(t)

@@ -17,6 +17,7 @@ import (
 )
 
 func TestMixedPairsAreCountedAndListedExactly(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	sites := map[string]signer{"rsa.example": w.quickRSA("rsa.example"), "ec.example": w.ecdsa("ec.example")}
 	for name, memory := range map[string]string{"held": "256MiB", "forgotten": "0"} {
@@ -35,6 +36,7 @@ func TestMixedPairsAreCountedAndListedExactly(t *testing.T) {
 
 // The owner of a hash is whoever is first in its shard's log; the other upload's pair is a duplicate.
 func TestTwoUploadsOfTheSameHashesAtOnce(t *testing.T) {
+	t.Parallel()
 	const hashes, rounds = 20_000, 20
 	w := newWorld(t)
 	signers := []signer{w.ecdsa("a.example"), w.ecdsa("b.example")}
@@ -76,6 +78,7 @@ func TestTwoUploadsOfTheSameHashesAtOnce(t *testing.T) {
 
 // An upload that gets an error, or none at all, leaves nothing (I2): the same hashes are new afterwards.
 func TestABrokenUploadLeavesNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	sign := w.ecdsa("ec.example")
 	n := start(t, append(append(w.args(), logArgs(t)...), "--data-dir", t.TempDir(), "--stall-timeout", "5s")...)

@@ -22,8 +22,8 @@ const (
 	startTimeout = 60 * time.Second // for ClickHouse to answer
 )
 
-// process is one running service, or some roles of one. Its fields belong to the goroutine that starts and stops it, but for log, failed and ready, which
-// are safe for concurrent use.
+// process is one running service, or some roles of one. Its fields belong to the goroutine that starts and stops it, but for
+// log, failed and ready, which are safe for concurrent use.
 type process struct {
 	cfg     *config
 	log     *slog.Logger

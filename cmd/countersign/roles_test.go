@@ -37,6 +37,7 @@ func cluster(t *testing.T) []string {
 }
 
 func TestOneRoleAProcess(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	sign := w.ecdsa("ec.example")
 	shared := append(w.args(), cluster(t)...)
@@ -53,6 +54,7 @@ func TestOneRoleAProcess(t *testing.T) {
 }
 
 func TestMembersOfTheGroupsComeAndGo(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	sign := w.ecdsa("ec.example")
 	shared := append(w.args(), cluster(t)...)
@@ -101,6 +103,7 @@ func TestMembersOfTheGroupsComeAndGo(t *testing.T) {
 
 // ClickHouse away: uploads are accepted, polls are told to come back, and the backlog drains when it is there again.
 func TestClickHouseAway(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	sign := w.ecdsa("ec.example")
 	dir := t.TempDir()
@@ -135,6 +138,7 @@ func TestClickHouseAway(t *testing.T) {
 
 // Kafka away: 503 and never a 200.
 func TestKafkaAway(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	sign := w.ecdsa("ec.example")
 	shared := append(w.args(), "--data-dir", t.TempDir())
@@ -151,6 +155,7 @@ func TestKafkaAway(t *testing.T) {
 
 // What can't be started says so, names the remedy, and exits non-zero.
 func TestWhatCantStartSaysWhy(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	data := t.TempDir()
 	n := start(t, append(w.args(), "--data-dir", data)...)

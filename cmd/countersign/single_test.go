@@ -25,6 +25,7 @@ func (n *node) lookUp(hash [32]byte) (reply string, err error) {
 }
 
 func TestSingleSigningsAreSeenAtOnceAndSurvive(t *testing.T) {
+	t.Parallel()
 	const rounds, callers, each = 5, 8, 400
 	w := newWorld(t)
 	const site = "rsa.example"

@@ -60,6 +60,7 @@ func TestVersionIsPrintedBothWays(t *testing.T) {
 
 // The image is built without the repository: what the Dockerfile hands to the linker must be what the program prints.
 func TestTheImageIsToldItsVersion(t *testing.T) {
+	t.Parallel()
 	dockerfile, err := os.ReadFile("../../Dockerfile")
 	must(t, err)
 	flags := regexp.MustCompile(`-X main\.(\w+)=\$\{(\w+)\}`)
@@ -87,6 +88,7 @@ func TestTheImageIsToldItsVersion(t *testing.T) {
 
 // A build in the checkout notes its commit by itself.
 func TestABuildKnowsItsCommit(t *testing.T) {
+	t.Parallel()
 	if info, err := os.Stat("../../.git"); err != nil || !info.IsDir() {
 		t.Skip("go build notes no commit here: there is no repository, or a worktree's, whose .git is a file")
 	}

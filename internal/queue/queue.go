@@ -1,6 +1,9 @@
 package queue
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // Queue is a list in the order of its Puts. It has no bound of its own: who uses one says what bounds it.
 // Put may be called by any number of goroutines; Ready, Take and PutBack belong to the one that empties it.
@@ -36,7 +39,7 @@ func (q *Queue[T]) PutBack(items ...T) {
 		return
 	}
 	q.mu.Lock()
-	q.items = append(items[:len(items):len(items)], q.items...)
+	q.items = append(slices.Clip(items), q.items...)
 	q.mu.Unlock()
 	q.signal()
 }

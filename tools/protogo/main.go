@@ -35,7 +35,7 @@ func generate(generator string, files []string) error {
 	if err != nil {
 		return err
 	}
-	request := &pluginpb.CodeGeneratorRequest{FileToGenerate: files, Parameter: proto.String("module=countersign")}
+	request := &pluginpb.CodeGeneratorRequest{FileToGenerate: files, Parameter: new("module=countersign")}
 	for _, file := range compiled { // none of them imports another file
 		request.ProtoFile = append(request.ProtoFile, protoutil.ProtoFromFileDescriptor(file))
 	}
