@@ -114,7 +114,8 @@ type mix struct {
 	from, known    int     // good pairs that the service has: duplicates are taken from them
 }
 
-// mixed makes a body of n pairs: some that were never sent, with bad ones and duplicates spread over it. The pool has bad pairs.
+// mixed makes a body of n pairs: some that were never sent, with bad ones and duplicates spread over it. The pool has
+// bad pairs.
 func (p *pool) mixed(n int, m mix) (*body, error) {
 	bad, duplicate := int(m.bad*float64(n)), int(m.duplicate*float64(n))
 	if duplicate > 0 && m.known == 0 {

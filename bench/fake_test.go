@@ -1,7 +1,7 @@
 package bench
 
-// A stand-in for the service, so that whole sessions run without one: the test binary, run again as `serve`. It verifies and
-// deduplicates for real, in memory.
+// A stand-in for the service, so that whole sessions run without one: the test binary, run again as `serve`. It
+// verifies and deduplicates for real, in memory.
 
 import (
 	"context"

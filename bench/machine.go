@@ -60,8 +60,8 @@ func procField(path, name string) string {
 	return ""
 }
 
-// commit is what the program was built from; "+" says that the tree had changes. A program that was built without that knowledge
-// (-buildvcs=false) is taken for one of the repository that it lies in.
+// commit is what the program was built from; "+" says that the tree had changes. A program that was built without that
+// knowledge (-buildvcs=false) is taken for one of the repository that it lies in.
 func commit(ctx context.Context) string {
 	var revision, changed string
 	if info, ok := debug.ReadBuildInfo(); ok {

@@ -1,10 +1,12 @@
 package bench
 
-// What open uploads cost the service in memory. Uploads are held open while they still send a little, so that all their buffers are in
-// use, until the service's garbage collector has looked; then they are broken off, which leaves nothing behind (I2).
+// What open uploads cost the service in memory. Uploads are held open while they still send a little, so that all their
+// buffers are in use, until the service's garbage collector has looked; then they are broken off, which leaves nothing
+// behind (I2).
 //
-// The heap's size is taken from the goal of the next collection: with the collector's default setting that is twice what the last one
-// found alive (Go's runtime.MemStats, NextGC). What the process holds beyond that is garbage, and the same whoever made it.
+// The heap's size is taken from the goal of the next collection: with the collector's default setting that is twice
+// what the last one found alive (Go's runtime.MemStats, NextGC). What the process holds beyond that is garbage, and the
+// same whoever made it.
 
 import (
 	"context"
@@ -55,8 +57,9 @@ func (s *session) eightAtOnce(ctx context.Context) error {
 // held is what the service has while some uploads are open, in MiB.
 type held struct{ heap, resident float64 }
 
-// openUploads measures how much more the process holds for each further upload, for short and for long ones. The verifier is told to hold
-// nothing (--verify-memory), which is bounded by itself: what is left is ingest's and the log's.
+// openUploads measures how much more the process holds for each further upload, for short and for long ones. The
+// verifier is told to hold nothing (--verify-memory), which is bounded by itself: what is left is ingest's and the
+// log's.
 func (s *session) openUploads(ctx context.Context) error {
 	r, group := s.report, "Memory of the service, the engine's process apart"
 	a, err := findAlgorithm("rsa2048")
@@ -205,7 +208,8 @@ func (t *trickler) Write(data []byte) (int, error) {
 	return total, nil
 }
 
-// afterCollections waits until the collector ran so many times, which the reading of the metrics hastens, and says what it found.
+// afterCollections waits until the collector ran so many times, which the reading of the metrics hastens, and says what
+// it found.
 func (s *session) afterCollections(ctx context.Context, n float64) (held, error) {
 	const collections, goal = "go_gc_duration_seconds_count", "go_memstats_next_gc_bytes"
 	start := time.Now()

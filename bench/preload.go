@@ -1,8 +1,9 @@
 package bench
 
-// Rows for the experiment large. They go straight into the private service's ClickHouse: through the service, a hundred million hashes
-// would take a quarter of an hour, and their signatures would have to be made. This is the only place where the load generator touches
-// the service other than over HTTP; TestBenchRuns of cmd/countersign-bench holds the statement to the schema.
+// Rows for the experiment large. They go straight into the private service's ClickHouse: through the service, a hundred
+// million hashes would take a quarter of an hour, and their signatures would have to be made. This is the only place
+// where the load generator touches the service other than over HTTP; TestBenchRuns of cmd/countersign-bench holds the
+// statement to the schema.
 
 import (
 	"context"

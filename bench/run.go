@@ -81,8 +81,8 @@ type session struct {
 	quickRates map[string]float64 // OpenSSL's, by algorithm
 }
 
-// Run measures, prints the table to c.Out, and leaves the report in a new folder under c.Cache. It returns the report, also when targets are
-// missed: whether that is a failure is the caller's to say.
+// Run measures, prints the table to c.Out, and leaves the report in a new folder under c.Cache. It returns the report,
+// also when targets are missed: whether that is a failure is the caller's to say.
 func Run(ctx context.Context, c Config) (*Report, error) {
 	if c.Quick {
 		c.quick()
@@ -252,7 +252,8 @@ func (s *session) ensure(ctx context.Context, p *pool, n int) error {
 	})
 }
 
-// startEmpty starts a private service that has nothing stored, in place of the one before. With --url the running one stays.
+// startEmpty starts a private service that has nothing stored, in place of the one before. With --url the running one
+// stays.
 func (s *session) startEmpty(ctx context.Context, flags ...string) error {
 	if err := s.stop(); err != nil {
 		return err

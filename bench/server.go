@@ -1,7 +1,7 @@
 package bench
 
-// The service that is measured: one that runs already, or a private one that is started for the session, on free ports of
-// loopback, with a data folder of its own that is removed afterwards.
+// The service that is measured: one that runs already, or a private one that is started for the session, on free ports
+// of loopback, with a data folder of its own that is removed afterwards.
 
 import (
 	"context"

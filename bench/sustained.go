@@ -27,8 +27,8 @@ func (s *session) sustained(ctx context.Context) error {
 	return nil
 }
 
-// sustain runs the load between two rounds of the contest, since what runs beside it can't run at the same time. prepare, unless nil, is
-// called on the service when it has nothing stored.
+// sustain runs the load between two rounds of the contest, since what runs beside it can't run at the same time.
+// prepare, unless nil, is called on the service when it has nothing stored.
 func (s *session) sustain(ctx context.Context, prepare func(context.Context) error) (*pool, *contest, *stretch, error) {
 	p, c, err := s.readied(ctx, 2*s.Concurrency*s.Pairs)
 	if err != nil {

@@ -20,8 +20,8 @@ type uploaded struct {
 	refused int           // times that the service asked to come back later; the clock then starts anew
 }
 
-// Polls cost the service a query each. Pauses grow with the time that has passed, so that they lengthen what is measured by
-// two per cent at most on average, and never by more than a pause.
+// Polls cost the service a query each. Pauses grow with the time that has passed, so that they lengthen what is
+// measured by two per cent at most on average, and never by more than a pause.
 const (
 	pollShare  = 25
 	firstPause = 4 * time.Millisecond

@@ -1,7 +1,7 @@
 package bench
 
-// One upload at a time: the claim that the project makes. Each round has the verifiers alone, an upload of new pairs, and the same
-// upload again.
+// One upload at a time: the claim that the project makes. Each round has the verifiers alone, an upload of new pairs,
+// and the same upload again.
 
 import (
 	"context"

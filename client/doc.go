@@ -27,8 +27,8 @@
 //
 // # Files
 //
-// client.go has the options; local.go hashes and signs; upload.go, sign.go and results.go are the calls, on call.go, which sends
-// and repeats, body.go, which makes bodies as they are read, and problem.go, the server's refusals.
+// client.go has the options; local.go hashes and signs; upload.go, sign.go and results.go are the calls, on call.go,
+// which sends and repeats, body.go, which makes bodies as they are read, and problem.go, the server's refusals.
 //
 // It must not know Kafka, ClickHouse, records, certificates, signatures or the stages.
 package client

@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// The load generator against a service of its own, start to report; the figures mean nothing. The experiment large is among them because
-// it writes into the schema of package sink/store, which nothing else here would notice to have changed.
+// The load generator against a service of its own, start to report; the figures mean nothing. The experiment large is
+// among them because it writes into the schema of package sink/store, which nothing else here would notice to have
+// changed.
 func TestBenchRuns(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "countersign")
 	if out, err := exec.Command("go", "build", "-o", program, "../countersign").CombinedOutput(); err != nil {

@@ -1,7 +1,7 @@
 package main
 
-// Exactness across crashes: the process dies by SIGKILL at random moments, sites change in between, and what was answered is
-// complete, exact and counted once (I1, I3, I5).
+// Exactness across crashes: the process dies by SIGKILL at random moments, sites change in between, and what was
+// answered is complete, exact and counted once (I1, I3, I5).
 
 import (
 	"bytes"
@@ -79,9 +79,9 @@ type killer struct {
 	times randomTimes
 }
 
-// round starts calls, kills the process while they go on, and returns its successor. prepare returns the calls: they return how many
-// were answered when all were made or the process is gone. A round in which none was has tested nothing: it is done again and the
-// process gets more time. There is a bound to that.
+// round starts calls, kills the process while they go on, and returns its successor. prepare returns the calls: they
+// return how many were answered when all were made or the process is gone. A round in which none was has tested
+// nothing: it is done again and the process gets more time. There is a bound to that.
 func (k killer) round(round int, n *node, args []string, prepare func(attempt int) (calls func(*node) int)) *node {
 	k.t.Helper()
 	const attempts = 9
@@ -103,8 +103,8 @@ func (k killer) round(round int, n *node, args []string, prepare func(attempt in
 	return nil
 }
 
-// Between a crash while an upload is being worked on and the restart, its site changes. Whether the decision was logged before or comes
-// after, there is one for the whole upload.
+// Between a crash while an upload is being worked on and the restart, its site changes. Whether the decision was logged
+// before or comes after, there is one for the whole upload.
 func TestTheSiteChangesDuringACrash(t *testing.T) {
 	t.Parallel()
 	const size, rounds = 30_000, 5

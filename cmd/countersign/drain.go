@@ -1,7 +1,7 @@
 package main
 
-// Draining: a process that is the whole service does what is in its log before it stops, within a bound. Where others share the log
-// they go on with it, and nothing has to be waited for.
+// Draining: a process that is the whole service does what is in its log before it stops, within a bound. Where others
+// share the log they go on with it, and nothing has to be waited for.
 
 import (
 	"context"
@@ -16,7 +16,8 @@ const (
 	drainPause   = 20 * time.Millisecond // between two looks at the log
 )
 
-// drain returns when lag says that no record is left. The error says how many are left after drainTimeout, or what ended the looks.
+// drain returns when lag says that no record is left. The error says how many are left after drainTimeout, or what
+// ended the looks.
 func drain(ctx context.Context, lag func(context.Context) (int64, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()

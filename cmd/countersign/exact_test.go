@@ -108,7 +108,8 @@ func (n *node) post(text []byte) int {
 	return r.StatusCode
 }
 
-// postPart sends the first bytes of a body and waits, up to a time, for an answer. It returns the answer's status, or 0.
+// postPart sends the first bytes of a body and waits, up to a time, for an answer. It returns the answer's status, or
+// 0.
 func (n *node) postPart(text []byte, first int, wait time.Duration) int {
 	c, err := net.Dial("tcp", n.API)
 	must(n.t, err)

@@ -1,8 +1,8 @@
 package main
 
-// What the end-to-end tests share: real processes of this program on real parts. The test binary is the program when it is told
-// so, so a process can be killed like any other. With KAFKA_BROKERS set the log is that Kafka, otherwise the embedded one;
-// with COUNTERSIGN_TEST_CLICKHOUSE set the store is that server.
+// What the end-to-end tests share: real processes of this program on real parts. The test binary is the program when it
+// is told so, so a process can be killed like any other. With KAFKA_BROKERS set the log is that Kafka, otherwise the
+// embedded one; with COUNTERSIGN_TEST_CLICKHOUSE set the store is that server.
 
 import (
 	"bytes"
@@ -155,8 +155,9 @@ func (n *node) stop() {
 	}
 }
 
-// randomTimes draws the times of a test from a seed: COUNTERSIGN_TEST_SEED, or a new one. The seed is printed when the test fails or
-// runs with -v. A time depends on the seed, the test's name and what the time is for, and on nothing that happens.
+// randomTimes draws the times of a test from a seed: COUNTERSIGN_TEST_SEED, or a new one. The seed is printed when the
+// test fails or runs with -v. A time depends on the seed, the test's name and what the time is for, and on nothing that
+// happens.
 type randomTimes struct{ seed, name string }
 
 func newRandomTimes(t *testing.T) randomTimes {

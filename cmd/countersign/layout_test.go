@@ -1,7 +1,7 @@
 package main
 
-// The house's order: docs/design.md ("Rooms") has a table of the folders with packages, and this test reads it. A room is a package
-// with what lies under its folder's internal. The rules, for files that are not tests:
+// The house's order: docs/design.md ("Rooms") has a table of the folders with packages, and this test reads it. A room
+// is a package with what lies under its folder's internal. The rules, for files that are not tests:
 //
 //   - a package imports rooms on lower floors, and what lies under its own folder; so no stage imports another;
 //   - a library has one room that imports it;
@@ -26,8 +26,8 @@ import (
 
 const module = "countersign/"
 
-// terms says what a package imports that knows something. A path stands for what lies under it, too; one that ends with $ doesn't.
-// Terms without paths can't be seen in imports.
+// terms says what a package imports that knows something. A path stands for what lies under it, too; one that ends with
+// $ doesn't. Terms without paths can't be seen in imports.
 var terms = map[string][]string{
 	"Kafka":           {module + "pipeline/log", "github.com/segmentio/kafka-go", "github.com/twmb/franz-go"},
 	"ClickHouse":      {module + "sink/store", "github.com/ClickHouse"},
@@ -280,7 +280,8 @@ func TestTheRulesOfTheHouse(t *testing.T) {
 	}
 }
 
-// roomsToCome: until the branches are merged, the table has rooms that others make, and only the rooms of this branch keep to it.
+// roomsToCome: until the branches are merged, the table has rooms that others make, and only the rooms of this branch
+// keep to it.
 const roomsToCome = true
 
 func mended(name string) bool {

@@ -1,7 +1,7 @@
 package main
 
-// Starting and stopping. Parts start in the order in which they need each other and stop in the reverse order; each start
-// pushes its stop. Ports are bound first, so that a port in use shows before anything is written.
+// Starting and stopping. Parts start in the order in which they need each other and stop in the reverse order; each
+// start pushes its stop. Ports are bound first, so that a port in use shows before anything is written.
 
 import (
 	"context"
@@ -22,8 +22,8 @@ const (
 	startTimeout = 60 * time.Second // for ClickHouse to answer
 )
 
-// process is one running service, or some roles of one. Its fields belong to the goroutine that starts and stops it, but for
-// log, failed and ready, which are safe for concurrent use.
+// process is one running service, or some roles of one. Its fields belong to the goroutine that starts and stops it,
+// but for log, failed and ready, which are safe for concurrent use.
 type process struct {
 	cfg     *config
 	log     *slog.Logger

@@ -58,7 +58,8 @@ func (s *process) startLog(ctx context.Context) (*openLog, error) {
 	return &openLog{client, producer, partitions[record.TopicUploads], partitions[record.TopicVerified]}, nil
 }
 
-// checkShards ends the start where the number of shards is not the one that the stored hashes were given their owners by.
+// checkShards ends the start where the number of shards is not the one that the stored hashes were given their owners
+// by.
 func (s *process) checkShards(ctx context.Context, db *store.DB, l *openLog) error {
 	if l.shards != s.cfg.Shards {
 		return fmt.Errorf("--shards %d: topic %s has %d partitions, and another number would give hashes a second owner; use --shards %d",

@@ -1,7 +1,7 @@
 package main
 
-// Several processes that share a log and a store: one role each, and groups whose members come and go. They need a Kafka that several
-// processes can reach, so they run where KAFKA_BROKERS says one is; scripts/test.sh starts it.
+// Several processes that share a log and a store: one role each, and groups whose members come and go. They need a
+// Kafka that several processes can reach, so they run where KAFKA_BROKERS says one is; scripts/test.sh starts it.
 
 import (
 	"context"
@@ -19,8 +19,8 @@ import (
 	"countersign/sink/store"
 )
 
-// cluster returns the settings of processes that share the test's Kafka and an engine of their own. Without KAFKA_BROKERS the log is
-// the embedded broker, in this process.
+// cluster returns the settings of processes that share the test's Kafka and an engine of their own. Without
+// KAFKA_BROKERS the log is the embedded broker, in this process.
 func cluster(t *testing.T) []string {
 	t.Helper()
 	engine, err := store.StartEngine(t.Context(), store.EngineConfig{Dir: t.TempDir()})

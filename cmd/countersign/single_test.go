@@ -1,6 +1,7 @@
 package main
 
-// Single signings end to end: whoever got "signed OK" finds the hash right away, and after any crash, under the same signer.
+// Single signings end to end: whoever got "signed OK" finds the hash right away, and after any crash, under the same
+// signer.
 
 import (
 	"fmt"

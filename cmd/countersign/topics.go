@@ -1,7 +1,7 @@
 package main
 
-// The log's topics: how many partitions each has, how often it is copied, and for how long it is kept. This is policy, so it is a
-// function of the settings alone.
+// The log's topics: how many partitions each has, how often it is copied, and for how long it is kept. This is policy,
+// so it is a function of the settings alone.
 
 import (
 	"time"

@@ -13,8 +13,8 @@ import (
 	"countersign/sink/store"
 )
 
-// Set with -ldflags "-X main.version=..." where the build doesn't see the repository, as in the Dockerfile. Elsewhere go build notes
-// the same by itself.
+// Set with -ldflags "-X main.version=..." where the build doesn't see the repository, as in the Dockerfile. Elsewhere
+// go build notes the same by itself.
 var version, commit, date string
 
 const unknown = "unknown"

@@ -21,8 +21,8 @@ func For(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Backoff says how long to wait after attempts that failed: First after the first one, twice as long after each further one,
-// and never longer than Most.
+// Backoff says how long to wait after attempts that failed: First after the first one, twice as long after each further
+// one, and never longer than Most.
 type Backoff struct {
 	First, Most time.Duration
 }

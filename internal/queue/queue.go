@@ -60,8 +60,9 @@ func (q *Queue[T]) Take() []T {
 	return items
 }
 
-// TakeWhile appends to dst the longest prefix of the queue whose items all satisfy more, removes it, and returns dst. The first
-// item is taken whatever more says, so that no item can block the queue. The queue is made ready again if items are left.
+// TakeWhile appends to dst the longest prefix of the queue whose items all satisfy more, removes it, and returns dst.
+// The first item is taken whatever more says, so that no item can block the queue. The queue is made ready again if
+// items are left.
 func (q *Queue[T]) TakeWhile(dst []T, more func(T) bool) []T {
 	q.mu.Lock()
 	n := 0

@@ -38,8 +38,8 @@ type Process struct {
 	err  error         // of its end; written before done is closed
 }
 
-// Start runs `countersign serve` and returns when it is ready. The error says what the child logged last if it ends before, or isn't
-// ready within two minutes; then no process is left behind.
+// Start runs `countersign serve` and returns when it is ready. The error says what the child logged last if it ends
+// before, or isn't ready within two minutes; then no process is left behind.
 func Start(ctx context.Context, c Config) (*Process, error) {
 	p, ready, err := launch(c)
 	if err != nil {
@@ -72,7 +72,8 @@ func launch(c Config) (p *Process, ready chan map[string]string, err error) {
 	ready = make(chan map[string]string, 1)
 	started := make(chan error, 1)
 	go func() {
-		// The system ends the child with the thread that started it. This goroutine keeps that thread until the child has ended.
+		// The system ends the child with the thread that started it. This goroutine keeps that thread until the child
+		// has ended.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := p.cmd.Start()
@@ -86,8 +87,8 @@ func launch(c Config) (p *Process, ready chan map[string]string, err error) {
 	return p, ready, <-started
 }
 
-// Stop ends the process in order and waits for its end. The error is the process's own, or says that it had to be killed. Further
-// calls return the same.
+// Stop ends the process in order and waits for its end. The error is the process's own, or says that it had to be
+// killed. Further calls return the same.
 func (p *Process) Stop() error {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // fails where the process has ended
 	select {

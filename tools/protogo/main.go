@@ -1,5 +1,5 @@
-// Command protogo is protoc with its generator for Go, out of Go modules alone: go.sum pins the compiler as well as the generator.
-// It writes the generated files where protoc would with --go_opt=module=countersign.
+// Command protogo is protoc with its generator for Go, out of Go modules alone: go.sum pins the compiler as well as the
+// generator. It writes the generated files where protoc would with --go_opt=module=countersign.
 package main
 
 import (
