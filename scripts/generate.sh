@@ -11,6 +11,12 @@ tools=$(scripts/tools.sh)
 state() { git ls-files -z -co --exclude-standard | xargs -0 sha256sum 2>/dev/null | sort -k 2; }
 [ "${1:-}" != --check ] || before=$(state)
 
+# The generated code must be that of the library which the product links.
+protobuf() { go list -m -f '{{.Version}}' google.golang.org/protobuf; }
+if [ "$(protobuf)" != "$(cd tools && protobuf)" ]; then
+	echo "generate: go.mod has protobuf $(protobuf) and tools/go.mod $(cd tools && protobuf); make them the same" >&2
+	exit 1
+fi
 "$tools/protogo" "$tools/protoc-gen-go" pipeline/record/recordpb/record.proto
 go generate ./...
 
