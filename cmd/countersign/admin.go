@@ -1,6 +1,6 @@
 package main
 
-// The admin listener.
+// The admin listener: whether the process is ready, its metrics and profiles. For operators, not for clients.
 
 import (
 	"context"
@@ -12,22 +12,22 @@ import (
 	"countersign/ingest"
 )
 
-func (s *process) startAdmin(l net.Listener) {
+func (p *process) startAdmin(l net.Listener) {
 	if l == nil {
 		return
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/", ingest.AdminHandler(s.notReady, s.metrics))
+	mux.Handle("/", ingest.AdminHandler(p.notReady, p.metrics))
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = server.Serve(l) }()
-	s.onStop(func(ctx context.Context) { _ = server.Shutdown(ctx) })
+	p.onStop(func(ctx context.Context) { _ = server.Shutdown(ctx) })
 }
 
-func (s *process) notReady() []string {
-	if ready := s.ready.Load(); ready != nil {
+func (p *process) notReady() []string {
+	if ready := p.ready.Load(); ready != nil {
 		return (*ready)()
 	}
 	return []string{"starting"}

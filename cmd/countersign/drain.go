@@ -33,9 +33,9 @@ func drain(ctx context.Context, lag func(context.Context) (int64, error)) error 
 }
 
 // drainGroup is drain for a consumer group; it returns at once where other processes may go on with the log.
-func (s *process) drainGroup(l *openLog, group, topic string) func(context.Context) error {
+func (p *process) drainGroup(l *openLog, group, topic string) func(context.Context) error {
 	return func(ctx context.Context) error {
-		if len(s.cfg.Kafka) > 0 {
+		if len(p.cfg.Kafka) > 0 {
 			return nil
 		}
 		return drain(ctx, func(ctx context.Context) (int64, error) { return l.client.Lag(ctx, group, topic) })

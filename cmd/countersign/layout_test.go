@@ -127,12 +127,12 @@ func checkDoc(t *testing.T, at room, name string, p listed) {
 	if m := sentence.FindStringSubmatch(doc); m != nil {
 		mustNot = m[1]
 	}
-	if at.folder == name && mustNot != at.mustNot && mended(name) {
+	if at.folder == name && mustNot != at.mustNot && keepsToTheTable(name) {
 		t.Errorf("the doc comment of %s says that it must not know %q; docs/design.md says %q", name, mustNot, at.mustNot)
 	}
 	for _, term := range split(mustNot) {
 		paths, known := terms[term]
-		if !known && mended(name) {
+		if !known && keepsToTheTable(name) {
 			t.Errorf("%s must not know %q, which is no term of this test", name, term)
 		}
 		for _, i := range p.Imports {
@@ -284,6 +284,6 @@ func TestTheRulesOfTheHouse(t *testing.T) {
 // keep to it.
 const roomsToCome = true
 
-func mended(name string) bool {
+func keepsToTheTable(name string) bool {
 	return !roomsToCome || slices.ContainsFunc([]string{"cmd", "bench", "client", "internal", "scripts"}, func(dir string) bool { return within(name, dir) })
 }

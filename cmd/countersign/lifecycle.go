@@ -35,85 +35,85 @@ type process struct {
 
 // serve runs until ctx ends or a part fails, and then stops what was started.
 func serve(ctx context.Context, cfg *config) error {
-	s := &process{cfg: cfg, log: cfg.logger(), metrics: prometheus.NewRegistry(), failed: make(chan error, 1)}
-	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	p := &process{cfg: cfg, log: cfg.logger(), metrics: prometheus.NewRegistry(), failed: make(chan error, 1)}
+	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if cfg.MemoryLimit > 0 {
 		debug.SetMemoryLimit(int64(cfg.MemoryLimit))
 	}
-	err := s.start(ctx)
+	err := p.start(ctx)
 	if err == nil {
 		select {
 		case <-ctx.Done():
-			s.log.Info("stopping")
-		case err = <-s.failed:
-			s.log.Error("stopping, because a part failed", "error", err)
+			p.log.Info("stopping")
+		case err = <-p.failed:
+			p.log.Error("stopping, because a part failed", "error", err)
 		}
 	}
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
-	for _, stop := range slices.Backward(s.stops) {
+	for _, stop := range slices.Backward(p.stops) {
 		stop(stopCtx)
 	}
 	return err
 }
 
-func (s *process) onStop(stop func(context.Context)) { s.stops = append(s.stops, stop) }
+func (p *process) onStop(stop func(context.Context)) { p.stops = append(p.stops, stop) }
 
 // background runs a part until the service stops it; before it is cancelled, drain may wait for its work to be done.
-func (s *process) background(name string, drain, run func(context.Context) error) {
+func (p *process) background(name string, drain, run func(context.Context) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		if err := run(ctx); err != nil && ctx.Err() == nil {
-			s.fail(fmt.Errorf("%s: %w", name, err))
+			p.fail(fmt.Errorf("%s: %w", name, err))
 		}
 	}()
-	s.onStop(func(stopCtx context.Context) {
+	p.onStop(func(stopCtx context.Context) {
 		if err := drain(stopCtx); err != nil {
-			s.log.Info("stopping before all is done; the log keeps the rest", "part", name, "error", err)
+			p.log.Info("stopping before all is done; the log keeps the rest", "part", name, "error", err)
 		}
 		cancel()
 		<-done
 	})
 }
 
-func (s *process) fail(err error) {
+func (p *process) fail(err error) {
 	select {
-	case s.failed <- err:
+	case p.failed <- err:
 	default:
 	}
 }
 
-func (s *process) start(ctx context.Context) error {
-	api, err := s.listen("--listen", s.cfg.Listen, s.cfg.has(roleIngest))
+func (p *process) start(ctx context.Context) error {
+	api, err := p.listen("--listen", p.cfg.Listen, p.cfg.has(roleIngest))
 	if err != nil {
 		return err
 	}
-	admin, err := s.listen("--admin-listen", s.cfg.AdminListen, s.cfg.AdminListen != "")
+	admin, err := p.listen("--admin-listen", p.cfg.AdminListen, p.cfg.AdminListen != "")
 	if err != nil {
 		return err
 	}
-	s.startAdmin(admin)
-	db, err := s.startStore(ctx)
+	p.startAdmin(admin)
+	db, err := p.startStore(ctx)
 	if err != nil {
 		return err
 	}
-	l, err := s.startLog(ctx)
+	l, err := p.startLog(ctx)
 	if err != nil {
 		return err
 	}
-	if err := s.checkShards(ctx, db, l); err != nil {
+	if err := p.checkShards(ctx, db, l); err != nil {
 		return err
 	}
-	s.startSink(db, l)
-	if err := s.startVerify(l); err != nil {
+	p.startSink(db, l)
+	if err := p.startVerify(l); err != nil {
 		return err
 	}
-	if err := s.startIngest(api, db, l); err != nil {
+	if err := p.startIngest(api, db, l); err != nil {
 		return err
 	}
-	s.log.Info("ready", "roles", s.cfg.Role, "listen", address(api), "admin", address(admin), "shards", l.shards)
+	p.log.Info("ready", "roles", p.cfg.Role, "listen", address(api), "admin", address(admin), "shards", l.shards)
 	return nil
 }
 
@@ -125,7 +125,7 @@ func address(l net.Listener) string {
 }
 
 // listen binds a port, or says how to get it.
-func (s *process) listen(flag, address string, wanted bool) (net.Listener, error) {
+func (p *process) listen(flag, address string, wanted bool) (net.Listener, error) {
 	if !wanted {
 		return nil, nil
 	}
@@ -133,6 +133,6 @@ func (s *process) listen(flag, address string, wanted bool) (net.Listener, error
 	if err != nil {
 		return nil, fmt.Errorf("can't listen where %s says: %w; stop the program that has the port, or choose another", flag, err)
 	}
-	s.onStop(func(context.Context) { _ = l.Close() })
+	p.onStop(func(context.Context) { _ = l.Close() })
 	return l, nil
 }

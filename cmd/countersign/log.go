@@ -23,21 +23,21 @@ type openLog struct {
 }
 
 // startLog opens the log, embedded or not, and makes its topics.
-func (s *process) startLog(ctx context.Context) (*openLog, error) {
-	cfg, err := s.kafkaConfig()
+func (p *process) startLog(ctx context.Context) (*openLog, error) {
+	cfg, err := p.kafkaConfig()
 	if err != nil {
 		return nil, err
 	}
 	if len(cfg.Brokers) == 0 {
 		broker, err := log.StartEmbedded(ctx, log.EmbeddedConfig{
-			Dir: filepath.Join(s.cfg.DataDir, "log"), Logger: s.log.With("part", "log"),
+			Dir: filepath.Join(p.cfg.DataDir, "log"), Logger: p.log.With("part", "log"),
 		})
 		if err != nil {
 			return nil, fmt.Errorf("start the embedded log: %w", err)
 		}
-		s.onStop(func(context.Context) {
+		p.onStop(func(context.Context) {
 			if err := broker.Close(); err != nil {
-				s.log.Warn("stopping the embedded log", "error", err)
+				p.log.Warn("stopping the embedded log", "error", err)
 			}
 		})
 		cfg.Brokers, cfg.Flush = broker.Brokers(), broker.Flush
@@ -46,11 +46,11 @@ func (s *process) startLog(ctx context.Context) (*openLog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--kafka: %w", err)
 	}
-	s.onStop(func(context.Context) { _ = client.Close() })
+	p.onStop(func(context.Context) { _ = client.Close() })
 	producer := client.NewProducer(log.ProducerConfig{})
-	s.onStop(func(ctx context.Context) { _ = producer.Close(ctx) })
+	p.onStop(func(ctx context.Context) { _ = producer.Close(ctx) })
 	partitions := make(map[string]int)
-	for _, spec := range s.cfg.topics() {
+	for _, spec := range p.cfg.topics() {
 		if partitions[spec.Name], err = client.EnsureTopic(ctx, spec); err != nil {
 			return nil, fmt.Errorf("make topic %s: %w", spec.Name, err)
 		}
@@ -60,25 +60,25 @@ func (s *process) startLog(ctx context.Context) (*openLog, error) {
 
 // checkShards ends the start where the number of shards is not the one that the stored hashes were given their owners
 // by.
-func (s *process) checkShards(ctx context.Context, db *store.DB, l *openLog) error {
-	if l.shards != s.cfg.Shards {
+func (p *process) checkShards(ctx context.Context, db *store.DB, l *openLog) error {
+	if l.shards != p.cfg.Shards {
 		return fmt.Errorf("--shards %d: topic %s has %d partitions, and another number would give hashes a second owner; use --shards %d",
-			s.cfg.Shards, record.TopicVerified, l.shards, l.shards)
+			p.cfg.Shards, record.TopicVerified, l.shards, l.shards)
 	}
 	return whileUnavailable(ctx, startTimeout, func(ctx context.Context) error { return db.CheckShards(ctx, l.shards) })
 }
 
-func (s *process) kafkaConfig() (log.Config, error) {
+func (p *process) kafkaConfig() (log.Config, error) {
 	c := log.Config{
-		Brokers: s.cfg.Kafka, Prefix: s.cfg.KafkaPrefix, ClientID: "countersign", Logger: s.log,
-		SASL: log.SASL{Mechanism: s.cfg.KafkaSASL, User: s.cfg.KafkaUser, Password: s.cfg.KafkaPassword},
+		Brokers: p.cfg.Kafka, Prefix: p.cfg.KafkaPrefix, ClientID: "countersign", Logger: p.log,
+		SASL: log.SASL{Mechanism: p.cfg.KafkaSASL, User: p.cfg.KafkaUser, Password: p.cfg.KafkaPassword},
 	}
-	if !s.cfg.KafkaTLS {
+	if !p.cfg.KafkaTLS {
 		return c, nil
 	}
 	c.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
-	if s.cfg.KafkaCA != "" {
-		roots, err := certs.LoadRoots(s.cfg.KafkaCA, false)
+	if p.cfg.KafkaCA != "" {
+		roots, err := certs.LoadRoots(p.cfg.KafkaCA, false)
 		if err != nil {
 			return c, fmt.Errorf("--kafka-ca: %w", err)
 		}

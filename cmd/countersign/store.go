@@ -18,12 +18,12 @@ import (
 func engineURLFile(dataDir string) string { return filepath.Join(dataDir, "engine.url") }
 
 // startStore opens ClickHouse, embedded or not, and brings its schema up to date.
-func (s *process) startStore(ctx context.Context) (*store.DB, error) {
-	url := s.cfg.ClickHouse
+func (p *process) startStore(ctx context.Context) (*store.DB, error) {
+	url := p.cfg.ClickHouse
 	if url == "" {
 		engine, err := store.StartEngine(ctx, store.EngineConfig{
-			Dir: filepath.Join(s.cfg.DataDir, "clickhouse"), Binary: s.cfg.EngineBinary, Lib: s.cfg.EngineLib,
-			MemoryLimit: int64(s.cfg.EngineMemory), Logger: s.log.With("part", "engine"),
+			Dir: filepath.Join(p.cfg.DataDir, "clickhouse"), Binary: p.cfg.EngineBinary, Lib: p.cfg.EngineLib,
+			MemoryLimit: int64(p.cfg.EngineMemory), Logger: p.log.With("part", "engine"),
 		})
 		if err != nil {
 			return nil, fmt.Errorf("start the embedded ClickHouse: %w", err)
@@ -32,27 +32,27 @@ func (s *process) startStore(ctx context.Context) (*store.DB, error) {
 		go func() {
 			select {
 			case <-engine.Done():
-				s.fail(fmt.Errorf("the embedded ClickHouse ended: %w", engine.Err()))
+				p.fail(fmt.Errorf("the embedded ClickHouse ended: %w", engine.Err()))
 			case <-stopping:
 			}
 		}()
-		s.onStop(func(ctx context.Context) {
+		p.onStop(func(ctx context.Context) {
 			close(stopping)
-			_ = os.Remove(engineURLFile(s.cfg.DataDir))
+			_ = os.Remove(engineURLFile(p.cfg.DataDir))
 			if err := engine.Close(ctx); err != nil {
-				s.log.Warn("stopping the embedded ClickHouse", "error", err)
+				p.log.Warn("stopping the embedded ClickHouse", "error", err)
 			}
 		})
 		url = engine.URL()
-		if err := os.WriteFile(engineURLFile(s.cfg.DataDir), []byte(url+"\n"), 0o600); err != nil {
+		if err := os.WriteFile(engineURLFile(p.cfg.DataDir), []byte(url+"\n"), 0o600); err != nil {
 			return nil, fmt.Errorf("note where the embedded ClickHouse listens: %w", err)
 		}
 	}
-	db, err := store.Open(ctx, store.Config{URL: url, Cluster: s.cfg.ClickHouseCluster, Logger: s.log})
+	db, err := store.Open(ctx, store.Config{URL: url, Cluster: p.cfg.ClickHouseCluster, Logger: p.log})
 	if err != nil {
 		return nil, fmt.Errorf("--clickhouse: %w", err)
 	}
-	s.onStop(func(context.Context) { _ = db.Close() })
+	p.onStop(func(context.Context) { _ = db.Close() })
 	if err := whileUnavailable(ctx, startTimeout, db.Migrate); err != nil {
 		return nil, fmt.Errorf("bring the schema up to date: %w", err)
 	}
