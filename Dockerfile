@@ -6,8 +6,14 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
+# What `countersign version` says; the repository is not in the build's context. `make image` fills them in.
+ARG VERSION
+ARG COMMIT
+ARG DATE
 # Without cgo; the binary still needs glibc, which loading the embedded engine would take.
-RUN CGO_ENABLED=0 go build -trimpath -o /countersign ./cmd/countersign
+RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false \
+    -ldflags "-X main.version=${VERSION} -X main.commit=${COMMIT} -X main.date=${DATE}" \
+    -o /countersign ./cmd/countersign
 
 FROM debian:bookworm-slim
 # The roots that sites' certificates are validated against, and curl for the health check.

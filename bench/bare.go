@@ -47,15 +47,15 @@ func ourVerifier(public crypto.PublicKey) (verifier, error) {
 	return key.Verify, nil
 }
 
-// How many signatures a call gets: for ours a batch of the service's, for Go's, which takes one at a time, as many as pass between
-// two looks at the clock.
+// How many signatures a call gets: for ours a batch of the service's, for Go's, which takes one at a time, as many as
+// pass between two looks at the clock.
 const (
 	ourCall = 1000
 	goCall  = 50
 )
 
-// verifyRate is how many signatures a second all cores verify with v, over some time: the sum of the cores' rates, so that a core
-// that has finished its last call doesn't count as idle. pairs must be valid and not fewer than call.
+// verifyRate is how many signatures a second all cores verify with v, over some time: the sum of the cores' rates, so
+// that a core that has finished its last call doesn't count as idle. pairs must be valid and not fewer than call.
 func verifyRate(ctx context.Context, v verifier, pairs *signed, call int, over time.Duration) (float64, error) {
 	rates := make([]float64, runtime.GOMAXPROCS(0))
 	var wrong atomic.Int64

@@ -3,6 +3,7 @@ package bench
 // Bodies of uploads: stretches of the pools' files.
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -85,15 +86,15 @@ func (s span) writeTo(w io.Writer) (int64, error) {
 		return 0, err
 	}
 	n, err := io.CopyN(w, f, s.size)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = fmt.Errorf("%s is shorter than it was: %w", s.path, io.ErrUnexpectedEOF)
 	}
 	return n, err
 }
 
-// fresh takes n pairs that were never sent and makes a body of them.
-func (p *pool) fresh(n int) (*body, error) {
-	first, err := p.take(n)
+// unsent makes a body of n pairs that were never sent.
+func (p *pool) unsent(n int) (*body, error) {
+	first, err := p.reserve(n)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +114,8 @@ type mix struct {
 	from, known    int     // good pairs that the service has: duplicates are taken from them
 }
 
-// mixed takes what is fresh and makes a body of n pairs with bad ones and duplicates spread over it. The pool has bad pairs.
+// mixed makes a body of n pairs: some that were never sent, with bad ones and duplicates spread over it. The pool has
+// bad pairs.
 func (p *pool) mixed(n int, m mix) (*body, error) {
 	bad, duplicate := int(m.bad*float64(n)), int(m.duplicate*float64(n))
 	if duplicate > 0 && m.known == 0 {
@@ -123,7 +125,7 @@ func (p *pool) mixed(n int, m mix) (*body, error) {
 		return nil, fmt.Errorf("%s: no bad pairs to send", p.site)
 	}
 	good := n - bad - duplicate
-	first, err := p.take(good)
+	first, err := p.reserve(good)
 	if err != nil {
 		return nil, err
 	}

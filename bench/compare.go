@@ -1,7 +1,7 @@
 package bench
 
-// Two programs against each other, end to end: each has its own private service, both get the same pairs, in turns, and which of them is
-// first alternates. The ratios are those of rounds.
+// Two programs against each other, end to end: each has its own private service, both get the same pairs, in turns, and
+// which of them is first alternates. The ratios are those of rounds.
 
 import (
 	"context"
@@ -77,11 +77,11 @@ func (s *session) signEach() int {
 
 // compareRound gives the same pairs to both.
 func (s *session) compareRound(ctx context.Context, p *pool, record bool, contenders ...*contender) error {
-	b, err := p.fresh(s.Pairs)
+	b, err := p.unsent(s.Pairs)
 	if err != nil {
 		return err
 	}
-	first, err := p.take(s.signEach())
+	first, err := p.reserve(s.signEach())
 	if err != nil {
 		return err
 	}
@@ -131,7 +131,8 @@ func (s *session) compareTurn(ctx context.Context, server *server, p *pool, b *b
 	}, nil
 }
 
-// reportCompared adds both programs' figures and their ratios. All are times: a ratio above 1 says that head is the slower one.
+// reportCompared adds both programs' figures and their ratios. All are times: a ratio above 1 says that head is the
+// slower one.
 func (s *session) reportCompared(a algorithm, base, head map[string][]float64) {
 	group := "End to end, head beside base, " + a.title
 	for _, f := range []struct{ id, title, unit string }{

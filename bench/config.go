@@ -21,10 +21,12 @@ type Config struct {
 	// Quick shrinks everything until it takes seconds: the figures mean nothing, but all code has run.
 	Quick bool
 
-	// URL is a running service to measure instead of a private one, http://host:port; it must have been started with --cert-dir set
-	// to the folder certs of Cache. Admin is its admin address, host:port; without it, its memory isn't measured.
+	// URL is a running service to measure instead of a private one, http://host:port; it must have been started with
+	// --cert-dir set to the folder certs of Cache. Admin is its admin address, host:port; without it, its memory isn't
+	// measured.
 	URL, Admin string
-	// Binary is the countersign program whose private service is measured. Empty: countersign beside the running program.
+	// Binary is the countersign program whose private service is measured. Empty: countersign beside the running
+	// program.
 	Binary string
 	// Against is another such program: both are measured, in turns, and nothing else is.
 	Against string
@@ -37,9 +39,9 @@ type Config struct {
 	Concurrency int
 	Duration    time.Duration
 
-	// The rest of a load's shape is only used by the experiment load. Algorithms are names with weights, "rsa2048=3,p256=1". Sites is
-	// how many sites there are for each. Bad and Duplicates are shares of the pairs, 0 to 1. Rate is uploads a second for an open loop;
-	// 0: a closed one.
+	// The rest of a load's shape is only used by the experiment load. Algorithms are names with weights,
+	// "rsa2048=3,p256=1". Sites is how many sites there are for each. Bad and Duplicates are shares of the pairs, 0 to
+	// 1. Rate is uploads a second for an open loop; 0: a closed one.
 	Algorithms      string
 	Sites           int
 	Bad, Duplicates float64
@@ -49,7 +51,8 @@ type Config struct {
 	Warmup, Rounds int
 	Slice          time.Duration
 
-	// Preload is how many hashes the experiment large stores beforehand, PreloadSignature the bytes of their signatures.
+	// Preload is how many hashes the experiment large stores beforehand, PreloadSignature the bytes of their
+	// signatures.
 	Preload, PreloadSignature int
 
 	// Cache is the folder of keys, pairs and results. DataLimit bounds one site's pairs, in bytes.
@@ -138,7 +141,7 @@ type weighted struct {
 // weights reads Algorithms.
 func (c *Config) weights() ([]weighted, error) {
 	var all []weighted
-	for _, part := range strings.Split(c.Algorithms, ",") {
+	for part := range strings.SplitSeq(c.Algorithms, ",") {
 		name, text, given := strings.Cut(strings.TrimSpace(part), "=")
 		a, err := findAlgorithm(name)
 		if err != nil {

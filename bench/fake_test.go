@@ -1,7 +1,7 @@
 package bench
 
-// A stand-in for the service, so that whole sessions run without one: the test binary, run again as `serve`. It verifies and
-// deduplicates for real, in memory.
+// A stand-in for the service, so that whole sessions run without one: the test binary, run again as `serve`. It
+// verifies and deduplicates for real, in memory.
 
 import (
 	"context"
@@ -112,7 +112,7 @@ func (f *fakeService) single(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, f.add(r.PathValue("site"), query.Get("hash"), query.Get("sig")), r.PathValue("site"))
 }
 
-// add judges one pair. f.mu is held.
+// add verifies one pair and says what the service would. f.mu is held.
 func (f *fakeService) add(site, hash, text string) string {
 	standard := strings.NewReplacer("-", "+", "_", "=", "~", "/").Replace(text)
 	signature, err := base64.StdEncoding.DecodeString(standard)
@@ -154,15 +154,6 @@ func runFake(mode string, args []string) int {
 	if mode == "fails" {
 		fmt.Fprintln(os.Stderr, "level=ERROR msg=\"no room left\"")
 		return 1
-	}
-	if mode == "bench" { // starts a service and says where it is
-		os.Setenv(fakeMode, "serves")
-		s, err := startPrivate(context.Background(), privateConfig{binary: os.Args[0], certs: args[0], parent: args[0]})
-		if err != nil {
-			return 1
-		}
-		fmt.Println(s.base.Host)
-		select {}
 	}
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
 	listen, admin := flags.String("listen", "", ""), flags.String("admin-listen", "", "")

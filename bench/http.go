@@ -1,7 +1,7 @@
 package bench
 
-// The connections that load is sent over: HTTP/1.1 with keep-alive, written by hand where it is timed. net/http's client would
-// cost the shared cores several times as much and hide when the first byte leaves.
+// The connections that load is sent over: HTTP/1.1 with keep-alive, written by hand where it is timed. net/http's
+// client would cost the shared cores several times as much and hide when the first byte leaves.
 
 import (
 	"bufio"

@@ -1,9 +1,9 @@
 package bench
 
-// Many uploads at once. In a closed loop each of the workers starts its next upload when its last one is done, which finds out
-// how much the service can do. In an open loop uploads arrive at a fixed rate whatever the service does, which finds out how long they
-// take under that load; their latency counts from when they should have arrived, so that an upload that had to wait because the
-// service was slow with the ones before it shows as slow itself.
+// Many uploads at once. In a closed loop each of the workers starts its next upload when its last one is done, which
+// finds out how much the service can do. In an open loop uploads arrive at a fixed rate whatever the service does,
+// which finds out how long they take under that load; their latency counts from when they should have arrived, so that
+// an upload that had to wait because the service was slow with the ones before it shows as slow itself.
 
 import (
 	"context"
@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"countersign/internal/pause"
 )
 
 // load says how many uploads, and when.
@@ -49,7 +51,8 @@ func (l loaded) pairs() int {
 	return n
 }
 
-// rate is pairs a second. Under a load that lasts a time only what was done within it counts: afterwards the load dwindles.
+// rate is pairs a second. Under a load that lasts a time only what was done within it counts: afterwards the load
+// dwindles.
 func (l loaded) rate() float64 {
 	if l.during == 0 || l.short || l.uploads[0].end > l.during {
 		return float64(l.pairs()) / l.took.Seconds()
@@ -112,8 +115,8 @@ func (l load) run(ctx context.Context, s *server, next func() (*body, error)) (l
 	return result, err
 }
 
-// drive hands the bodies that next makes to send when they are due. next is called from one goroutine at a time, send from as many as there are
-// workers. The first failure ends the load.
+// drive hands the bodies that next makes to send when they are due. next is called from one goroutine at a time, send
+// from as many as there are workers. The first failure ends the load.
 func (l load) drive(ctx context.Context, next func() (*body, error), send func(context.Context, *body) (uploaded, error)) (loaded, error) {
 	if l.during <= 0 && l.count <= 0 {
 		return loaded{}, errors.New("a load needs a duration or a number of uploads")
@@ -156,7 +159,7 @@ func (d *driver) work(ctx context.Context) error {
 		if d.during > 0 && intended >= d.during || d.count > 0 && i >= d.count {
 			return nil
 		}
-		if err := pause(ctx, intended-time.Since(d.start)); err != nil {
+		if err := pause.For(ctx, intended-time.Since(d.start)); err != nil {
 			return err
 		}
 		b, err := d.draw()

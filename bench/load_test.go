@@ -40,7 +40,7 @@ func TestUploadReturnsWhenTheLastResultIsThere(t *testing.T) {
 	f.refuse = 2
 	c := s.dial()
 	defer c.close()
-	b, err := p.fresh(20)
+	b, err := p.unsent(20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func TestWrongCountsAreAnErrorAndNoFigure(t *testing.T) {
 	f.skew = 1
 	c := s.dial()
 	defer c.close()
-	b, err := p.fresh(20)
+	b, err := p.unsent(20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestRefusalsSayWhatTheServiceSaid(t *testing.T) {
 		return &server{base: base}
 	}
 	p := newPool(t, "p256", 1, 0)
-	b, err := p.fresh(1)
+	b, err := p.unsent(1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,15 +129,15 @@ func TestEndOfContextEndsAnUpload(t *testing.T) {
 func TestClosedLoopStopsAtItsCount(t *testing.T) {
 	p := newPool(t, "p256", 100, 0)
 	_, s := serveFake(t, p)
-	l, err := load{workers: 3, count: 7}.run(context.Background(), s, func() (*body, error) { return p.fresh(10) })
+	l, err := load{workers: 3, count: 7}.run(context.Background(), s, func() (*body, error) { return p.unsent(10) })
 	if err != nil || len(l.uploads) != 7 || l.pairs() != 70 || l.short {
 		t.Errorf("%d uploads, %d pairs, short %t: %v", len(l.uploads), l.pairs(), l.short, err)
 	}
-	l, err = load{workers: 3, count: 7}.run(context.Background(), s, func() (*body, error) { return p.fresh(10) })
+	l, err = load{workers: 3, count: 7}.run(context.Background(), s, func() (*body, error) { return p.unsent(10) })
 	if err != nil || len(l.uploads) != 3 || !l.short {
 		t.Errorf("with pairs for three: %d uploads, short %t: %v", len(l.uploads), l.short, err)
 	}
-	if _, err = (load{workers: 1, count: 1}).run(context.Background(), s, func() (*body, error) { return p.fresh(10) }); !errors.Is(err, errUsedUp) {
+	if _, err = (load{workers: 1, count: 1}).run(context.Background(), s, func() (*body, error) { return p.unsent(10) }); !errors.Is(err, errUsedUp) {
 		t.Errorf("with none: %v", err)
 	}
 	if _, err = (load{workers: 1}).run(context.Background(), s, nil); err == nil {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"countersign/internal/pause"
 	"countersign/pipeline/signature"
 )
 
@@ -59,8 +60,8 @@ func procField(path, name string) string {
 	return ""
 }
 
-// commit is what the program was built from; "+" says that the tree had changes. A program that was built without that knowledge
-// (-buildvcs=false) is taken for one of the repository that it lies in.
+// commit is what the program was built from; "+" says that the tree had changes. A program that was built without that
+// knowledge (-buildvcs=false) is taken for one of the repository that it lies in.
 func commit(ctx context.Context) string {
 	var revision, changed string
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -121,7 +122,7 @@ func readCPU() (cpuTimes, bool) {
 // busyShare is how much of the machine is in use, over some time; 0 where that can't be told.
 func busyShare(ctx context.Context, over time.Duration) float64 {
 	before, ok := readCPU()
-	if !ok || pause(ctx, over) != nil {
+	if !ok || pause.For(ctx, over) != nil {
 		return 0
 	}
 	after, _ := readCPU()

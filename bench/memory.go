@@ -1,10 +1,12 @@
 package bench
 
-// What open uploads cost the service in memory. Uploads are held open while they still send a little, so that all their buffers are in
-// use, until the service's garbage collector has looked; then they are broken off, which leaves nothing behind (I2).
+// What open uploads cost the service in memory. Uploads are held open while they still send a little, so that all their
+// buffers are in use, until the service's garbage collector has looked; then they are broken off, which leaves nothing
+// behind (I2).
 //
-// The heap's size is taken from the goal of the next collection: with the collector's default setting that is twice what the last one
-// found alive (Go's runtime.MemStats, NextGC). What the process holds beyond that is garbage, and the same whoever made it.
+// The heap's size is taken from the goal of the next collection: with the collector's default setting that is twice
+// what the last one found alive (Go's runtime.MemStats, NextGC). What the process holds beyond that is garbage, and the
+// same whoever made it.
 
 import (
 	"context"
@@ -15,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"countersign/internal/pause"
 )
 
 // memory is the experiment.
@@ -39,22 +43,23 @@ func (s *session) eightAtOnce(ctx context.Context) error {
 		return err
 	}
 	stop := s.server.watch(ctx, 20*time.Millisecond)
-	_, err = load{workers: atOnce, count: atOnce * (s.Warmup + 1)}.run(ctx, s.server, func() (*body, error) { return p.fresh(s.Pairs) })
+	_, err = load{workers: atOnce, count: atOnce * (s.Warmup + 1)}.run(ctx, s.server, func() (*body, error) { return p.unsent(s.Pairs) })
 	seen := stop()
 	if err != nil {
 		return err
 	}
 	r.add(Figure{ID: "memory.idle", Group: group, Title: "resident, idle", Unit: "MiB", Samples: []float64{idle}})
 	r.add(Figure{ID: "memory.eight", Group: group, Title: "resident, most with eight uploads of " + number(float64(s.Pairs)) + " pairs at once",
-		Unit: "MiB", Samples: []float64{seen.peak()}, Target: atMost(3, 768, 0), Beside: []string{"memory.idle"}})
+		Unit: "MiB", Samples: []float64{seen.peak()}, Target: atMost(768, 0), Beside: []string{"memory.idle"}})
 	return nil
 }
 
 // held is what the service has while some uploads are open, in MiB.
 type held struct{ heap, resident float64 }
 
-// openUploads measures how much more the process holds for each further upload, for short and for long ones. The verifier is told to hold
-// nothing (--verify-memory), which is bounded by itself: what is left is ingest's and the log's.
+// openUploads measures how much more the process holds for each further upload, for short and for long ones. The
+// verifier is told to hold nothing (--verify-memory), which is bounded by itself: what is left is ingest's and the
+// log's.
 func (s *session) openUploads(ctx context.Context) error {
 	r, group := s.report, "Memory of the service, the engine's process apart"
 	a, err := findAlgorithm("rsa2048")
@@ -65,7 +70,7 @@ func (s *session) openUploads(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.fresh(ctx, "--verify-memory", "1B"); err != nil {
+	if err := s.startEmpty(ctx, "--verify-memory", "1B"); err != nil {
 		return err
 	}
 	if err := s.ensure(ctx, p, 10_000); err != nil {
@@ -89,7 +94,7 @@ func (s *session) openUploads(ctx context.Context) error {
 			heap, resident = append(heap, (many.heap-few.heap)/more), append(resident, (many.resident-few.resident)/more)
 		}
 		id, pairs := "memory.open."+strconv.Itoa(size.pairs), number(float64(size.pairs))
-		r.add(Figure{ID: id, Group: group, Title: "live heap, more for each open upload of " + pairs + " pairs", Unit: "MiB", Samples: heap, Target: atMost(3, 4, 0)})
+		r.add(Figure{ID: id, Group: group, Title: "live heap, more for each open upload of " + pairs + " pairs", Unit: "MiB", Samples: heap, Target: atMost(4, 0)})
 		r.add(Figure{ID: id + ".resident", Group: group, Title: "resident, more for each of them", Unit: "MiB", Samples: resident, Beside: []string{id}})
 	}
 	return nil
@@ -184,7 +189,7 @@ func (t *trickler) Write(data []byte) (int, error) {
 		if t.sent < t.quick {
 			n = min(n, t.quick-t.sent)
 		} else {
-			if n = min(n, t.slice); pause(t.ctx, trickleEvery) != nil {
+			if n = min(n, t.slice); pause.For(t.ctx, trickleEvery) != nil {
 				return total, t.ctx.Err()
 			}
 		}
@@ -203,7 +208,8 @@ func (t *trickler) Write(data []byte) (int, error) {
 	return total, nil
 }
 
-// afterCollections waits until the collector ran so many times, which the reading of the metrics hastens, and says what it found.
+// afterCollections waits until the collector ran so many times, which the reading of the metrics hastens, and says what
+// it found.
 func (s *session) afterCollections(ctx context.Context, n float64) (held, error) {
 	const collections, goal = "go_gc_duration_seconds_count", "go_memstats_next_gc_bytes"
 	start := time.Now()
@@ -222,7 +228,7 @@ func (s *session) afterCollections(ctx context.Context, n float64) (held, error)
 		if m[collections] >= first+n {
 			return held{m[goal] / 2 / mebibyte, m["process_resident_memory_bytes"] / mebibyte}, nil
 		}
-		if err := pause(ctx, 2*time.Millisecond); err != nil {
+		if err := pause.For(ctx, 2*time.Millisecond); err != nil {
 			return held{}, err
 		}
 	}
@@ -240,7 +246,7 @@ func (s *session) untilClosed(ctx context.Context) error {
 		if m["countersign_ingest_open_uploads"] == 0 {
 			return nil
 		}
-		if err := pause(ctx, 20*time.Millisecond); err != nil {
+		if err := pause.For(ctx, 20*time.Millisecond); err != nil {
 			return err
 		}
 	}

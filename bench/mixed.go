@@ -55,7 +55,8 @@ func (s *session) mixedLoad(ctx context.Context) error {
 	return nil
 }
 
-// mostOpen bounds the uploads in flight of an open loop: as many as the service takes. Those that arrive meanwhile wait, on the clock.
+// mostOpen bounds the uploads in flight of an open loop: as many as the service takes. Those that arrive meanwhile
+// wait, on the clock.
 const mostOpen = 64
 
 // mixedSites brings up the service and uploads what is known beforehand.
@@ -64,7 +65,7 @@ func (s *session) mixedSites(ctx context.Context) (*mixedSites, []*contest, erro
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := s.fresh(ctx); err != nil {
+	if err := s.startEmpty(ctx); err != nil {
 		return nil, nil, err
 	}
 	m := &mixedSites{known: make(map[*pool]mix)}
@@ -90,7 +91,7 @@ func (s *session) mixedSites(ctx context.Context) (*mixedSites, []*contest, erro
 				contests = append(contests, c)
 			}
 			m.known[p] = mix{bad: s.Bad, duplicate: s.Duplicates, from: p.next, known: known}
-			b, err := p.fresh(known)
+			b, err := p.unsent(known)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -112,7 +113,8 @@ func (m *mixedSites) body(pairs int) (*body, error) {
 	return p.mixed(pairs, m.known[p])
 }
 
-// mixedNeed estimates how many new pairs of each site the load will take: from the rate of arrivals, or from some uploads.
+// mixedNeed estimates how many new pairs of each site the load will take: from the rate of arrivals, or from some
+// uploads.
 func (s *session) mixedNeed(ctx context.Context, m *mixedSites) (map[*pool]int, error) {
 	uploads := s.Rate*s.Duration.Seconds() + 1
 	if s.Rate == 0 {

@@ -1,7 +1,7 @@
 package bench
 
-// OpenSSL's own verification speed, which the issue measures by. `openssl speed` has no way to leave signing out, so each run
-// takes twice its seconds.
+// OpenSSL's own verification speed, which the figures of the service stand beside. `openssl speed` has no way to leave
+// signing out, so each run takes twice its seconds.
 
 import (
 	"context"
@@ -23,7 +23,7 @@ type opensslSpeed struct {
 // errNoOpenSSL is why figures beside OpenSSL's are missing.
 var errNoOpenSSL = errors.New("openssl is not on the PATH; install it (Debian: apt-get install openssl)")
 
-// version is the program's, empty if there is none.
+// opensslVersion is the program's version, empty if there is none.
 func opensslVersion(ctx context.Context) string {
 	out, err := exec.CommandContext(ctx, "openssl", "version").Output()
 	if err != nil {
@@ -55,8 +55,8 @@ func (o opensslSpeed) verifyRate(ctx context.Context, a algorithm) (float64, err
 	return rate, nil
 }
 
-// speedLine is a result in the machine-readable form: kind, index, bits, signatures and verifications a second. Later versions append
-// more columns. Lines of single processes begin otherwise.
+// speedLine is a result in the machine-readable form: kind, index, bits, signatures and verifications a second. Later
+// versions append more columns. Lines of single processes begin otherwise.
 var speedLine = regexp.MustCompile(`^\+F(2|4):\d+:(\d+):([0-9.]+):([0-9.]+)`)
 
 // parseSpeed reads verifications a second by the names that `openssl speed` takes.

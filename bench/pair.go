@@ -1,12 +1,12 @@
 package bench
 
-// How a signed pair lies in a file: as it goes over the wire, so that a body is a stretch of the file and the kernel can
-// send it without a copy through this process, which shares its cores with the service. Each pair is
+// How a signed pair lies in a file: as it goes over the wire, so that a body is a stretch of the file and the kernel
+// can send it without a copy through this process, which shares its cores with the service. Each pair is
 //
 //	,["<hash in hex>","<signature in the API's base64>"]
 //
-// padded with spaces, which JSON allows there, to its algorithm's width. The comma comes first: a body is "[", a stretch
-// without its first byte, and "]".
+// padded with spaces, which JSON allows there, to its algorithm's width. The comma comes first: a body is "[", a
+// stretch without its first byte, and "]".
 
 import (
 	"bytes"

@@ -71,10 +71,3 @@ func TestBusyTimeIsAllButIdleAndWaiting(t *testing.T) {
 		}
 	}
 }
-
-func TestReadyLine(t *testing.T) {
-	got := logFields(`time=2026-11-23T07:00:00.000Z level=INFO msg=ready roles="[ingest verify sink]" listen=127.0.0.1:41235 admin=127.0.0.1:41236 shards=4`)
-	if got["msg"] != "ready" || got["listen"] != "127.0.0.1:41235" || got["admin"] != "127.0.0.1:41236" {
-		t.Errorf("%v", got)
-	}
-}

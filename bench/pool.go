@@ -32,7 +32,7 @@ import (
 // poolFormat is part of the pools' path: files in another format are not looked at.
 const poolFormat = "pairs1"
 
-// pool is open for one session. take is safe for concurrent use; the rest is for one goroutine at a time.
+// pool is open for one session. reserve is safe for concurrent use; the rest is for one goroutine at a time.
 type pool struct {
 	algorithm
 	site  string
@@ -90,12 +90,12 @@ func openPool(cache string, a algorithm, number int, limitBytes int64) (*pool, e
 func (p *pool) path(file string) string { return filepath.Join(p.dir, file) }
 
 // keep reads a small file, or makes it.
-func (p *pool) keep(file string, make func() ([]byte, error)) ([]byte, error) {
+func (p *pool) keep(file string, create func() ([]byte, error)) ([]byte, error) {
 	data, err := os.ReadFile(p.path(file))
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return data, err
 	}
-	if data, err = make(); err != nil {
+	if data, err = create(); err != nil {
 		return nil, fmt.Errorf("make %s of %s: %w", file, p.site, err)
 	}
 	return data, writeWhole(p.path(file), data)
@@ -208,8 +208,8 @@ func (p *pool) fill(buffer []byte, first int, pair func(i int) ([32]byte, []byte
 // errUsedUp says that a run took all the pairs that were made for it.
 var errUsedUp = errors.New("the signed pairs are used up")
 
-// take hands out n good pairs, which nobody else gets, and returns the index of the first.
-func (p *pool) take(n int) (int, error) {
+// reserve hands out n good pairs, which nobody else gets, and returns the index of the first.
+func (p *pool) reserve(n int) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.next+n > p.good {
@@ -233,7 +233,7 @@ func (p *pool) room() int {
 	return p.limit - p.next
 }
 
-// rewind makes every pair fresh again: for a private server that starts empty.
+// rewind makes every pair count as never sent: for a private server that starts empty.
 func (p *pool) rewind() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

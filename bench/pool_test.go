@@ -53,8 +53,8 @@ func sent(t interface{ Fatal(...any) }, b *body) [][2]string {
 	return pairs
 }
 
-// judge counts pairs as the service must.
-func judge(t interface{ Fatal(...any) }, p *pool, pairs [][2]string, seen map[string]bool) counts {
+// countVerified counts pairs as the service must.
+func countVerified(t interface{ Fatal(...any) }, p *pool, pairs [][2]string, seen map[string]bool) counts {
 	verify, err := goVerifier(p.key.Public())
 	if err != nil {
 		t.Fatal(err)
@@ -87,15 +87,15 @@ func TestBodiesHoldWhatTheyPromise(t *testing.T) {
 		p := newPool(t, a.name, 300, 0)
 		seen := make(map[string]bool)
 		for range 2 {
-			b, err := p.fresh(100)
+			b, err := p.unsent(100)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := judge(t, p, sent(t, b), seen); got != b.want {
+			if got := countVerified(t, p, sent(t, b), seen); got != b.want {
 				t.Errorf("%s: %+v, want %+v", a.name, got, b.want)
 			}
 			again := b.again()
-			if got := judge(t, p, sent(t, again), seen); got != again.want || got.Duplicate != 100 {
+			if got := countVerified(t, p, sent(t, again), seen); got != again.want || got.Duplicate != 100 {
 				t.Errorf("%s again: %+v, want %+v", a.name, got, again.want)
 			}
 		}
@@ -107,7 +107,7 @@ func TestMixedBodiesHoldTheirShares(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p.rewind()
 		seen := make(map[string]bool)
-		known, err := p.fresh(rapid.IntRange(1, 100).Draw(t, "known"))
+		known, err := p.unsent(rapid.IntRange(1, 100).Draw(t, "known"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,7 +147,7 @@ func TestMixedBodiesHoldTheirShares(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := judge(t, p, sent(t, b), make(map[string]bool)); got != b.want {
+	if got := countVerified(t, p, sent(t, b), make(map[string]bool)); got != b.want {
 		t.Errorf("verified: %+v, want %+v", got, b.want)
 	}
 }
@@ -202,13 +202,13 @@ func TestPoolsLast(t *testing.T) {
 
 func TestNobodyGetsAPairTwice(t *testing.T) {
 	p := newPool(t, "p256", 10, 0)
-	if first, err := p.take(6); err != nil || first != 0 {
+	if first, err := p.reserve(6); err != nil || first != 0 {
 		t.Errorf("%d, %v", first, err)
 	}
-	if _, err := p.take(5); !errors.Is(err, errUsedUp) {
+	if _, err := p.reserve(5); !errors.Is(err, errUsedUp) {
 		t.Errorf("five of four: %v, want %v", err, errUsedUp)
 	}
-	if first, err := p.take(4); err != nil || first != 6 || p.left() != 0 {
+	if first, err := p.reserve(4); err != nil || first != 6 || p.left() != 0 {
 		t.Errorf("%d, %v", first, err)
 	}
 	if err := p.remember(); err != nil {
@@ -221,7 +221,7 @@ func TestNobodyGetsAPairTwice(t *testing.T) {
 	if err := again.resume(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := again.take(1); !errors.Is(err, errUsedUp) {
+	if _, err := again.reserve(1); !errors.Is(err, errUsedUp) {
 		t.Errorf("a pair that a running service knows: %v, want %v", err, errUsedUp)
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"countersign/internal/pause"
 )
 
 const (
@@ -97,7 +99,7 @@ func childrenOf(pid int) []int {
 	var all []int
 	for _, file := range files {
 		text, _ := os.ReadFile(file) // the thread may have ended
-		for _, field := range strings.Fields(string(text)) {
+		for field := range strings.FieldsSeq(string(text)) {
 			if child, err := strconv.Atoi(field); err == nil {
 				all = append(all, child)
 			}
@@ -125,7 +127,7 @@ func (s *server) watch(ctx context.Context, every time.Duration) (stop func() me
 				at := time.Since(start).Seconds()
 				seen.Own, seen.Children = append(seen.Own, Point{at, own}), append(seen.Children, Point{at, children})
 			}
-			_ = pause(ctx, every)
+			_ = pause.For(ctx, every)
 		}
 	})
 	return func() memory {

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -37,20 +38,15 @@ type Figure struct {
 	Missing string   `json:"missing,omitempty"`
 }
 
-// Target is what an issue asks of a figure's median.
+// Target is what the project promises of a figure's median, and what it aims at beyond that.
 type Target struct {
-	Issue int     `json:"issue"`
-	Want  float64 `json:"want"`
-	Aim   float64 `json:"aim,omitempty"` // 0: none
-	Most  bool    `json:"most"`          // the figure must not be above; else not below
+	Want float64 `json:"want"`
+	Aim  float64 `json:"aim,omitempty"` // 0: none
+	Most bool    `json:"most"`          // the figure must not be above; else not below
 }
 
-func atLeast(issue int, want, aim float64) *Target {
-	return &Target{Issue: issue, Want: want, Aim: aim}
-}
-func atMost(issue int, want, aim float64) *Target {
-	return &Target{Issue: issue, Want: want, Aim: aim, Most: true}
-}
+func atLeast(want, aim float64) *Target { return &Target{Want: want, Aim: aim} }
+func atMost(want, aim float64) *Target  { return &Target{Want: want, Aim: aim, Most: true} }
 
 // met compares a value with the target.
 func (t *Target) met(value float64) bool {
@@ -109,12 +105,9 @@ func (r *Report) add(f Figure) *Figure {
 // note adds a sentence once.
 func (r *Report) note(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
-	for _, n := range r.Notes {
-		if n == text {
-			return
-		}
+	if !slices.Contains(r.Notes, text) {
+		r.Notes = append(r.Notes, text)
 	}
-	r.Notes = append(r.Notes, text)
 }
 
 // Find returns the figure with an ID; nil if there is none.

@@ -13,9 +13,9 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
+	"countersign/internal/filelock"
 	"countersign/testsite"
 )
 
@@ -81,8 +81,8 @@ type session struct {
 	quickRates map[string]float64 // OpenSSL's, by algorithm
 }
 
-// Run measures, prints the table to c.Out, and leaves the report in a new folder under c.Cache. It returns the report, also when targets are
-// missed: whether that is a failure is the caller's to say.
+// Run measures, prints the table to c.Out, and leaves the report in a new folder under c.Cache. It returns the report,
+// also when targets are missed: whether that is a failure is the caller's to say.
 func Run(ctx context.Context, c Config) (*Report, error) {
 	if c.Quick {
 		c.quick()
@@ -126,13 +126,12 @@ func lockCache(dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("--cache: %w", err)
 	}
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	f, err := filelock.Try(filepath.Join(dir, "lock"))
+	if errors.Is(err, filelock.ErrLocked) {
+		return nil, fmt.Errorf("another bench uses %s (%w): wait for its end, or give --cache another folder", dir, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("--cache: %w", err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("another bench uses %s (%w): wait for its end, or give --cache another folder", dir, err)
 	}
 	return func() { _ = f.Close() }, nil
 }
@@ -253,8 +252,9 @@ func (s *session) ensure(ctx context.Context, p *pool, n int) error {
 	})
 }
 
-// fresh brings up a private service that has nothing stored, in place of the one before. With --url there is only that one.
-func (s *session) fresh(ctx context.Context, flags ...string) error {
+// startEmpty starts a private service that has nothing stored, in place of the one before. With --url the running one
+// stays.
+func (s *session) startEmpty(ctx context.Context, flags ...string) error {
 	if err := s.stop(); err != nil {
 		return err
 	}

@@ -1,28 +1,19 @@
 package bench
 
-// The service that is measured: one that runs already, or a private one that is started for the session, on free ports of
-// loopback, with a data folder of its own that is removed afterwards.
+// The service that is measured: one that runs already, or a private one that is started for the session, on free ports
+// of loopback, with a data folder of its own that is removed afterwards.
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"sync"
-	"syscall"
-	"time"
-)
 
-const (
-	readyTimeout = 90 * time.Second
-	stopTimeout  = 45 * time.Second // the service gives itself 30 s
+	"countersign/internal/service"
 )
 
 // server is what load is sent to.
@@ -31,13 +22,9 @@ type server struct {
 	admin string // host:port of /metrics; empty: unknown
 
 	// Of a private one:
-	binary string
-	args   []string
-	dir    string // its data folder
-	cmd    *exec.Cmd
-	log    *logTail
-	ended  chan struct{} // closed when the process has ended
-	err    error         // of its end; read after ended
+	config  service.Config
+	dir     string // its data folder
+	process *service.Process
 }
 
 // privateConfig says which service to start.
@@ -58,10 +45,9 @@ func startPrivate(ctx context.Context, c privateConfig) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{
-		binary: c.binary, dir: dir, log: &logTail{to: c.logFile},
-		args: append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir", dir, "--cert-dir", c.certs}, c.flags...),
-	}
+	s := &server{dir: dir, config: service.Config{
+		Binary: c.binary, Args: append([]string{"--data-dir", dir, "--cert-dir", c.certs}, c.flags...), Log: c.logFile,
+	}}
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.remove())
 	}
@@ -70,90 +56,46 @@ func startPrivate(ctx context.Context, c privateConfig) (*server, error) {
 
 // start runs the program on its data folder.
 func (s *server) start(ctx context.Context) error {
-	cmd := exec.Command(s.binary, s.args...)
-	cmd.SysProcAttr = childAttributes()
-	out, err := cmd.StderrPipe()
+	p, err := service.Start(ctx, s.config)
 	if err != nil {
 		return err
 	}
-	ended, ready, started := make(chan struct{}), make(chan string, 1), make(chan error, 1)
-	go func() {
-		// The system ends the child with the thread that started it: this one, which stays until then.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			s.log.follow(out, ready)
-			s.err = cmd.Wait()
-			close(ended)
-		}
-	}()
-	if err := <-started; err != nil {
-		return fmt.Errorf("start %s serve: %w", s.binary, err)
-	}
-	s.cmd, s.ended = cmd, ended
-	select {
-	case line := <-ready:
-		fields := logFields(line)
-		s.base, s.admin = &url.URL{Scheme: "http", Host: fields["listen"]}, fields["admin"]
-		return nil
-	case <-s.ended:
-		return fmt.Errorf("the private service ended before it was ready: %w; it said:\n%s", s.err, s.log.last())
-	case <-time.After(readyTimeout):
-		err = fmt.Errorf("the private service is not ready after %s; it said:\n%s", readyTimeout, s.log.last())
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	s.halt()
-	return err
+	s.process, s.base, s.admin = p, &url.URL{Scheme: "http", Host: p.API}, p.Admin
+	return nil
 }
 
-// halt ends the process, in order if it can.
-func (s *server) halt() error {
-	if s.cmd == nil {
-		return nil
+// restart ends the program, in order if it can, and runs it again.
+func (s *server) restart(ctx context.Context) error {
+	if err := s.process.Stop(); err != nil {
+		return err
 	}
-	_ = s.cmd.Process.Signal(syscall.SIGTERM) // fails where it has ended
-	select {
-	case <-s.ended:
-	case <-time.After(stopTimeout):
-		_ = s.cmd.Process.Kill()
-		<-s.ended
-		return fmt.Errorf("the private service did not stop within %s and was killed; it said:\n%s", stopTimeout, s.log.last())
-	}
-	return nil
+	return s.start(ctx)
 }
 
 // stop ends a private service and removes what it stored. A running one is left alone.
 func (s *server) stop() error {
-	if s.cmd == nil {
+	if s.process == nil {
 		return nil
 	}
-	return errors.Join(s.halt(), s.remove())
+	return errors.Join(s.process.Stop(), s.remove())
 }
 
 func (s *server) remove() error { return os.RemoveAll(s.dir) }
 
 // pid of a private service; 0 for another.
 func (s *server) pid() int {
-	if s.cmd == nil {
+	if s.process == nil {
 		return 0
 	}
-	return s.cmd.Process.Pid
+	return s.process.PID()
 }
 
 // alive turns the end of a private service into the error that explains those of the requests.
 func (s *server) alive() error {
-	if s.cmd == nil {
+	if s.process == nil {
 		return nil
 	}
-	select {
-	case <-s.ended:
-		return fmt.Errorf("the private service ended: %w; it said:\n%s", s.err, s.log.last())
-	default:
-		return nil
-	}
+	return s.process.Alive()
 }
 
 // dial makes a connection to the service.
@@ -176,60 +118,4 @@ func existing(base, admin string) (*server, error) {
 	}
 	u.Path = strings.TrimSuffix(u.Path, "/")
 	return &server{base: u, admin: admin}, nil
-}
-
-// logTail copies the log and keeps its last lines.
-type logTail struct {
-	to io.Writer // nil: nowhere
-
-	mu    sync.Mutex
-	lines []string
-}
-
-const keptLines = 15
-
-// follow reads a log to its end, and sends the line that says that the service is ready.
-func (l *logTail) follow(r io.Reader, ready chan<- string) {
-	scanner := bufio.NewScanner(r)
-	scanner.Buffer(nil, 1<<20)
-	for scanner.Scan() {
-		line := scanner.Text()
-		l.keep(line)
-		if logFields(line)["msg"] == "ready" {
-			select {
-			case ready <- line:
-			default:
-			}
-		}
-	}
-	_, _ = io.Copy(io.Discard, r) // a line too long must not stop the service
-}
-
-func (l *logTail) keep(line string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.to != nil {
-		fmt.Fprintln(l.to, line)
-	}
-	l.lines = append(l.lines, line)
-	if len(l.lines) > keptLines {
-		l.lines = l.lines[1:]
-	}
-}
-
-func (l *logTail) last() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Join(l.lines, "\n")
-}
-
-// logFields reads the fields of a line of slog's text, those without spaces in their values.
-func logFields(line string) map[string]string {
-	fields := make(map[string]string)
-	for _, field := range strings.Fields(line) {
-		if key, value, ok := strings.Cut(field, "="); ok {
-			fields[key] = value
-		}
-	}
-	return fields
 }

@@ -21,8 +21,9 @@ func quickSession(t *testing.T, change func(*Config)) (*Report, string, error) {
 	c.Duration = 300 * time.Millisecond
 	var out bytes.Buffer
 	c.Out = &out
+	c.Binary = os.Args[0]
 	change(&c)
-	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	r, err := Run(ctx, c)
 	return r, out.String(), err
@@ -130,7 +131,7 @@ func TestMixedLoadInBothLoops(t *testing.T) {
 
 func TestTwoProgramsInTurns(t *testing.T) {
 	r, out, err := quickSession(t, func(c *Config) {
-		c.Binary, c.Against = os.Args[0], os.Args[0]
+		c.Against = os.Args[0]
 		c.Notes = []string{"base is the first, 100 %"}
 	})
 	if err != nil {
@@ -157,7 +158,7 @@ func TestRunningServiceIsMeasuredTwice(t *testing.T) {
 	defer service.stop()
 	for range 2 {
 		_, _, err := quickSession(t, func(c *Config) {
-			c.Cache, c.URL, c.Admin, c.Run = cache, service.base.String(), service.admin, []string{"uploads", "singles"}
+			c.Binary, c.Cache, c.URL, c.Admin, c.Run = "", cache, service.base.String(), service.admin, []string{"uploads", "singles"}
 		})
 		if err != nil {
 			t.Fatal(err)

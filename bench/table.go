@@ -44,7 +44,7 @@ func (f *Figure) row() []string {
 	}
 	row := []string{"  " + f.Title, number(f.Median) + " " + f.Unit, f.spread(), "", ""}
 	if f.Target != nil {
-		row[3] = fmt.Sprintf("%s (#%d)", f.Target, f.Target.Issue)
+		row[3] = f.Target.String()
 		row[4] = f.verdict()
 	}
 	return row

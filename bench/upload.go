@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"countersign/internal/pause"
 )
 
 // uploaded is when what happened to an upload, counted from its first byte.
@@ -18,8 +20,8 @@ type uploaded struct {
 	refused int           // times that the service asked to come back later; the clock then starts anew
 }
 
-// Polls cost the service a query each. Pauses grow with the time that has passed, so that they lengthen what is measured by
-// two per cent at most on average, and never by more than a pause.
+// Polls cost the service a query each. Pauses grow with the time that has passed, so that they lengthen what is
+// measured by two per cent at most on average, and never by more than a pause.
 const (
 	pollShare  = 25
 	firstPause = 4 * time.Millisecond
@@ -44,7 +46,7 @@ func (c *conn) upload(ctx context.Context, b *body) (uploaded, error) {
 			return u, fmt.Errorf("%s: %w", what, err)
 		case r.status == http.StatusServiceUnavailable && u.refused < mostRefuse:
 			u.refused++
-			if err := pause(ctx, max(r.retryAfter, 100*time.Millisecond)); err != nil {
+			if err := pause.For(ctx, max(r.retryAfter, 100*time.Millisecond)); err != nil {
 				return u, err
 			}
 			continue
@@ -90,20 +92,8 @@ func (c *conn) wait(ctx context.Context, id string, start time.Time) (counts, er
 			}
 		}
 		rest := min(max(time.Since(start)/pollShare, firstPause), mostPause)
-		if err := pause(ctx, max(rest, r.retryAfter)); err != nil {
+		if err := pause.For(ctx, max(rest, r.retryAfter)); err != nil {
 			return counts{}, context.Cause(ctx)
 		}
-	}
-}
-
-// pause waits for d, or less if ctx ends.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

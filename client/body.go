@@ -79,7 +79,7 @@ func (b *body) end() {
 // leave closes the body, and waits for a read going on unless it might hang: the caller's pairs are
 // the caller's again.
 func (b *body) leave() {
-	b.Close()
+	_ = b.Close() // it has no error
 	if b != nil && b.prompt {
 		b.settle()
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -92,8 +93,7 @@ func (k *call) repeatable(err error) bool {
 	if !k.replay && k.body != nil {
 		return false
 	}
-	var source *sourceError
-	if errors.As(err, &source) {
+	if _, ok := errors.AsType[*sourceError](err); ok {
 		return false
 	}
 	var problem *Problem
@@ -117,17 +117,14 @@ func (c *Client) try(ctx context.Context, k *call, b *body) (reply []byte, err e
 	if err != nil {
 		return nil, err
 	}
-	for name, values := range k.header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, k.header)
 	if b != nil {
 		req.Body, req.ContentLength = b, b.length
 		defer func() { err = culprit(ctx, b, err) }()
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
-		var sent *url.Error // says the whole address again, query included
-		if errors.As(err, &sent) {
+		if sent, ok := errors.AsType[*url.Error](err); ok { // says the whole address again, query included
 			err = sent.Err
 		}
 		return nil, err
@@ -163,13 +160,12 @@ func culprit(ctx context.Context, b *body, err error) error {
 // url is where a call goes.
 func (c *Client) url(k *call) string {
 	u := *c.base
-	u.Path = strings.TrimSuffix(u.Path, "/") + "/api/v1"
-	raw := strings.TrimSuffix(c.base.EscapedPath(), "/") + "/api/v1"
-	for _, segment := range k.path {
-		u.Path += "/" + segment
-		raw += "/" + url.PathEscape(segment)
+	escaped := make([]string, len(k.path))
+	for i, segment := range k.path {
+		escaped[i] = url.PathEscape(segment)
 	}
-	u.RawPath = raw
+	u.Path = strings.TrimSuffix(u.Path, "/") + "/api/v1/" + strings.Join(k.path, "/")
+	u.RawPath = strings.TrimSuffix(c.base.EscapedPath(), "/") + "/api/v1/" + strings.Join(escaped, "/")
 	u.RawQuery = k.query.Encode()
 	return u.String()
 }

@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"os"
 	"time"
+
+	"countersign/internal/pause"
 )
 
 // Client calls one service. It is safe for concurrent use.
@@ -19,7 +21,7 @@ type Client struct {
 	http  *http.Client
 	retry Retry
 	now   func() time.Time
-	sleep func(context.Context, time.Duration) error
+	sleep func(context.Context, time.Duration) error // pause.For
 	// jitter returns a number in [0, 1): clients that were refused together should not come back
 	// together.
 	jitter func() float64
@@ -115,8 +117,8 @@ func New(baseURL string, opts ...Option) (*Client, error) {
 		s.http = &http.Client{Transport: newTransport(s.tls)}
 	}
 	return &Client{
-		base: base, http: s.http, retry: s.retry.orDefault(),
-		now: time.Now, sleep: sleep, jitter: rand.Float64,
+		base: base, http: s.http, retry: s.retry.withDefaults(),
+		now: time.Now, sleep: pause.For, jitter: rand.Float64,
 	}, nil
 }
 
@@ -132,7 +134,8 @@ func newTransport(cfg *tls.Config) *http.Transport {
 // Close closes idle connections. Calls still going on are not disturbed.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-func (r Retry) orDefault() Retry {
+// withDefaults fills the gaps.
+func (r Retry) withDefaults() Retry {
 	if r.Attempts <= 0 {
 		r.Attempts = 6
 	}
@@ -143,16 +146,4 @@ func (r Retry) orDefault() Retry {
 		r.Longest = 2 * time.Minute
 	}
 	return r
-}
-
-// sleep waits for d, or less if ctx ends.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

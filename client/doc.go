@@ -3,8 +3,7 @@
 //
 // It owns the wire format of the API's client side, when a call is repeated and how long to wait
 // before that. It promises memory that does not grow with an upload, that no call is repeated if
-// that could change its outcome, and that every refusal of the server is a *[Problem]. It must not
-// know how the service works inside, and imports none of its packages.
+// that could change its outcome, and that every refusal of the server is a *[Problem].
 //
 // # Uploading
 //
@@ -25,4 +24,11 @@
 // server names, or after a growing one. A call whose outcome is not known, because the connection
 // broke, is repeated only if repeating cannot change it: a status, a batch, and an upload, which
 // carries an Idempotency-Key for that purpose. [WithRetry] changes all this.
+//
+// # Files
+//
+// client.go has the options; local.go hashes and signs; upload.go, sign.go and results.go are the calls, on call.go,
+// which sends and repeats, body.go, which makes bodies as they are read, and problem.go, the server's refusals.
+//
+// It must not know Kafka, ClickHouse, records, certificates, signatures or the stages.
 package client

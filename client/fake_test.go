@@ -80,7 +80,7 @@ func early(h http.HandlerFunc) http.HandlerFunc {
 
 func ok(body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		w.WriteHeader(200)
+		w.WriteHeader(http.StatusOK)
 		io.WriteString(w, body)
 	}
 }

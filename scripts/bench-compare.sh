@@ -10,8 +10,8 @@
 #   BENCH       which of them, a regular expression (default all)
 set -euo pipefail
 
-benchstat=golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+benchstat=$("$root/scripts/tools.sh")/benchstat
 dir=$root/.cache/compare
 go=${GO:-go}
 count=${COUNT:-6}
@@ -79,7 +79,7 @@ for ((i = 1; i <= count; i++)); do
 	done
 done
 if [ -n "$both" ] && [ "$count" -gt 0 ]; then
-	"$go" run "$benchstat" "base=$dir/base.txt" "head=$dir/head.txt"
+	"$benchstat" "base=$dir/base.txt" "head=$dir/head.txt"
 fi
 
 COUNTERSIGN_ENGINE_LIB=${COUNTERSIGN_ENGINE_LIB:-$("$root/scripts/fetch-engine.sh")}

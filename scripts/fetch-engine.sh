@@ -1,5 +1,6 @@
 #!/bin/sh
-# Fetches the ClickHouse engine that countersign embeds: libchdb.so out of an npm package, at one pinned version.
+# Fetches the ClickHouse engine that countersign embeds: libchdb.so out of an npm package, at the version that package
+# sink/store names. A new version needs a new hash below.
 #
 # The archive is only unpacked when its SHA-512 is the committed one: whatever answered the download, a different
 # file never gets as far as being loaded. The file appears at its place complete or not at all.
@@ -9,7 +10,6 @@
 set -eu
 
 package='@chdb/lib-linux-x64-gnu'
-version='26.7.3-stable.1'
 integrity='XP97mMqnc5tZpKQywR8N7cLTsHNiTmHr30pC5mzo3jWmukjKn2IBa60c2B/gWUNcuFjOMjWoorQICCqBVj5wpw=='
 
 fail() {
@@ -18,6 +18,9 @@ fail() {
 }
 
 root=$(cd "$(dirname "$0")/.." && pwd)
+# The version stands in one place: the constant by which the program looks for the library.
+version=$(grep -rhoE --include='*.go' 'Version = "[0-9.]+-stable\.[0-9]+"' "$root/sink/store" | cut -d '"' -f 2)
+[ "$(echo "$version" | wc -w)" = 1 ] || fail "sink/store should name one version of the engine's package, and names: $version"
 dir=${COUNTERSIGN_CACHE:-$root/.cache}/engine/$version
 lib=$dir/libchdb.so
 

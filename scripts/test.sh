@@ -1,38 +1,112 @@
 #!/usr/bin/env bash
-# Every test: all packages on the embedded log, the README's commands, what verifies a second time without the fast paths, and what uses the log a second time on
-# Apache Kafka, where Java and Maven are there. REQUIRE_KAFKA=1 makes their absence an error.
-set -euo pipefail
+# Every check and every test. Two lanes run side by side: the end-to-end tests mostly wait, the others mostly compute. All steps run
+# even when one fails. The end is a table of the steps with their seconds, and the closing lines of go test.
+#
+# What the machine lacks is left out, and the output says so in capitals: the race detector needs gcc, Apache Kafka needs java 17 and
+# mvn, govulncheck needs its database (scripts/lint.sh). REQUIRE_RACE=1 and REQUIRE_KAFKA=1 make that an error.
+#
+#   FUZZTIME     how long each fuzz target runs (default 5s)
+#   KAFKA_PORT   where Apache Kafka listens, with the next port (default: two free ones)
+set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-say() { printf '\n== %s\n' "$*"; }
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+started=$(date +%s)
 
-say "format and vet"
-scripts/lint.sh
-
-say "all packages, on the embedded log"
-go test -timeout 20m ./...
-
-say "the README's commands, as written"
-scripts/readme.sh
-
-say "without the fast paths"
-COUNTERSIGN_CPU=generic go test -timeout 10m -count=1 ./pipeline/verify ./pipeline/signature/...
-COUNTERSIGN_CPU=generic go test -timeout 10m -count=1 -run 'MixedPairs|SingleSign' ./cmd/countersign
-
-if ! command -v java >/dev/null || ! command -v mvn >/dev/null; then
-	echo "APACHE KAFKA IS LEFT OUT: its tests need java 17 and mvn (Debian: apt-get install openjdk-17-jre-headless maven)" >&2
-	[ -z "${REQUIRE_KAFKA:-}" ] || exit 1
-	exit 0
-fi
-
-say "what uses the log, on Apache Kafka"
-scripts/kafka.sh fetch
-dir=$(mktemp -d)
-stop() {
-	scripts/kafka.sh stop "$dir" >/dev/null 2>&1 || true
-	rm -rf "$dir"
+# step NAME COMMAND... runs a command and shows what it printed when it has ended. Lanes take turns at showing.
+step() {
+	local name=$1 begin code=0 verdict=ok
+	shift
+	begin=$(date +%s)
+	"$@" >"$logs/$name" 2>&1 || code=$?
+	[ "$code" = 0 ] || verdict=FAILED
+	[ "$code" != 77 ] || verdict='left out'
+	(
+		flock 9
+		printf '\n== %s\n' "$name"
+		cat "$logs/$name"
+		printf '%s\t%s\t%s\n' "$name" "$(($(date +%s) - begin))" "$verdict" >>"$logs/.table"
+	) 9>"$logs/.lock"
 }
-trap stop EXIT
-port=${KAFKA_PORT:-19092}
-scripts/kafka.sh start "$dir" "$port" >/dev/null
-KAFKA_BROKERS=127.0.0.1:$port go test -timeout 20m -count=1 -p 1 ./pipeline/log ./cmd/countersign
+
+# missing NAME WHY ends a step that the machine can't do: 77, or a failure if it is required.
+missing() {
+	echo "$1 IS LEFT OUT: $2" >&2
+	[ -n "$3" ] && return 1
+	return 77
+}
+
+others() { go list ./... | grep -v '^countersign/cmd/'; }
+
+unit() { go test -timeout 30m $(others); }
+
+end_to_end() { go test -timeout 30m -parallel 4 ./cmd/...; }
+
+race() {
+	command -v "$(go env CC)" >/dev/null ||
+		{ missing "THE RACE DETECTOR" "it needs $(go env CC) (Debian: apt-get install gcc libc6-dev)" "${REQUIRE_RACE:-}"; return; }
+	CGO_ENABLED=1 go test -race -timeout 30m $(others)
+}
+
+# fuzz lets each target look for new inputs for a while. What it finds stays in the package's testdata/fuzz.
+fuzz() {
+	local targets package target out
+	targets=$(go test -list '^Fuzz' $(others) | awk '/^Fuzz/ { t[n++] = $1 } /^ok/ { for (i = 0; i < n; i++) print $2, t[i]; n = 0 }') || return 1
+	[ -n "$targets" ] || { echo "there is no fuzz target"; return 1; }
+	while read -r package target; do
+		if out=$(go test -timeout 30m -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-5s}" "$package" 2>&1); then
+			echo "$package $target: $(grep -o 'execs: [0-9]*' <<<"$out" | tail -n 1)"
+		elif grep -q 'context deadline exceeded' <<<"$out" && ! grep -q 'Failing input' <<<"$out"; then
+			echo "$package $target: its time was over while an input was tried, which go test calls a failure"
+		else
+			echo "$out"
+			return 1
+		fi
+	done <<<"$targets"
+}
+
+generic() { # without the fast paths
+	export COUNTERSIGN_CPU=generic
+	go test -timeout 30m -count=1 ./pipeline/verify ./pipeline/signature/... &&
+		go test -timeout 30m -count=1 -run 'MixedPairs|SingleSign' ./cmd/countersign
+}
+
+kafka() ( # what uses the log, on Apache Kafka
+	command -v java >/dev/null && command -v mvn >/dev/null ||
+		{ missing "APACHE KAFKA" "its tests need java 17 and mvn (Debian: apt-get install openjdk-17-jre-headless maven)" "${REQUIRE_KAFKA:-}"; exit; }
+	scripts/kafka.sh fetch || exit
+	port=${KAFKA_PORT:-}
+	while [ -z "$port" ]; do
+		port=$((20000 + RANDOM % 10000))
+		if busy "$port" || busy $((port + 1)); then port=; fi
+	done
+	dir=$(mktemp -d)
+	trap 'scripts/kafka.sh stop "$dir" >/dev/null 2>&1; rm -rf "$dir"' EXIT
+	trap 'exit 130' INT TERM
+	scripts/kafka.sh start "$dir" "$port" >/dev/null || exit
+	KAFKA_BROKERS=127.0.0.1:$port go test -timeout 30m -count=1 -p 1 -parallel 4 ./pipeline/log/... ./cmd/countersign
+)
+
+busy() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+(
+	step end-to-end end_to_end
+	step kafka kafka
+	step readme scripts/readme.sh
+) &
+(
+	step lint scripts/lint.sh
+	step generate scripts/generate.sh --check
+	step unit unit
+	step race race
+	step generic generic
+	step fuzz fuzz
+) &
+wait
+
+printf '\n== %s seconds in all\n' "$(($(date +%s) - started))"
+awk -F '\t' '{ printf "%-12s %5d s  %s\n", $1, $2, $3 }' "$logs/.table"
+echo
+cat "$logs"/{end-to-end,kafka,generic,race,unit} 2>/dev/null | grep -E '^(FAIL|ok)\b'
+! grep -q FAILED "$logs/.table"

@@ -1,5 +1,3 @@
-// Command countersign-bench is the load generator: it measures a service beside OpenSSL and Go's crypto. It binds flags; package bench
-// does the work. It is a program of its own because its keys sign quickly and are not secret: they must not be in the service's.
 package main
 
 import (

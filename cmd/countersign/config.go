@@ -1,7 +1,8 @@
 package main
 
-// What `countersign serve` can be told: one struct, one table of flags that is also the manual, and one check that reports
-// everything that is wrong at once. A flag wins over COUNTERSIGN_* in the environment, which wins over the YAML file.
+// What `countersign serve` can be told: one struct, one table of flags that is also the manual, and one check that
+// reports everything that is wrong at once. A flag wins over COUNTERSIGN_* in the environment, which wins over the YAML
+// file.
 
 import (
 	"errors"

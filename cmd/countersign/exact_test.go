@@ -17,6 +17,7 @@ import (
 )
 
 func TestMixedPairsAreCountedAndListedExactly(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	sites := map[string]signer{"rsa.example": w.quickRSA("rsa.example"), "ec.example": w.ecdsa("ec.example")}
 	for name, memory := range map[string]string{"held": "256MiB", "forgotten": "0"} {
@@ -35,6 +36,7 @@ func TestMixedPairsAreCountedAndListedExactly(t *testing.T) {
 
 // The owner of a hash is whoever is first in its shard's log; the other upload's pair is a duplicate.
 func TestTwoUploadsOfTheSameHashesAtOnce(t *testing.T) {
+	t.Parallel()
 	const hashes, rounds = 20_000, 20
 	w := newWorld(t)
 	signers := []signer{w.ecdsa("a.example"), w.ecdsa("b.example")}
@@ -54,7 +56,7 @@ func TestTwoUploadsOfTheSameHashesAtOnce(t *testing.T) {
 		owners := make(map[string]int)
 		sum := 0
 		for i, id := range ids {
-			s, err := n.Wait(deadline(t, time.Minute), id, nil)
+			s, err := n.Wait(deadline(t, patience), id, nil)
 			must(t, err)
 			if s.OKHash+s.DupHash != hashes {
 				t.Fatalf("round %d, upload %d: %+v", round, i, s)
@@ -76,14 +78,15 @@ func TestTwoUploadsOfTheSameHashesAtOnce(t *testing.T) {
 
 // An upload that gets an error, or none at all, leaves nothing (I2): the same hashes are new afterwards.
 func TestABrokenUploadLeavesNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	sign := w.ecdsa("ec.example")
-	n := start(t, append(append(w.args(), logArgs(t)...), "--data-dir", t.TempDir(), "--stall-timeout", "1s", "--upload-timeout", "3s")...)
+	n := start(t, append(append(w.args(), logArgs(t)...), "--data-dir", t.TempDir(), "--stall-timeout", "5s")...)
 	defer n.stop()
 	for name, send := range map[string]func(text []byte) int{
 		"malformed at its last byte": func(text []byte) int { return n.post(append(text[:len(text)-1:len(text)-1], '}')) },
-		"cut off":                    func(text []byte) int { n.postSlowly(text, len(text)-100, 0); return http.StatusBadRequest },
-		"stalled":                    func(text []byte) int { return n.postSlowly(text, len(text)-100, 2*time.Second) },
+		"cut off":                    func(text []byte) int { n.postPart(text, len(text)-100, 0); return http.StatusBadRequest },
+		"stalled":                    func(text []byte) int { return n.postPart(text, len(text)-100, patience) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			entries := good(name, 5000, sign)
@@ -98,21 +101,22 @@ func TestABrokenUploadLeavesNothing(t *testing.T) {
 
 // post sends a body and returns the status.
 func (n *node) post(text []byte) int {
-	r, err := http.Post("http://"+n.api+"/api/v1/asyncsign/ec.example", "application/x-www-form-urlencoded", bytes.NewReader(text))
+	r, err := http.Post("http://"+n.API+"/api/v1/asyncsign/ec.example", "application/x-www-form-urlencoded", bytes.NewReader(text))
 	must(n.t, err)
 	defer r.Body.Close()
 	_, _ = io.Copy(io.Discard, r.Body)
 	return r.StatusCode
 }
 
-// postSlowly sends the first bytes of a body, pauses, and gives up. It returns the status that came during the pause, or 0.
-func (n *node) postSlowly(text []byte, first int, pause time.Duration) int {
-	c, err := net.Dial("tcp", n.api)
+// postPart sends the first bytes of a body and waits, up to a time, for an answer. It returns the answer's status, or
+// 0.
+func (n *node) postPart(text []byte, first int, wait time.Duration) int {
+	c, err := net.Dial("tcp", n.API)
 	must(n.t, err)
 	defer c.Close()
 	_, err = fmt.Fprintf(c, "POST /api/v1/asyncsign/ec.example HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(text), text[:first])
 	must(n.t, err)
-	_ = c.SetReadDeadline(time.Now().Add(pause))
+	_ = c.SetReadDeadline(time.Now().Add(wait))
 	var status int
 	_, _ = fmt.Fscanf(c, "HTTP/1.1 %d", &status)
 	return status

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -86,11 +85,11 @@ func (n *node) upload(site string, entries []entry) uuid.UUID {
 // expect waits until an upload is done and compares counts, sums and every list of every batch.
 func (n *node) expect(id uuid.UUID, entries []entry) {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(n.t.Context(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(n.t.Context(), patience)
 	defer cancel()
 	got, err := n.Wait(ctx, id, nil)
 	if err != nil {
-		n.t.Fatalf("waiting for %s: %v (%+v)\n%s", id, err, got, n.log())
+		n.t.Fatalf("waiting for %s: %v (%+v)\n%s", id, err, got, n.logs)
 	}
 	if want := count(entries); got != want {
 		n.t.Errorf("upload %s: %+v, want %+v", id, got, want)
@@ -124,7 +123,7 @@ func compare(got client.BatchResult, entries []entry) string {
 			lists[e.want] = append(lists[e.want], e.hash)
 		}
 	}
-	for want, list := range map[outcome][]string{added: got.AddedOK, badSignature: got.BadSignature, duplicate: got.Duplicate} {
+	for want, list := range [failed][]string{added: got.AddedOK, badSignature: got.BadSignature, duplicate: got.Duplicate} {
 		if !slices.Equal(list, lists[want]) {
 			return fmt.Sprintf("list %d has %d hashes, want %d, or they differ", want, len(list), len(lists[want]))
 		}

@@ -1,33 +1,33 @@
 package main
 
-// What the end-to-end tests share: real processes of this program on real parts. The test binary is the program when it is told
-// so, so a process can be killed like any other. With KAFKA_BROKERS set the log is that Kafka, otherwise the embedded one;
-// with COUNTERSIGN_TEST_CLICKHOUSE set the store is that server.
+// What the end-to-end tests share: real processes of this program on real parts. The test binary is the program when it
+// is told so, so a process can be killed like any other. With KAFKA_BROKERS set the log is that Kafka, otherwise the
+// embedded one; with COUNTERSIGN_TEST_CLICKHOUSE set the store is that server.
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto"
 	"crypto/elliptic"
-	"crypto/rand"
+	cryptorand "crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"io"
-	"net/http"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
+	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 
 	"countersign/client"
+	"countersign/internal/service"
 	"countersign/sink/store/engine"
 	"countersign/testsite"
 	"countersign/testsite/fastrsa"
@@ -82,119 +82,100 @@ func (w *world) args() []string {
 	return args
 }
 
+// patience bounds every wait for something that must happen. It is long because the machine may be busy.
+const patience = 3 * time.Minute
+
 // node is one running process.
 type node struct {
-	t     *testing.T
-	cmd   *exec.Cmd
-	api   string
-	admin string
-	*client.Client
-
-	mu   sync.Mutex
-	logs bytes.Buffer
-	done chan struct{} // closed when the process has ended
-	err  error         // its end; valid after done
+	t *testing.T
+	*service.Process
+	*client.Client // nil if the process has no API
+	logs           *logs
 }
 
 // start runs `countersign serve` and returns when it is ready. The process ends with the test.
 func start(t *testing.T, args ...string) *node {
 	t.Helper()
-	n, ready := launch(t, args...)
-	select {
-	case <-ready:
-	case <-n.done:
-		t.Fatalf("the process ended: %v\n%s", n.err, n.log())
-	case <-time.After(60 * time.Second):
-		t.Fatalf("the process is not ready\n%s", n.log())
-	}
-	if n.api != "" {
-		c, err := client.New("http://"+n.api, client.WithRetry(client.Retry{Attempts: 1}))
+	n := &node{t: t, logs: new(logs)}
+	var err error
+	n.Process, err = service.Start(t.Context(), program(n.logs, args...))
+	must(t, err)
+	t.Cleanup(func() {
+		n.Kill()
+		if t.Failed() {
+			t.Logf("countersign %s said:\n%s", strings.Join(args, " "), n.logs)
+		}
+	})
+	if n.API != "" {
+		n.Client, err = client.New("http://"+n.API, client.WithRetry(client.Retry{Attempts: 1}))
 		must(t, err)
-		t.Cleanup(c.Close)
-		n.Client = c
+		t.Cleanup(n.Client.Close)
 	}
 	return n
 }
 
-var readyLine = regexp.MustCompile(`msg=ready .*listen=(\S*) admin=(\S*)`)
-
-// launch runs `countersign serve`; ready is closed when it says so.
-func launch(t *testing.T, args ...string) (n *node, ready chan struct{}) {
-	t.Helper()
-	args = append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}, args...)
-	n = &node{t: t, done: make(chan struct{}), cmd: exec.Command(os.Args[0], args...)}
-	n.cmd.Env = append(os.Environ(), runAsProgram+"=1")
-	stderr, err := n.cmd.StderrPipe()
-	must(t, err)
-	must(t, n.cmd.Start())
-	ready = make(chan struct{})
-	go func() {
-		for lines := bufio.NewScanner(stderr); lines.Scan(); {
-			n.mu.Lock()
-			n.logs.WriteString(lines.Text() + "\n")
-			n.mu.Unlock()
-			if m := readyLine.FindStringSubmatch(lines.Text()); m != nil {
-				n.api, n.admin = strings.Trim(m[1], `"`), strings.Trim(m[2], `"`)
-				close(ready)
-			}
-		}
-		n.err = n.cmd.Wait()
-		close(n.done)
-	}()
-	t.Cleanup(func() {
-		n.kill()
-		if t.Failed() {
-			t.Logf("countersign %s said:\n%s", strings.Join(args, " "), n.log())
-		}
-	})
-	return n, ready
+// program is this test binary as `countersign serve`.
+func program(logs io.Writer, args ...string) service.Config {
+	return service.Config{Binary: os.Args[0], Args: args, Env: []string{runAsProgram + "=1"}, Log: logs}
 }
 
-func (n *node) log() string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.logs.String()
+// logs is what a process has logged so far.
+type logs struct {
+	mu   sync.Mutex
+	text bytes.Buffer // guarded by mu
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 // says returns when the process has logged a text.
 func (n *node) says(text string) {
 	n.t.Helper()
-	for end := time.Now().Add(30 * time.Second); !strings.Contains(n.log(), text); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			n.t.Fatalf("the process did not say %q:\n%s", text, n.log())
+	n.t.Logf("waiting for %q", text)
+	for end := time.Now().Add(patience); !strings.Contains(n.logs.String(), text); time.Sleep(10 * time.Millisecond) {
+		if err := n.Alive(); err != nil || time.Now().After(end) {
+			n.t.Fatalf("the process did not say %q: %v\n%s", text, err, n.logs)
 		}
 	}
-}
-
-// kill ends the process as a crash does.
-func (n *node) kill() {
-	_ = n.cmd.Process.Signal(syscall.SIGKILL)
-	<-n.done
 }
 
 // stop ends the process in order.
 func (n *node) stop() {
 	n.t.Helper()
-	must(n.t, n.cmd.Process.Signal(syscall.SIGTERM))
-	select {
-	case <-n.done:
-	case <-time.After(40 * time.Second):
-		n.t.Fatalf("the process did not stop\n%s", n.log())
-	}
-	if n.err != nil {
-		n.t.Fatalf("the process ended with %v\n%s", n.err, n.log())
+	if err := n.Stop(); err != nil {
+		n.t.Fatalf("the process ended with %v\n%s", err, n.logs)
 	}
 }
 
-// get asks the API as curl would, and returns status and body.
-func (n *node) get(path string) (int, string) {
-	n.t.Helper()
-	r, err := http.Get("http://" + n.api + path)
-	must(n.t, err)
-	defer r.Body.Close()
-	body, err := io.ReadAll(r.Body)
-	must(n.t, err)
-	return r.StatusCode, string(body)
+// randomTimes draws the times of a test from a seed: COUNTERSIGN_TEST_SEED, or a new one. The seed is printed when the
+// test fails or runs with -v. A time depends on the seed, the test's name and what the time is for, and on nothing that
+// happens.
+type randomTimes struct{ seed, name string }
+
+func newRandomTimes(t *testing.T) randomTimes {
+	t.Helper()
+	const variable = "COUNTERSIGN_TEST_SEED"
+	seed := os.Getenv(variable)
+	if seed == "" {
+		seed = strconv.FormatUint(rand.Uint64(), 10)
+	}
+	t.Logf("the random times come from %s=%s", variable, seed)
+	return randomTimes{seed, t.Name()}
+}
+
+// upTo is a time from 0 to most, for one of the test's purposes.
+func (r randomTimes) upTo(most time.Duration, purpose ...any) time.Duration {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %v", r.seed, r.name, purpose))
+	return time.Duration(binary.LittleEndian.Uint64(sum[:]) % uint64(most+1))
 }
 
 // log configuration: the embedded broker, or the Kafka of KAFKA_BROKERS with topics of this test's own.
@@ -226,7 +207,7 @@ type signer func(text string) []byte
 // quickRSA adds a site with an RSA-2048 key that signs by the ten thousand.
 func (w *world) quickRSA(name string) signer {
 	w.t.Helper()
-	key, err := fastrsa.Generate(rand.Reader, 2048)
+	key, err := fastrsa.Generate(cryptorand.Reader, 2048)
 	must(w.t, err)
 	w.site(name, testsite.SiteConfig{Keys: []crypto.Signer{key}})
 	return func(text string) []byte {

@@ -1,4 +1,3 @@
-// Command countersign is the service and its command-line client. It binds flags and wires packages; what they do is in the packages.
 package main
 
 import (
@@ -7,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -33,9 +31,10 @@ func run(args []string) int {
 		Short:         "Checks signatures of file hashes against the certificates that sites serve, and keeps who signed what first",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Version:       version(),
+		Version:       versionText(),
 	}
-	root.AddCommand(serveCommand(), uploadCommand(), queryCommand())
+	root.SetVersionTemplate("{{.Version}}")
+	root.AddCommand(serveCommand(), uploadCommand(), queryCommand(), versionCommand())
 	root.SetArgs(args)
 	if err := root.ExecuteContext(ctx); err != nil {
 		if !errors.Is(err, context.Canceled) {
@@ -44,18 +43,4 @@ func run(args []string) int {
 		return 1
 	}
 	return 0
-}
-
-// version is the module's, or the commit's.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return s.Value
-		}
-	}
-	return info.Main.Version
 }

@@ -1,7 +1,7 @@
 package main
 
-// Several processes that share a log and a store: one role each, and groups whose members come and go. They need a Kafka that several
-// processes can reach, so they run where KAFKA_BROKERS says one is; scripts/test.sh starts it.
+// Several processes that share a log and a store: one role each, and groups whose members come and go. They need a
+// Kafka that several processes can reach, so they run where KAFKA_BROKERS says one is; scripts/test.sh starts it.
 
 import (
 	"context"
@@ -11,17 +11,17 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 
+	"countersign/internal/service"
 	"countersign/pipeline/log/embedded"
 	"countersign/sink/store"
 	"countersign/sink/store/engine"
 )
 
-// cluster returns the settings of processes that share the test's Kafka and an engine of their own. Without KAFKA_BROKERS the log is
-// the embedded broker, in this process.
+// cluster returns the settings of processes that share the test's Kafka and an engine of their own. Without
+// KAFKA_BROKERS the log is the embedded broker, in this process.
 func cluster(t *testing.T) []string {
 	t.Helper()
 	clickhouse, err := engine.Start(t.Context(), engine.Config{Dir: t.TempDir()})
@@ -38,6 +38,7 @@ func cluster(t *testing.T) []string {
 }
 
 func TestOneRoleAProcess(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	sign := w.ecdsa("ec.example")
 	shared := append(w.args(), cluster(t)...)
@@ -54,6 +55,7 @@ func TestOneRoleAProcess(t *testing.T) {
 }
 
 func TestMembersOfTheGroupsComeAndGo(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	sign := w.ecdsa("ec.example")
 	shared := append(w.args(), cluster(t)...)
@@ -63,27 +65,35 @@ func TestMembersOfTheGroupsComeAndGo(t *testing.T) {
 	known := good("known", 500, sign)
 	ingest.expect(ingest.upload("ec.example", known), known)
 
-	bodies := make([][]entry, 8)
+	const rounds, each = 2, 4
+	bodies := make([][]entry, rounds*each)
 	for i := range bodies {
 		bodies[i] = mixedEntries(t, fmt.Sprint("groups", i), 5000, sign, known)
 	}
 	ids := make([]uuid.UUID, len(bodies))
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for i := range bodies {
-			ids[i] = ingest.upload("ec.example", bodies[i])
-			time.Sleep(300 * time.Millisecond)
+	for round := range rounds { // the second member of each group stops in order, and the next one by a crash
+		var wg sync.WaitGroup
+		accepted := make(chan struct{}, each)
+		send := func(i int) {
+			wg.Go(func() {
+				ids[i] = ingest.upload("ec.example", bodies[i])
+				accepted <- struct{}{}
+			})
 		}
-	})
-	for range 2 { // the second member of each group stops in order, and the next one by a crash
+		next := round * each
+		send(next) // while the members join
 		verify, sink := role("verify"), role("sink")
 		verify.says("partitions assigned")
 		sink.says("partitions assigned")
-		time.Sleep(500 * time.Millisecond)
+		send(next + 1) // while they work
+		send(next + 2)
+		<-accepted
+		<-accepted
+		send(next + 3) // while they leave
 		verify.stop()
-		sink.kill()
+		sink.Kill()
+		wg.Wait()
 	}
-	wg.Wait()
 	for i, id := range ids {
 		ingest.expect(id, bodies[i])
 	}
@@ -94,6 +104,7 @@ func TestMembersOfTheGroupsComeAndGo(t *testing.T) {
 
 // ClickHouse away: uploads are accepted, polls are told to come back, and the backlog drains when it is there again.
 func TestClickHouseAway(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	sign := w.ecdsa("ec.example")
 	dir := t.TempDir()
@@ -109,7 +120,7 @@ func TestClickHouseAway(t *testing.T) {
 	must(t, clickhouse.Close(context.Background()))
 	during := good("during", 2500, sign)
 	waiting := n.upload("ec.example", during)
-	r, err := http.Get("http://" + n.api + "/api/v1/resultasync/" + id.String())
+	r, err := http.Get("http://" + n.API + "/api/v1/resultasync/" + id.String())
 	must(t, err)
 	_ = r.Body.Close()
 	if r.StatusCode != http.StatusServiceUnavailable || r.Header.Get("Retry-After") == "" {
@@ -128,6 +139,7 @@ func TestClickHouseAway(t *testing.T) {
 
 // Kafka away: 503 and never a 200.
 func TestKafkaAway(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	sign := w.ecdsa("ec.example")
 	shared := append(w.args(), "--data-dir", t.TempDir())
@@ -144,6 +156,7 @@ func TestKafkaAway(t *testing.T) {
 
 // What can't be started says so, names the remedy, and exits non-zero.
 func TestWhatCantStartSaysWhy(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	data := t.TempDir()
 	n := start(t, append(w.args(), "--data-dir", data)...)
@@ -151,7 +164,7 @@ func TestWhatCantStartSaysWhy(t *testing.T) {
 		args []string
 		want string
 	}{
-		"port in use":      {[]string{"--listen", n.api, "--data-dir", t.TempDir()}, "choose another"},
+		"port in use":      {[]string{"--listen", n.API, "--data-dir", t.TempDir()}, "choose another"},
 		"data dir in use":  {[]string{"--data-dir", data}, data},
 		"data dir a file":  {[]string{"--data-dir", w.roots}, w.roots},
 		"bad settings":     {[]string{"--shards", "0", "--role", "cook"}, "--role cook"},
@@ -177,13 +190,12 @@ func TestWhatCantStartSaysWhy(t *testing.T) {
 // refuses runs a process that must end by itself, with a failure that holds a text.
 func refuses(t *testing.T, want string, args ...string) {
 	t.Helper()
-	n, _ := launch(t, args...)
-	select {
-	case <-n.done:
-	case <-time.After(60 * time.Second):
-		t.Fatalf("the process goes on\n%s", n.log())
+	p, err := service.Start(t.Context(), program(nil, args...))
+	if err == nil {
+		p.Kill()
+		t.Fatal("the process starts")
 	}
-	if n.err == nil || !strings.Contains(n.log(), want) {
-		t.Errorf("ended with %v and without %q:\n%s", n.err, want, n.log())
+	if !strings.Contains(err.Error(), "ended before it was ready: exit status 1") || !strings.Contains(err.Error(), want) {
+		t.Errorf("no end with %q, but: %v", want, err)
 	}
 }

@@ -1,15 +1,14 @@
 package main
 
-// Single signings end to end: whoever got "signed OK" finds the hash right away, and after any crash, under the same signer.
+// Single signings end to end: whoever got "signed OK" finds the hash right away, and after any crash, under the same
+// signer.
 
 import (
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"sync"
 	"testing"
-	"time"
 
 	"countersign/client"
 	"countersign/testsite"
@@ -17,7 +16,7 @@ import (
 
 // lookUp asks who signed a hash; an error means that the process didn't answer.
 func (n *node) lookUp(hash [32]byte) (reply string, err error) {
-	r, err := http.Get("http://" + n.api + "/api/v1/hash/" + testsite.HexText(hash, false))
+	r, err := http.Get("http://" + n.API + "/api/v1/hash/" + testsite.HexText(hash, false))
 	if err != nil {
 		return "", err
 	}
@@ -27,45 +26,50 @@ func (n *node) lookUp(hash [32]byte) (reply string, err error) {
 }
 
 func TestSingleSigningsAreSeenAtOnceAndSurvive(t *testing.T) {
+	t.Parallel()
 	const rounds, callers, each = 5, 8, 400
 	w := newWorld(t)
 	const site = "rsa.example"
 	sign := w.quickRSA(site)
 	args := append(append(w.args(), logArgs(t)...), "--data-dir", t.TempDir())
 	n := start(t, args...)
-	var mu sync.Mutex
 	type answered struct {
 		client.Pair
 		reply string // to a look-up right after
 	}
-	var all []answered
+	var mu sync.Mutex
+	var all []answered // guarded by mu
+	killed := killer{t: t, times: newRandomTimes(t)}
 	for round := range rounds {
-		prepared := pairs(fmt.Sprint("single ", round), 0, callers*each, sign)
-		var wg sync.WaitGroup
-		for c := range callers {
-			wg.Go(func() {
-				for _, p := range prepared[c*each : (c+1)*each] { // until the process is gone: then an answer may have got lost
-					result, err := n.Sign(t.Context(), site, p.Hash, p.Signature)
-					if err != nil {
-						return
-					}
-					reply, err := n.lookUp(p.Hash)
-					if err != nil {
-						return
-					}
-					if result != client.Added || reply[:4] != "200 " {
-						t.Errorf("signing a new hash: %v; then looking it up: %s", result, reply)
-					}
-					mu.Lock()
-					all = append(all, answered{p, reply})
-					mu.Unlock()
+		n = killed.round(round, n, args, func(attempt int) (signings func(*node) int) {
+			prepared := pairs(fmt.Sprint("single ", round, " ", attempt), 0, callers*each, sign)
+			return func(n *node) int {
+				before := len(all)
+				var wg sync.WaitGroup
+				for c := range callers {
+					wg.Go(func() {
+						for _, p := range prepared[c*each : (c+1)*each] { // until the process is gone: then an answer may have got lost
+							result, err := n.Sign(t.Context(), site, p.Hash, p.Signature)
+							if err != nil {
+								return
+							}
+							reply, err := n.lookUp(p.Hash)
+							if err != nil {
+								return
+							}
+							if result != client.Added || reply[:4] != "200 " {
+								t.Errorf("signing a new hash: %v; then looking it up: %s", result, reply)
+							}
+							mu.Lock()
+							all = append(all, answered{p, reply})
+							mu.Unlock()
+						}
+					})
 				}
-			})
-		}
-		time.Sleep(time.Duration(rand.IntN(700)) * time.Millisecond)
-		n.kill()
-		wg.Wait()
-		n = start(t, args...)
+				wg.Wait()
+				return len(all) - before
+			}
+		})
 	}
 	t.Logf("%d signings were answered in %d rounds", len(all), rounds)
 	for _, p := range all {

@@ -1,5 +1,3 @@
-// Package bytesize is how people write a number of bytes to the programs of this module: 512MiB, 4GiB, 1000.
-// It must not know any other package of this module.
 package bytesize
 
 import (
@@ -8,7 +6,8 @@ import (
 	"github.com/docker/go-units"
 )
 
-// Size is a number of bytes, at least 0. A *Size is a flag of github.com/spf13/pflag, and reads texts of files and environments.
+// Size is a number of bytes, at least 0. A *Size is a flag of github.com/spf13/pflag, and reads texts of files and
+// environments.
 type Size int64
 
 // String is the size with the largest binary unit that it has one of, in four digits.

@@ -1,4 +1,3 @@
-// Package fifo is a map with a bound: the key that came first leaves first.
 package fifo
 
 import "sync"

@@ -1,5 +1,3 @@
-// Package filelock takes a file for one process at a time. The kernel gives the lock back however its holder ends, so a lock is
-// never left behind; the file stays, and says nothing by being there.
 package filelock
 
 import (
@@ -13,8 +11,8 @@ import (
 // ErrLocked is wrapped by the error about a file that another open file holds.
 var ErrLocked = errors.New("locked by another process")
 
-// Try opens path, making it when it is missing, and locks it without waiting. The lock belongs to the returned file and to every
-// process that inherits it: it ends when the last of them has closed the file or died.
+// Try opens path, making it when it is missing, and locks it without waiting. The lock belongs to the returned file and
+// to every process that inherits it: it ends when the last of them has closed the file or died.
 func Try(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

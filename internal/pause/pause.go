@@ -1,4 +1,3 @@
-// Package pause waits for a time that a context may cut short, and says how long to wait between attempts.
 package pause
 
 import (
@@ -22,8 +21,8 @@ func For(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Backoff says how long to wait after attempts that failed: First after the first one, twice as long after each further one,
-// and never longer than Most.
+// Backoff says how long to wait after attempts that failed: First after the first one, twice as long after each further
+// one, and never longer than Most.
 type Backoff struct {
 	First, Most time.Duration
 }

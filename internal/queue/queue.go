@@ -1,8 +1,9 @@
-// Package queue hands items from any number of goroutines to one that takes whatever has come since it last looked. So
-// batches grow with the load, and nothing waits for a timer.
 package queue
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // Queue is a list in the order of its Puts. It has no bound of its own: who uses one says what bounds it, or puts with
 // PutWithin. Put and PutWithin may be called by any number of goroutines; Ready, Take and PutBack belong to the one
@@ -54,7 +55,7 @@ func (q *Queue[T]) PutBack(items ...T) {
 		return
 	}
 	q.mu.Lock()
-	q.items = append(items[:len(items):len(items)], q.items...)
+	q.items = append(slices.Clip(items), q.items...)
 	q.mu.Unlock()
 	q.signal()
 }

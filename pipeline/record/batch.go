@@ -33,6 +33,3 @@ const MaxUnstoredSingles = 1 << 14
 // when a shard moves, its old owner's announced rows and its new owner's are there together for a while. It is at least
 // 1.
 func MaxUnstoredSinglesOfShard(shards int) int { return max(1, MaxUnstoredSingles/2/shards) }
-
-// MaxPairs is the most pairs of one upload: every position, and every position of a whole batch after it, fits into 32 bits.
-const MaxPairs = 1<<32 - BatchSize

@@ -84,24 +84,8 @@ type Producer interface {
 	Flush(ctx context.Context) error
 }
 
-// Ack stands for one sent record. *log.Ack is one.
-type Ack interface {
-	// Wait returns the record's offset once all in-sync replicas hold it.
-	Wait(ctx context.Context) (offset int64, err error)
-}
-
-// KafkaProducer is p as a Producer.
-func KafkaProducer(p *log.Producer) Producer { return kafkaProducer{p} }
-
-type kafkaProducer struct{ *log.Producer }
-
-func (p kafkaProducer) Send(ctx context.Context, topic string, partition int, value []byte) (Ack, error) {
-	ack, err := p.Producer.Send(ctx, topic, partition, value)
-	if err != nil {
-		return nil, err // not a nil *log.Ack in an Ack
-	}
-	return ack, nil
-}
+// Ack stands for one sent record.
+type Ack = log.Ack
 
 // Certs gives the keys of sites. *certs.Cache is one, and its methods say what these promise.
 type Certs interface {

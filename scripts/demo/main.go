@@ -1,10 +1,6 @@
-// Command demo shows the main job on real files: it makes a certificate authority and two sites, starts the service with everything
-// embedded, signs every file of the Go toolchain's source tree and hashes up to 100,000 pairs, uploads them, watches, and uploads
-// them again. It is for people to read while it runs; `make demo` runs it.
 package main
 
 import (
-	"bufio"
 	"context"
 	"crypto"
 	"crypto/elliptic"
@@ -17,7 +13,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -25,6 +20,7 @@ import (
 	"time"
 
 	"countersign/client"
+	"countersign/internal/service"
 	"countersign/testsite"
 	"countersign/testsite/fastrsa"
 )
@@ -62,11 +58,11 @@ func demo(ctx context.Context) error {
 	defer closeSites()
 
 	title("countersign serve, with its embedded log and ClickHouse")
-	service, err := startService(ctx, append(args, "--data-dir", filepath.Join(dir, "data")))
+	countersign, err := startService(ctx, filepath.Join(dir, "data"), args)
 	if err != nil {
 		return err
 	}
-	defer service.stop()
+	defer func() { _ = countersign.stop() }() // after an error, which says more
 
 	title("Hashing and signing the Go toolchain's source tree")
 	example, err := sign(ctx, sites)
@@ -74,19 +70,19 @@ func demo(ctx context.Context) error {
 		return err
 	}
 	title("Uploading")
-	if err := upload(ctx, service.client, sites); err != nil {
+	if err := upload(ctx, countersign.client, sites); err != nil {
 		return err
 	}
 	title("One file's row, as ClickHouse has it: " + example.path)
-	if err := service.query(ctx, fmt.Sprintf("SELECT * EXCEPT (hash) FROM v_signed_hashes WHERE hash = unhex('%x')", example.hash)); err != nil {
+	if err := countersign.query(ctx, fmt.Sprintf("SELECT * EXCEPT (hash) FROM v_signed_hashes WHERE hash = unhex('%x')", example.hash)); err != nil {
 		return err
 	}
 	title("Uploading the same again: every pair is a duplicate")
-	if err := upload(ctx, service.client, sites); err != nil {
+	if err := upload(ctx, countersign.client, sites); err != nil {
 		return err
 	}
 	title("Stopping")
-	if err := service.stop(); err != nil {
+	if err := countersign.stop(); err != nil {
 		return err
 	}
 	fmt.Println("stopped clean")
@@ -221,7 +217,7 @@ func signAll(ctx context.Context, key crypto.Signer, files []file) ([]client.Pai
 		})
 	}
 	wg.Wait()
-	return pairs, errors.Join(append(errs, ctx.Err())...)
+	return pairs, errors.Join(errors.Join(errs...), ctx.Err())
 }
 
 // upload sends every site's pairs and follows them to the last batch.
@@ -247,60 +243,39 @@ func upload(ctx context.Context, c *client.Client, sites []*site) error {
 
 func milliseconds(since time.Time) float64 { return float64(time.Since(since).Microseconds()) / 1000 }
 
-// service is the running program.
-type service struct {
-	cmd    *exec.Cmd
+// running is the running service and a client of it.
+type running struct {
+	*service.Process
+	client *client.Client
 	binary string
 	data   string
-	client *client.Client
-	once   sync.Once
-	err    error
 }
-
-var ready = regexp.MustCompile(`msg=ready .*listen=(\S+)`)
 
 // startService starts bin/countersign and waits until it is ready.
-func startService(ctx context.Context, args []string) (*service, error) {
-	s := &service{binary: filepath.Join("bin", "countersign"), data: args[len(args)-1]}
-	s.cmd = exec.CommandContext(ctx, s.binary, append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", ""}, args...)...)
-	s.cmd.Cancel = func() error { return s.cmd.Process.Signal(os.Interrupt) }
-	stderr, err := s.cmd.StderrPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := s.cmd.Start(); err != nil {
+func startService(ctx context.Context, data string, args []string) (*running, error) {
+	r := &running{binary: filepath.Join("bin", "countersign"), data: data}
+	if _, err := os.Stat(r.binary); err != nil {
 		return nil, fmt.Errorf("%w; run `make build` first", err)
 	}
-	lines := bufio.NewScanner(stderr)
-	var log strings.Builder
-	for lines.Scan() {
-		fmt.Fprintln(&log, lines.Text())
-		if m := ready.FindStringSubmatch(lines.Text()); m != nil {
-			fmt.Println("ready on http://" + m[1])
-			go func() {
-				for lines.Scan() { // an unread pipe would block the service
-				}
-			}()
-			s.client, err = client.New("http://" + m[1])
-			return s, err
-		}
+	var err error
+	if r.Process, err = service.Start(ctx, service.Config{Binary: r.binary, Args: append(args, "--data-dir", data)}); err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("the service did not start: %w\n%s", s.cmd.Wait(), log.String())
+	fmt.Println("ready on http://" + r.API)
+	if r.client, err = client.New("http://" + r.API); err != nil {
+		return nil, errors.Join(err, r.Stop())
+	}
+	return r, nil
 }
 
-func (s *service) query(ctx context.Context, sql string) error {
-	cmd := exec.CommandContext(ctx, s.binary, "query", "--data-dir", s.data, sql)
+func (r *running) query(ctx context.Context, sql string) error {
+	cmd := exec.CommandContext(ctx, r.binary, "query", "--data-dir", r.data, sql)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	return cmd.Run()
 }
 
 // stop ends the service in order; further calls return the same.
-func (s *service) stop() error {
-	s.once.Do(func() {
-		s.client.Close()
-		if err := s.cmd.Process.Signal(os.Interrupt); err == nil || !errors.Is(err, os.ErrProcessDone) {
-			s.err = errors.Join(err, s.cmd.Wait())
-		}
-	})
-	return s.err
+func (r *running) stop() error {
+	r.client.Close()
+	return r.Stop()
 }

@@ -39,7 +39,7 @@ func runLibrary(lib string, args []string) error {
 	}
 	for _, symbol := range []string{"chdb_query_cmdline", "chdb_result_error"} {
 		if _, err := purego.Dlsym(handle, symbol); err != nil {
-			return fmt.Errorf("%s is not the engine of version %s: %w; fetch it with `make engine`", lib, version, err)
+			return fmt.Errorf("%s is not the engine of version %s: %w; fetch it with `make engine`", lib, Version, err)
 		}
 	}
 	var query func(argc int32, argv unsafe.Pointer) uintptr

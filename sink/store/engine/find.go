@@ -10,8 +10,8 @@ import (
 	"path/filepath"
 )
 
-// version is the version of the npm package that scripts/fetch-engine.sh fetches the library from.
-const version = "26.7.3-stable.1"
+// Version is that of the npm package that scripts/fetch-engine.sh fetches the library from.
+const Version = "26.7.3-stable.1"
 
 // libEnv names the environment variable that says where the library is.
 const libEnv = "COUNTERSIGN_ENGINE_LIB"
@@ -46,7 +46,7 @@ func FindLib(given string) (string, error) {
 }
 
 func libCandidates() []string {
-	inCache := filepath.Join("engine", version, libName)
+	inCache := filepath.Join("engine", Version, libName)
 	var all []string
 	if cache := os.Getenv("COUNTERSIGN_CACHE"); cache != "" {
 		all = append(all, filepath.Join(cache, inCache))

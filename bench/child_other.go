@@ -1,9 +1,0 @@
-//go:build !linux
-
-package bench
-
-import "syscall"
-
-// childAttributes put a service into a process group of its own, since an interrupt at the terminal is for the bench, which stops the
-// service in order. A bench that is killed leaves it behind.
-func childAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

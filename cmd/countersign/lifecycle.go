@@ -1,0 +1,138 @@
+package main
+
+// Starting and stopping. Parts start in the order in which they need each other and stop in the reverse order; each
+// start pushes its stop. Ports are bound first, so that a port in use shows before anything is written.
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+const (
+	stopTimeout  = 30 * time.Second // for all of an orderly stop
+	startTimeout = 60 * time.Second // for ClickHouse to answer
+)
+
+// process is one running service, or some roles of one. Its fields belong to the goroutine that starts and stops it,
+// but for log, failed and ready, which are safe for concurrent use.
+type process struct {
+	cfg     *config
+	log     *slog.Logger
+	metrics *prometheus.Registry
+	failed  chan error // capacity 1: the first part that ended by itself
+	stops   []func(context.Context)
+	ready   atomic.Pointer[func() []string] // nil while starting
+}
+
+// serve runs until ctx ends or a part fails, and then stops what was started.
+func serve(ctx context.Context, cfg *config) error {
+	p := &process{cfg: cfg, log: cfg.logger(), metrics: prometheus.NewRegistry(), failed: make(chan error, 1)}
+	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if cfg.MemoryLimit > 0 {
+		debug.SetMemoryLimit(int64(cfg.MemoryLimit))
+	}
+	err := p.start(ctx)
+	if err == nil {
+		select {
+		case <-ctx.Done():
+			p.log.Info("stopping")
+		case err = <-p.failed:
+			p.log.Error("stopping, because a part failed", "error", err)
+		}
+	}
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	for _, stop := range slices.Backward(p.stops) {
+		stop(stopCtx)
+	}
+	return err
+}
+
+func (p *process) onStop(stop func(context.Context)) { p.stops = append(p.stops, stop) }
+
+// background runs a part until the service stops it; before it is cancelled, drain may wait for its work to be done.
+func (p *process) background(name string, drain, run func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := run(ctx); err != nil && ctx.Err() == nil {
+			p.fail(fmt.Errorf("%s: %w", name, err))
+		}
+	}()
+	p.onStop(func(stopCtx context.Context) {
+		if err := drain(stopCtx); err != nil {
+			p.log.Info("stopping before all is done; the log keeps the rest", "part", name, "error", err)
+		}
+		cancel()
+		<-done
+	})
+}
+
+func (p *process) fail(err error) {
+	select {
+	case p.failed <- err:
+	default:
+	}
+}
+
+func (p *process) start(ctx context.Context) error {
+	api, err := p.listen("--listen", p.cfg.Listen, p.cfg.has(roleIngest))
+	if err != nil {
+		return err
+	}
+	admin, err := p.listen("--admin-listen", p.cfg.AdminListen, p.cfg.AdminListen != "")
+	if err != nil {
+		return err
+	}
+	p.startAdmin(admin)
+	db, err := p.startStore(ctx)
+	if err != nil {
+		return err
+	}
+	l, err := p.startLog(ctx)
+	if err != nil {
+		return err
+	}
+	if err := p.checkShards(ctx, db, l); err != nil {
+		return err
+	}
+	p.startSink(db, l)
+	if err := p.startVerify(l); err != nil {
+		return err
+	}
+	if err := p.startIngest(api, db, l); err != nil {
+		return err
+	}
+	p.log.Info("ready", "roles", p.cfg.Role, "listen", address(api), "admin", address(admin), "shards", l.shards)
+	return nil
+}
+
+func address(l net.Listener) string {
+	if l == nil {
+		return ""
+	}
+	return l.Addr().String()
+}
+
+// listen binds a port, or says how to get it.
+func (p *process) listen(flag, address string, wanted bool) (net.Listener, error) {
+	if !wanted {
+		return nil, nil
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("can't listen where %s says: %w; stop the program that has the port, or choose another", flag, err)
+	}
+	p.onStop(func(context.Context) { _ = l.Close() })
+	return l, nil
+}

@@ -1,0 +1,89 @@
+package main
+
+// The log, embedded or not.
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"path/filepath"
+
+	"countersign/pipeline/certs"
+	"countersign/pipeline/log"
+	"countersign/pipeline/log/embedded"
+	"countersign/pipeline/record"
+	"countersign/sink/store"
+)
+
+// openLog is the log once its topics are there.
+type openLog struct {
+	client   *log.Client
+	producer *log.Producer
+	uploads  int // partitions of topic uploads
+	shards   int // partitions of topic verified
+}
+
+// startLog opens the log, embedded or not, and makes its topics.
+func (p *process) startLog(ctx context.Context) (*openLog, error) {
+	cfg, err := p.kafkaConfig()
+	if err != nil {
+		return nil, err
+	}
+	if len(cfg.Brokers) == 0 {
+		broker, err := embedded.Start(ctx, embedded.Config{
+			Dir: filepath.Join(p.cfg.DataDir, "log"), Logger: p.log.With("part", "log"),
+		})
+		if err != nil {
+			return nil, fmt.Errorf("start the embedded log: %w", err)
+		}
+		p.onStop(func(context.Context) {
+			if err := broker.Close(); err != nil {
+				p.log.Warn("stopping the embedded log", "error", err)
+			}
+		})
+		cfg.Brokers, cfg.Flush = broker.Brokers(), broker.Flush
+	}
+	client, err := log.Open(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("--kafka: %w", err)
+	}
+	p.onStop(func(context.Context) { _ = client.Close() })
+	producer := client.NewProducer(log.ProducerConfig{})
+	p.onStop(func(ctx context.Context) { _ = producer.Close(ctx) })
+	partitions := make(map[string]int)
+	for _, spec := range p.cfg.topics() {
+		if partitions[spec.Name], err = client.EnsureTopic(ctx, spec); err != nil {
+			return nil, fmt.Errorf("make topic %s: %w", spec.Name, err)
+		}
+	}
+	return &openLog{client, producer, partitions[record.TopicUploads], partitions[record.TopicVerified]}, nil
+}
+
+// checkShards ends the start where the number of shards is not the one that the stored hashes were given their owners
+// by.
+func (p *process) checkShards(ctx context.Context, db *store.DB, l *openLog) error {
+	if l.shards != p.cfg.Shards {
+		return fmt.Errorf("--shards %d: topic %s has %d partitions, and another number would give hashes a second owner; use --shards %d",
+			p.cfg.Shards, record.TopicVerified, l.shards, l.shards)
+	}
+	return whileUnavailable(ctx, startTimeout, func(ctx context.Context) error { return db.CheckShards(ctx, l.shards) })
+}
+
+func (p *process) kafkaConfig() (log.Config, error) {
+	c := log.Config{
+		Brokers: p.cfg.Kafka, Prefix: p.cfg.KafkaPrefix, ClientID: "countersign", Logger: p.log,
+		SASL: log.SASL{Mechanism: p.cfg.KafkaSASL, User: p.cfg.KafkaUser, Password: p.cfg.KafkaPassword},
+	}
+	if !p.cfg.KafkaTLS {
+		return c, nil
+	}
+	c.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	if p.cfg.KafkaCA != "" {
+		roots, err := certs.LoadRoots(p.cfg.KafkaCA)
+		if err != nil {
+			return c, fmt.Errorf("--kafka-ca: %w", err)
+		}
+		c.TLS.RootCAs = roots
+	}
+	return c, nil
+}

@@ -1,0 +1,123 @@
+package main
+
+// The stages: what each is given, and how it is stopped.
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"net"
+
+	"countersign/ingest"
+	"countersign/ingest/server"
+	"countersign/pipeline/certs"
+	"countersign/pipeline/log"
+	"countersign/pipeline/record"
+	"countersign/pipeline/verify"
+	"countersign/sink"
+	"countersign/sink/store"
+)
+
+func (p *process) startSink(db *store.DB, l *openLog) {
+	if !p.cfg.has(roleSink) {
+		return
+	}
+	c := sink.Config{
+		Store: db, Shards: l.shards, FlushLog: l.producer.Flush, Logger: p.log.With("part", roleSink), Registerer: p.metrics,
+		Consume: func(ctx context.Context, handle func(context.Context, sink.Partition) error) error {
+			return l.client.Consume(ctx, log.GroupConfig{
+				Group: record.GroupSink, Topic: record.TopicVerified,
+				Handle: func(ctx context.Context, p *log.Partition) error { return handle(ctx, p) },
+			})
+		},
+		Send: func(ctx context.Context, topic string, partition int, value []byte) error {
+			ack, err := l.producer.Send(ctx, topic, partition, value)
+			if err == nil {
+				_, err = ack.Wait(ctx)
+			}
+			return err
+		},
+	}
+	p.background(roleSink, p.drainGroup(l, record.GroupSink, record.TopicVerified), func(ctx context.Context) error { return sink.Run(ctx, c) })
+}
+
+func (p *process) startVerify(l *openLog) error {
+	if !p.cfg.has(roleVerify) {
+		return nil
+	}
+	cache, err := p.certificates()
+	if err != nil {
+		return err
+	}
+	p.onStop(func(context.Context) { cache.Close() })
+	stage, err := verify.New(verify.Config{
+		Producer: l.producer, Certs: cache, Shards: l.shards, Workers: p.cfg.Workers,
+		MemoryLimit: int64(p.cfg.VerifyMemory), Logger: p.log.With("part", roleVerify), Registerer: p.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	p.background(roleVerify, p.drainGroup(l, record.GroupVerify, record.TopicUploads), func(ctx context.Context) error {
+		return stage.Run(ctx, l.client.Consume)
+	})
+	return nil
+}
+
+// cachedSites bounds the cache of keys: an ECDSA key with its table takes half a megabyte.
+const cachedSites = 1024
+
+// certificates puts together where keys come from.
+func (p *process) certificates() (*certs.Cache, error) {
+	hosts, err := p.cfg.hosts()
+	if err != nil {
+		return nil, err
+	}
+	var roots *x509.CertPool
+	if p.cfg.CertRoots != "" {
+		if roots, err = certs.LoadRoots(p.cfg.CertRoots); err != nil {
+			return nil, fmt.Errorf("--cert-roots: %w", err)
+		}
+	}
+	source := certs.Network(certs.NetworkConfig{Roots: roots, Hosts: hosts})
+	if p.cfg.CertDir != "" {
+		source = certs.FirstOf(certs.Dir(p.cfg.CertDir, certs.DirConfig{}), source)
+	}
+	return certs.NewCache(source, certs.CacheConfig{Entries: cachedSites})
+}
+
+// startIngest serves the API on listener; nil: this process has no such role.
+func (p *process) startIngest(listener net.Listener, db *store.DB, l *openLog) error {
+	if listener == nil {
+		alwaysReady := func() []string { return nil }
+		p.ready.Store(&alwaysReady)
+		return nil
+	}
+	api, err := ingest.New(ingest.Config{
+		HTTP: server.Config{
+			TLSCert: p.cfg.TLSCert, TLSKey: p.cfg.TLSKey, MaxBody: int64(p.cfg.MaxBody),
+			StallTimeout: p.cfg.StallTimeout, BodyTimeout: p.cfg.UploadTimeout,
+		},
+		Log: ingest.KafkaLog(l.client, l.producer), UploadPartitions: l.uploads, Store: db,
+		MaxPairs: p.cfg.MaxPairs, MaxUploads: p.cfg.MaxUploads, MaxBacklog: p.cfg.MaxBacklog,
+		Logger: p.log.With("part", roleIngest), Registerer: p.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := api.Serve(listener); err != nil {
+			p.fail(fmt.Errorf("%s: %w", roleIngest, err))
+		}
+	}()
+	p.onStop(func(ctx context.Context) {
+		if err := api.Shutdown(ctx); err != nil {
+			p.log.Warn("stopping the API", "error", err)
+		}
+		<-done
+	})
+	notReady := api.NotReady
+	p.ready.Store(&notReady)
+	return nil
+}

@@ -1,0 +1,78 @@
+package main
+
+// ClickHouse, embedded or not.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"countersign/internal/pause"
+	"countersign/sink/store"
+	"countersign/sink/store/engine"
+)
+
+// engineURLFile holds the embedded engine's URL while it runs, for `countersign query`.
+func engineURLFile(dataDir string) string { return filepath.Join(dataDir, "engine.url") }
+
+// startStore opens ClickHouse, embedded or not, and brings its schema up to date.
+func (p *process) startStore(ctx context.Context) (*store.DB, error) {
+	url := p.cfg.ClickHouse
+	if url == "" {
+		embedded, err := engine.Start(ctx, engine.Config{
+			Dir: filepath.Join(p.cfg.DataDir, "clickhouse"), Binary: p.cfg.EngineBinary, Lib: p.cfg.EngineLib,
+			MemoryLimit: int64(p.cfg.EngineMemory), Logger: p.log.With("part", "engine"),
+		})
+		if err != nil {
+			return nil, fmt.Errorf("start the embedded ClickHouse: %w", err)
+		}
+		stopping := make(chan struct{})
+		go func() {
+			select {
+			case <-embedded.Done():
+				p.fail(fmt.Errorf("the embedded ClickHouse ended: %w", embedded.Err()))
+			case <-stopping:
+			}
+		}()
+		p.onStop(func(ctx context.Context) {
+			close(stopping)
+			_ = os.Remove(engineURLFile(p.cfg.DataDir))
+			if err := embedded.Close(ctx); err != nil {
+				p.log.Warn("stopping the embedded ClickHouse", "error", err)
+			}
+		})
+		url = embedded.URL()
+		if err := os.WriteFile(engineURLFile(p.cfg.DataDir), []byte(url+"\n"), 0o600); err != nil {
+			return nil, fmt.Errorf("note where the embedded ClickHouse listens: %w", err)
+		}
+	}
+	db, err := store.Open(ctx, store.Config{URL: url, Cluster: p.cfg.ClickHouseCluster, Logger: p.log})
+	if err != nil {
+		return nil, fmt.Errorf("--clickhouse: %w", err)
+	}
+	p.onStop(func(context.Context) { _ = db.Close() })
+	if err := whileUnavailable(ctx, startTimeout, db.Migrate); err != nil {
+		return nil, fmt.Errorf("bring the schema up to date: %w", err)
+	}
+	return db, nil
+}
+
+const unavailablePause = 500 * time.Millisecond
+
+// whileUnavailable repeats a call for as long as ClickHouse is away, up to a limit. It returns the call's last error.
+func whileUnavailable(ctx context.Context, limit time.Duration, call func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for {
+		err := call(ctx)
+		if err == nil || !errors.Is(err, store.ErrUnavailable) {
+			return err
+		}
+		if pause.For(ctx, unavailablePause) != nil {
+			return err
+		}
+	}
+}
