@@ -171,7 +171,7 @@ func TestPathsAndMethods(t *testing.T) {
 	}
 }
 
-// openUpload begins an upload and returns once the server reads its body.
+// openUpload begins an upload and returns once it has its place.
 func openUpload(t *testing.T, h *harness) io.Closer {
 	t.Helper()
 	before := h.uploads.open()

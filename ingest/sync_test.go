@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"countersign/ingest/internal/ingesttest"
-
 	"github.com/google/uuid"
+
+	"countersign/ingest/internal/ingesttest"
 )
 
 func parseID(t *testing.T, text string) uuid.UUID {
@@ -96,7 +96,7 @@ func TestNotFinishedInTime(t *testing.T) {
 	golden(t, "problem-not-finished", r.Body)
 	p := h.Problem(r, 504, "not-finished")
 	close(lag)
-	if s := h.done(p["uuid"].(string)); s["okHash"] != 1 { // as the ingesttest.Reply said
+	if s := h.done(p["uuid"].(string)); s["okHash"] != 1 { // as the reply said
 		t.Error(s)
 	}
 	h.Problem(h.Do("POST", "/api/v1/sign/"+site, pairsThatWait(h)), 504, "not-finished")

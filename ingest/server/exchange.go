@@ -33,21 +33,22 @@ type Exchange struct {
 // Arg is the i-th parameter of the path, counted from 0, percent-decoded.
 func (x *Exchange) Arg(i int) string { return x.args[i] }
 
-// Query returns the values of a parameter in the query, in their order, decoded.
+// Query returns the values of a parameter in the query, in their order, decoded. They belong to the exchange.
 func (x *Exchange) Query(name string) [][]byte { return x.ctx.QueryArgs().PeekMulti(name) }
 
-// Field returns the values of a header field, in their order. name is in its usual spelling: "Content-Encoding".
+// Field returns the values of a header field, in their order. They belong to the exchange. name is in its usual
+// spelling: "Content-Encoding".
 func (x *Exchange) Field(name string) [][]byte { return x.ctx.Request.Header.PeekAll(name) }
 
 // Context ends with the cause ErrStopping when the server can't wait for its requests any longer. It does not end when
 // the client goes away: HTTP/1.1 doesn't tell.
 func (x *Exchange) Context() context.Context { return x.server.base }
 
-// OnEnd has release called when the exchange is over, even if no handler ever ran. It may be called before, too, so it
-// must do nothing when it is called again.
+// OnEnd has release called when the exchange is over, even if no handler ever ran. If a handler calls release earlier,
+// the second call must do nothing.
 func (x *Exchange) OnEnd(release func()) { x.release = append(x.release, release) }
 
-// AdmitBody decides by the head whether the request's body can be taken: its content coding is supported, and the
+// AdmitBody decides by the head whether the request's body can be accepted: its content coding is supported, and the
 // announced length is not over Config.MaxBody.
 func (x *Exchange) AdmitBody() *problem.Problem {
 	// Several fields are one list (RFC 9110, section 5.2).
@@ -135,7 +136,7 @@ func (x *Exchange) unread() bool {
 }
 
 // waiting is an admitted exchange between its 100 and its handler. fasthttp closes what it finds among a request's user
-// values when the request is over, whether the handler was called or not. So what admission took can't leak.
+// values when the request is over, whether the handler was called or not. So what admission holds can't leak.
 type waiting struct{ *Exchange }
 
 // waitingKey is where it is found.
