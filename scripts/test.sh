@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Every check and every test. Two lanes run side by side: the end-to-end tests mostly wait, the others mostly compute. All steps run
-# even when one fails. The end is a table of the steps with their seconds, and the closing lines of go test.
+# even when one fails. The end is a table of the steps with their seconds, and the closing lines of go test. The seconds of
+# processors tell a slow step from a busy machine.
 #
 # What the machine lacks is left out, and the output says so in capitals: the race detector needs gcc, Apache Kafka needs java 17 and
 # mvn, govulncheck needs its database (scripts/lint.sh). REQUIRE_RACE=1 and REQUIRE_KAFKA=1 make that an error.
@@ -16,17 +17,16 @@ started=$(date +%s)
 
 # step NAME COMMAND... runs a command and shows what it printed when it has ended. Lanes take turns at showing.
 step() {
-	local name=$1 begin code=0 verdict=ok
+	local name=$1 code=0 verdict=ok TIMEFORMAT='%R %U %S'
 	shift
-	begin=$(date +%s)
-	"$@" >"$logs/$name" 2>&1 || code=$?
+	{ time "$@" >"$logs/$name" 2>&1; } 2>"$logs/.time-$name" || code=$?
 	[ "$code" = 0 ] || verdict=FAILED
-	[ "$code" != 77 ] || verdict='left out'
+	[ "$code" != 77 ] || verdict=left-out
 	(
 		flock 9
 		printf '\n== %s\n' "$name"
 		cat "$logs/$name"
-		printf '%s\t%s\t%s\n' "$name" "$(($(date +%s) - begin))" "$verdict" >>"$logs/.table"
+		echo "$name $(cat "$logs/.time-$name") $verdict" >>"$logs/.table"
 	) 9>"$logs/.lock"
 }
 
@@ -106,7 +106,7 @@ busy() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 wait
 
 printf '\n== %s seconds in all\n' "$(($(date +%s) - started))"
-awk -F '\t' '{ printf "%-12s %5d s  %s\n", $1, $2, $3 }' "$logs/.table"
+awk '{ printf "%-12s %5d s, of processors %5d s  %s\n", $1, $2, $3 + $4, $5 }' "$logs/.table"
 echo
 cat "$logs"/{end-to-end,kafka,generic,race,unit} 2>/dev/null | grep -E '^(FAIL|ok)\b'
 ! grep -q FAILED "$logs/.table"
