@@ -11,16 +11,13 @@ import (
 
 // problemOf returns the reply for any error of this package. sync says which call's limits are meant.
 func problemOf(err error, sync bool) *problem.Problem {
-	var p *problem.Problem
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*problem.Problem](err); ok {
 		return p
 	}
-	var syntax *jsonstream.SyntaxError
-	if errors.As(err, &syntax) {
+	if syntax, ok := errors.AsType[*jsonstream.SyntaxError](err); ok {
 		return problem.MalformedBody(syntax, syntax.Element, syntax.Offset)
 	}
-	var limit *jsonstream.LimitError
-	if errors.As(err, &limit) {
+	if limit, ok := errors.AsType[*jsonstream.LimitError](err); ok {
 		if limit.Limit == jsonstream.LimitPairs {
 			return problem.TooManyPairs(limit.Max, sync, limit.Element, limit.Offset)
 		}

@@ -2,7 +2,7 @@
 # What can be said about the code without running it: gofmt, go vet, golangci-lint (.golangci.yml says what it looks for and why),
 # and govulncheck. Prints what is wrong and fails.
 #
-# govulncheck needs the database of known vulnerabilities, https://vuln.go.dev or what GOVULNDB names. Where that can't be reached
+# govulncheck needs the database of known vulnerabilities, Go's own or what GOVULNDB names. Where that can't be reached
 # govulncheck is left out, and this script says so. REQUIRE_GOVULNCHECK=1 makes that an error.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -30,7 +30,7 @@ found=$("$tools/govulncheck" ./... 2>&1) || code=$?
 if [ "$code" = 0 ]; then
 	echo "govulncheck: no known vulnerability is reached"
 elif [[ $found == *"fetching vulnerabilities"* && $found != *"Vulnerability #"* ]]; then
-	echo "GOVULNCHECK IS LEFT OUT: ${GOVULNDB:-https://vuln.go.dev} can't be reached from here. Run make lint where it can, or name a copy with GOVULNDB." >&2
+	echo "GOVULNCHECK IS LEFT OUT: the database of vulnerabilities (GOVULNDB) can't be reached from here. Run make lint where it can, or name a copy with GOVULNDB." >&2
 	[ -z "${REQUIRE_GOVULNCHECK:-}" ] || failed=1
 else
 	echo "$found"

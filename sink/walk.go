@@ -92,7 +92,7 @@ func (w *walker) load(ctx context.Context, offset int64) error {
 	}
 	w.updateGauge()
 	w.Logger.Info("shard assigned", "shard", w.id, "offset", offset, "hashes", loaded,
-		"filter_bytes", w.gauge, "took", w.Clock().Sub(start))
+		"filter_bytes", w.gauge, "seconds", w.Clock().Sub(start).Seconds())
 	return nil
 }
 

@@ -2,7 +2,10 @@ package jsonstream
 
 // The top level of a body: mark, bracket, elements and commas, bracket, nothing.
 
-import "io"
+import (
+	"errors"
+	"io"
+)
 
 // Limits bounds a body. Bytes are not among them: the reader counts those.
 type Limits struct {
@@ -133,7 +136,7 @@ func (d *decoder) close() error {
 		return err
 	case more:
 		return d.broken(-1, "expected the end of the body after the list, found "+describe(d.buf[d.pos]))
-	case d.err != io.EOF:
+	case !errors.Is(d.err, io.EOF):
 		return d.fail(d.err)
 	}
 	return d.flush()
@@ -160,11 +163,12 @@ func (d *decoder) element(c byte) error {
 			return d.postpone(n)
 		case wrong:
 			return d.wrong(b)
+		case partial: // more of it is to come
 		}
 		if len(b) == d.lim.MaxElement {
 			return d.fail(&LimitError{LimitElement, int64(d.lim.MaxElement), d.elements, d.offset()})
 		}
-		if d.err == io.EOF {
+		if errors.Is(d.err, io.EOF) {
 			return d.wrong(b)
 		}
 		if d.err != nil {
@@ -188,7 +192,7 @@ func (d *decoder) skip() (bool, error) {
 			}
 		}
 		if d.err != nil {
-			return false, nil
+			return false, nil //nolint:nilerr // the callers ask the window why it ended
 		}
 		if err := d.refill(1); err != nil {
 			return false, err
@@ -205,7 +209,7 @@ func (d *decoder) next(element int, ended string) (byte, error) {
 		return 0, err
 	case found:
 		return d.buf[d.pos], nil
-	case d.err != io.EOF:
+	case !errors.Is(d.err, io.EOF):
 		return 0, d.fail(d.err)
 	}
 	return 0, d.broken(element, ended)

@@ -262,7 +262,7 @@ func TestLimits(t *testing.T) {
 					iotest.OneByteReader(strings.NewReader(c.body)),
 				} {
 					res := decode(r, c.lim, careful, true)
-					if !reflect.DeepEqual(res.Err, c.want) {
+					if !reflect.DeepEqual(res.Err, c.want) { //nolint:govet // their type and every field are meant
 						t.Fatalf("got %v, want %v", res.Err, c.want)
 					}
 				}

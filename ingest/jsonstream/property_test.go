@@ -63,7 +63,7 @@ func decodeString(s string) result { return decode(strings.NewReader(s), Limits{
 
 // same fails unless two results agree, errors by their content.
 func same(t interface{ Fatalf(string, ...any) }, what string, got, want result) {
-	if !reflect.DeepEqual(got, want) {
+	if !reflect.DeepEqual(got, want) { //nolint:govet // the type and every field of an error are meant
 		t.Fatalf("%s: got\n%.2000v, error %v, want\n%.2000v, error %v", what, got, got.Err, want, want.Err)
 	}
 }

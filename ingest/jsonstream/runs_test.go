@@ -81,7 +81,7 @@ func TestSinkErrorEndsDecodeAsItIs(t *testing.T) {
 		for _, n := range []int{10, 1500} {
 			calls := 0
 			pairs, err := Decode(bytes.NewReader(body(n, 64, 1)), Limits{}, func(*Columns) error { calls++; return full })
-			if pairs != 0 || err != full || calls != 1 {
+			if pairs != 0 || !errors.Is(err, full) || calls != 1 {
 				t.Errorf("got %d pairs, %v, %d calls", pairs, err, calls)
 			}
 		}
@@ -97,14 +97,12 @@ func TestColumnsBelongToTheSink(t *testing.T) {
 	var got result
 	later := make(chan *Columns, 3)
 	var wait sync.WaitGroup
-	wait.Add(1)
-	go func() {
-		defer wait.Done()
+	wait.Go(func() {
 		for c := range later {
 			got.Runs = append(got.Runs, copyRun(c))
 			c.Release()
 		}
-	}()
+	})
 	var texts []Unparsed
 	got.Pairs, got.Err = Decode(bytes.NewReader(text), Limits{}, func(c *Columns) error {
 		texts = append(texts, c.Unparsed...)

@@ -1,6 +1,7 @@
 package results
 
 import (
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -140,10 +141,10 @@ func TestExpiredUploadsAreUnknown(t *testing.T) {
 			t.Error(err)
 		}
 		time.Sleep(time.Millisecond)
-		if _, err := h.Status(t.Context(), row.ID); err != ErrUnknownUpload {
+		if _, err := h.Status(t.Context(), row.ID); !errors.Is(err, ErrUnknownUpload) {
 			t.Error(err)
 		}
-		if _, err := h.Status(t.Context(), uuid.UUID{8}); err != ErrUnknownUpload {
+		if _, err := h.Status(t.Context(), uuid.UUID{8}); !errors.Is(err, ErrUnknownUpload) {
 			t.Error(err)
 		}
 	})

@@ -167,10 +167,10 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 		reason := errors.New("a reason")
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Hour, reason)
 		defer cancel()
-		if _, err := w.Wait(ctx, true); err != reason {
+		if _, err := w.Wait(ctx, true); !errors.Is(err, reason) {
 			t.Error(err)
 		}
-		if _, err := w.Details(ctx); err != reason {
+		if _, err := w.Details(ctx); !errors.Is(err, reason) {
 			t.Error(err)
 		}
 	})

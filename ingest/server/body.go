@@ -134,7 +134,7 @@ func (w *wire) Read(p []byte) (int, error) {
 // brokenChunks reports whether a read failed because of what came, rather than because nothing more did.
 func brokenChunks(err error) bool {
 	var network net.Error
-	return !errors.As(err, &network) && err != io.EOF && err != io.ErrUnexpectedEOF
+	return !errors.As(err, &network) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // arm moves the read deadline, at most some 16 times per stall time-out.

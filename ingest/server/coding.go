@@ -59,7 +59,7 @@ func (g *lazyGzip) Read(p []byte) (int, error) {
 	if g.z == nil {
 		var err error
 		if g.z, err = gzip.NewReader(g.body); err != nil {
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF // an empty body is no gzip
 			}
 			return 0, err
@@ -81,7 +81,7 @@ func (z *inflated) Read(p []byte) (int, error) {
 	if z.n += int64(n); z.n > z.max {
 		return 0, problem.BodyTooLarge(z.max)
 	}
-	if err == nil || err == io.EOF && !z.body.cut {
+	if err == nil || errors.Is(err, io.EOF) && !z.body.cut {
 		return n, err
 	}
 	var connection *problem.Problem

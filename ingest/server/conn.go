@@ -8,6 +8,7 @@ package server
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"sync/atomic"
@@ -40,7 +41,7 @@ type conn struct {
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	switch {
-	case err != io.EOF:
+	case !errors.Is(err, io.EOF):
 	case n > 0: // TLS does so; the next Read says it again
 		err = nil
 	default:

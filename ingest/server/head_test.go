@@ -149,6 +149,6 @@ func TestTooManyConnections(t *testing.T) {
 			return false
 		}
 		r.Body.Close()
-		return r.StatusCode == 200
+		return r.StatusCode == http.StatusOK
 	})
 }

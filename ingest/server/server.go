@@ -227,5 +227,5 @@ func (l fasthttpLogger) Printf(format string, args ...any) {
 	if strings.HasPrefix(format, "error when serving connection") {
 		level = slog.LevelDebug
 	}
-	l.Log(context.Background(), level, "http: "+fmt.Sprintf(format, args...))
+	l.Log(context.Background(), level, "http: "+fmt.Sprintf(format, args...)) //nolint:sloglint // fasthttp's own words
 }

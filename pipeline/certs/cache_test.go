@@ -178,7 +178,7 @@ func TestCacheRemembersFailuresForAMinute(t *testing.T) {
 	f := &fake{err: failure}
 	cache := newCache(t, f, CacheConfig{Clock: clock.Now})
 	for range 3 {
-		if _, err := cache.Get(t.Context(), siteName); err != error(failure) {
+		if _, err := cache.Get(t.Context(), siteName); !errors.Is(err, failure) {
 			t.Fatalf("error %v, want the source's", err)
 		}
 		clock.Advance(20 * time.Second)

@@ -137,10 +137,11 @@ func TestDirSaysWhatIsWrongWithAFile(t *testing.T) {
 			dir := t.TempDir()
 			c.write(t, dir, filepath.Join(dir, siteName+".pem"))
 			_, err := Dir(dir, DirConfig{})(t.Context(), siteName)
-			if u := unavailable(t, err, siteName, c.why); errors.Is(u, ErrUnknownSite) {
+			u := unavailable(t, err, siteName, c.why)
+			if errors.Is(u, ErrUnknownSite) {
 				t.Error("the site counts as unknown; it has a file")
 			}
-			if strings.Contains(err.(*Unavailable).Reason, dir) {
+			if strings.Contains(u.Reason, dir) {
 				t.Errorf("the uploader is shown the path: %v", err)
 			}
 		})

@@ -59,8 +59,9 @@ func (o offer) suites() []uint16 {
 			tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA,
 			tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA,
 		}
+	default:
+		return nil // crypto/tls chooses those of TLS 1.3 itself
 	}
-	return nil
 }
 
 // leafChain is what a probe found.

@@ -32,8 +32,9 @@ func isTemporary(err error) bool {
 		return !notFound && !errors.Is(err, errNotPublic)
 	case stageHandshake:
 		return isHangUp(err)
+	default:
+		return false
 	}
-	return false
 }
 
 // isHangUp reports whether the connection ended under the handshake.
@@ -55,8 +56,9 @@ func (e *probeError) reason(where string, timeout time.Duration) string {
 		return handshakeReason(e.err, where)
 	case stageCertificate:
 		return certificateReason(e.err)
+	default:
+		return keyReason(e.err)
 	}
-	return keyReason(e.err)
 }
 
 func dialReason(err error, where string) string {

@@ -236,7 +236,7 @@ func (m *member) start(ctx context.Context, r *reader, committed int64) (int64, 
 		return held.first, nil
 	case committed > held.end:
 		m.logger.Error("kafka: the log ends before the committed offset, so brokers lost records; "+
-			"reading all there is again", "partition", r.partition, "committed", committed, "end", held.end)
+			"reading all there is again", "partition", r.partition, "committed", committed, "to", held.end)
 		return held.first, nil
 	}
 	return committed, nil

@@ -60,7 +60,7 @@ func TestReadRange(t *testing.T) {
 			wg.Wait()
 		}
 		made := errors.New("made up")
-		if err := p.ReadRange(ctx, 0, 500, func(log.Message) error { return made }); err != made {
+		if err := p.ReadRange(ctx, 0, 500, func(log.Message) error { return made }); !errors.Is(err, made) {
 			t.Errorf("the function's error: %v", err)
 		}
 		logtest.DeleteBelow(t, cfg.Brokers, topic, 300)
@@ -143,7 +143,7 @@ func TestTailEndsWithItsFunction(t *testing.T) {
 	logtest.Send(t, p, topic, 1, "a", "b")
 	made, calls := errors.New("made up"), 0
 	err = tail.Run(logtest.Context(t), func(log.Message) error { calls++; return made })
-	if err != made || calls != 1 {
+	if !errors.Is(err, made) || calls != 1 {
 		t.Errorf("%d calls, %v", calls, err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"crypto/rsa"
 	"fmt"
+	"maps"
 	"math/big"
 	"math/rand/v2"
 	"testing"
@@ -96,9 +97,7 @@ func TestRSAEdges(t *testing.T) {
 		k := newPrimeKey(t, prime.bits, prime.offset)
 		edges := rsaEdges(k)
 		if prime.bits < 3072 || prime.offset < 0 {
-			for name, sig := range forgeries(k) {
-				edges[name] = sig
-			}
+			maps.Copy(edges, forgeries(k))
 		}
 		everyWay(t, func(t *testing.T, use features) {
 			key := mustKey(t, &k.PublicKey, use)

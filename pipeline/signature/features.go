@@ -27,8 +27,9 @@ func (i implementation) String() string {
 		return "table"
 	case ifma:
 		return "avx512ifma"
+	default:
+		return "generic"
 	}
-	return "generic"
 }
 
 // features says which implementations NewKey may choose: the fastest for each kind of key. A key that the fastest

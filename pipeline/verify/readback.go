@@ -124,7 +124,7 @@ func (p *partition) readBack(ctx context.Context, u *upload, fn func(*recordpb.C
 	err := p.log.ReadRange(ctx, u.from, u.offset+1, func(m log.Message) error {
 		r, err := record.DecodeUpload(m.Value)
 		if err != nil {
-			return nil // the reader has sent it to the dead letters
+			return nil //nolint:nilerr // the reader has sent it to the dead letters
 		}
 		if c := r.GetChunk(); c != nil && uuid.UUID(c.Attempt) == attempt {
 			return o.add(c)

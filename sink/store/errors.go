@@ -24,7 +24,7 @@ func (db *DB) wrap(ctx context.Context, err error, what string) error {
 	switch {
 	case err == nil:
 		return nil
-	case ctx.Err() != nil && context.Cause(ctx) == context.Canceled:
+	case ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled):
 		// The driver closes the connection under the call, which then reports anything.
 		return fmt.Errorf("clickhouse: %s: %w", what, context.Canceled)
 	case unavailable(err) || ctx.Err() != nil:
@@ -35,12 +35,10 @@ func (db *DB) wrap(ctx context.Context, err error, what string) error {
 
 // unavailable decides which errors another attempt can mend.
 func unavailable(err error) bool {
-	var exception *clickhouse.Exception
-	if errors.As(err, &exception) {
+	if exception, ok := errors.AsType[*clickhouse.Exception](err); ok {
 		return passing(chproto.Error(exception.Code))
 	}
-	var network net.Error
-	if errors.As(err, &network) {
+	if _, ok := errors.AsType[net.Error](err); ok {
 		return true
 	}
 	for _, target := range []error{

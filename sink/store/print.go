@@ -4,6 +4,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"reflect"
@@ -12,7 +13,7 @@ import (
 // Print runs a query and writes every row to w, "column: value" a line, with an empty line between rows.
 func (db *DB) Print(ctx context.Context, w io.Writer, query string) error {
 	rows, err := db.conn.Query(ctx, query)
-	if err == io.EOF { // the driver's bare EOF: the statement ended without a result
+	if errors.Is(err, io.EOF) { // the driver's bare EOF: the statement ended without a result
 		return nil
 	}
 	if err != nil {

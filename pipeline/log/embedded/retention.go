@@ -110,7 +110,7 @@ func (r *retention) beyondTheEnd(group, topic string, committed map[int]int64, h
 		if p < len(held) && offset > held[p].end {
 			r.logger.Warn("embedded broker: the log ends before a committed offset, which is lowered; "+
 				"the last stop was not a clean one",
-				"group", group, "topic", topic, "partition", p, "committed", offset, "end", held[p].end)
+				"group", group, "topic", topic, "partition", p, "committed", offset, "to", held[p].end)
 			lower[p] = held[p].end
 		}
 	}

@@ -166,7 +166,7 @@ func (e *Engine) startError() error {
 	if strings.Contains(out, "Address already in use") {
 		return errPortTaken
 	}
-	return fmt.Errorf("the embedded engine ended at its start (%v): %s", e.err, out)
+	return fmt.Errorf("the embedded engine ended at its start (%w): %s", e.err, out)
 }
 
 // URL returns the data source name that a ClickHouse client connects to. It stays the same when a child is replaced.

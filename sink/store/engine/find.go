@@ -52,8 +52,8 @@ func libCandidates() []string {
 		all = append(all, filepath.Join(cache, inCache))
 	}
 	if exe, err := os.Executable(); err == nil {
-		if real, err := filepath.EvalSymlinks(exe); err == nil {
-			exe = real
+		if target, err := filepath.EvalSymlinks(exe); err == nil {
+			exe = target
 		}
 		dir := filepath.Dir(exe)
 		all = append(all, filepath.Join(dir, "lib", libName), filepath.Join(dir, "..", ".cache", inCache))

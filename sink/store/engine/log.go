@@ -57,7 +57,7 @@ func (l *childLog) emit(line string) {
 	if len(l.last) > keptLines {
 		l.last = l.last[1:]
 	}
-	l.logger.Log(context.Background(), lineLevel(line), "engine: "+line)
+	l.logger.Log(context.Background(), lineLevel(line), "engine: "+line) //nolint:sloglint // the engine's own words
 }
 
 // tail returns the last lines, for an error message.

@@ -31,7 +31,9 @@ func ReadAll(t testing.TB, brokers []string, topic string, partition int) []Reco
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(Limit))
+	if err := conn.SetDeadline(time.Now().Add(Limit)); err != nil {
+		t.Fatal(err)
+	}
 	first, end, err := conn.ReadOffsets()
 	if err != nil {
 		t.Fatal(err)
@@ -144,7 +146,9 @@ func DeleteBelow(t testing.TB, brokers []string, topic string, offset int64) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(Limit))
+	if err := conn.SetDeadline(time.Now().Add(Limit)); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := conn.Write(kmsg.NewRequestFormatter().AppendRequest(nil, req, 1)); err != nil {
 		t.Fatal(err)
 	}

@@ -44,10 +44,10 @@ const (
 	maxLanes = 64
 )
 
-// lanesFor is how many lanes each of n signatures gets, of a block of at most max.
-func lanesFor(n, max int) int {
+// lanesFor is how many lanes each of n signatures gets, of a block of at most most.
+func lanesFor(n, most int) int {
 	lanes := minLanes
-	for lanes < maxLanes && 2*lanes*n <= minLanes*max {
+	for lanes < maxLanes && 2*lanes*n <= minLanes*most {
 		lanes *= 2
 	}
 	return lanes

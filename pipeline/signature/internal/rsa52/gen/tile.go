@@ -97,12 +97,14 @@ func (tl tile) emit(w *writer) {
 		w.op("ADDQ", fmt.Sprintf("$%d", 64*width), streamPtr)
 	case streamScalar:
 		w.op("ADDQ", fmt.Sprintf("$%d", 8*width), streamPtr)
+	case streamRows: // they are in registers
 	}
 	switch tl.open {
 	case openDouble:
 		w.op("ADDQ", fmt.Sprintf("$%d", 64*width/2), squarePtr)
 	case openAddend:
 		w.op("ADDQ", fmt.Sprintf("$%d", 8*width), addendPtr)
+	case openZero, openMemory: // neither has a pointer of its own
 	}
 	if tl.close == closeResult {
 		w.op("ADDQ", fmt.Sprintf("$%d", 64*width), resultPtr)
