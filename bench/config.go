@@ -87,7 +87,6 @@ func (c *Config) quick() {
 	c.Warmup, c.Rounds = 0, 1
 	c.Slice = min(c.Slice, 50*time.Millisecond)
 	c.Preload = min(c.Preload, 10_000)
-	c.Limit = min(c.Limit, 5*time.Minute)
 }
 
 // check reports all that is wrong.

@@ -20,6 +20,7 @@ step() {
 	local name=$1 code=0 verdict=ok TIMEFORMAT='%R %U %S'
 	shift
 	{ time "$@" >"$logs/$name" 2>&1; } 2>"$logs/.time-$name" || code=$?
+	sed -i 's/\x1b\[[0-9;]*m//g' "$logs/$name" # Maven's colours
 	[ "$code" = 0 ] || verdict=FAILED
 	[ "$code" != 77 ] || verdict=left-out
 	(

@@ -101,7 +101,7 @@ func TestABrokenUploadLeavesNothing(t *testing.T) {
 
 // post sends a body and returns the status.
 func (n *node) post(text []byte) int {
-	r, err := http.Post("http://"+n.API+"/api/v1/asyncsign/ec.example", "application/x-www-form-urlencoded", bytes.NewReader(text))
+	r, err := oneByOne().Post("http://"+n.API+"/api/v1/asyncsign/ec.example", "application/x-www-form-urlencoded", bytes.NewReader(text))
 	must(n.t, err)
 	defer r.Body.Close()
 	_, _ = io.Copy(io.Discard, r.Body)

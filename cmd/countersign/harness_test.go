@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -107,11 +108,18 @@ func start(t *testing.T, args ...string) *node {
 		}
 	})
 	if n.API != "" {
-		n.Client, err = client.New("http://"+n.API, client.WithRetry(client.Retry{Attempts: 1}))
+		n.Client, err = client.New("http://"+n.API, client.WithRetry(client.Retry{Attempts: 1}), client.WithHTTPClient(oneByOne()))
 		must(t, err)
 		t.Cleanup(n.Client.Close)
 	}
 	return n
+}
+
+// oneByOne makes a connection for each request. On a busy machine a connection may lie idle for so long that the
+// service closes it just when it is used again, and a POST that fails for that reason has failed for a reason that no
+// test is about.
+func oneByOne() *http.Client {
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 }
 
 // program is this test binary as `countersign serve`.

@@ -120,7 +120,7 @@ func TestClickHouseAway(t *testing.T) {
 	must(t, clickhouse.Close(context.Background()))
 	during := good("during", 2500, sign)
 	waiting := n.upload("ec.example", during)
-	r, err := http.Get("http://" + n.API + "/api/v1/resultasync/" + id.String())
+	r, err := oneByOne().Get("http://" + n.API + "/api/v1/resultasync/" + id.String())
 	must(t, err)
 	_ = r.Body.Close()
 	if r.StatusCode != http.StatusServiceUnavailable || r.Header.Get("Retry-After") == "" {

@@ -6,7 +6,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"net/http"
 	"sync"
 	"testing"
 
@@ -16,7 +15,7 @@ import (
 
 // lookUp asks who signed a hash; an error means that the process didn't answer.
 func (n *node) lookUp(hash [32]byte) (reply string, err error) {
-	r, err := http.Get("http://" + n.API + "/api/v1/hash/" + testsite.HexText(hash, false))
+	r, err := oneByOne().Get("http://" + n.API + "/api/v1/hash/" + testsite.HexText(hash, false))
 	if err != nil {
 		return "", err
 	}
