@@ -29,8 +29,8 @@ type call struct {
 	safe bool
 }
 
-// mostReply bounds the answers that are read: 10,000 pairs in errors take some 6 MB.
-const mostReply = 64 << 20
+// mostReply bounds the answers that are read: 100,000 pairs in errors take some 70 MB at most.
+const mostReply = 128 << 20
 
 // json does the call and decodes its answer into v.
 func (c *Client) json(ctx context.Context, k *call, v any) error {

@@ -51,8 +51,8 @@ func (c *Client) Sign(ctx context.Context, site string, hash [32]byte, signature
 	return 0, fmt.Errorf("%s: the answer is none of those that the API has: %q", k, excerpt(reply))
 }
 
-// SignBatch sends up to 10,000 pairs and waits for their outcome, all in one request. For more, and
-// for an outcome that survives a broken connection, use Upload.
+// SignBatch sends up to 100,000 pairs, of which 10,000 are recommended, and waits for their outcome, all in one
+// request. For more, and for an outcome that survives a broken connection, use Upload.
 func (c *Client) SignBatch(ctx context.Context, site string, pairs []Pair) (BatchResult, error) {
 	var b BatchResult
 	err := c.json(ctx, &call{

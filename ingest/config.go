@@ -35,7 +35,7 @@ type Config struct {
 
 	// MaxPairs is the most pairs in one upload. Default 1,000,000, at most record.MaxPairs.
 	MaxPairs int
-	// MaxSyncPairs is the most pairs in one synchronous call. Default 10,000 (docs/contract.md, "synchronous batch").
+	// MaxSyncPairs is the most pairs in one synchronous call. Default 100,000 (docs/contract.md, "synchronous batch").
 	MaxSyncPairs int
 	// MaxElement is the most bytes of one pair in the body. Default 64 KiB.
 	MaxElement int
@@ -111,7 +111,7 @@ type Store interface {
 // withDefaults returns c filled in, or every problem it has. HTTP is filled in by package server.
 func (c Config) withDefaults() (Config, error) {
 	c.MaxPairs = cmp.Or(c.MaxPairs, 1_000_000)
-	c.MaxSyncPairs = cmp.Or(c.MaxSyncPairs, 10_000)
+	c.MaxSyncPairs = cmp.Or(c.MaxSyncPairs, 100_000)
 	c.MaxElement = cmp.Or(c.MaxElement, 64<<10)
 	c.MaxUploads = cmp.Or(c.MaxUploads, 64)
 	c.MaxSync = cmp.Or(c.MaxSync, 1024)

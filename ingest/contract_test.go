@@ -82,11 +82,11 @@ func TestSynchronousBatchRepliesWithDetails(t *testing.T) {
 	h := start(t, nil)
 	h.done(h.upload("other.example", pairs(5, 1, 64)))
 	golden(t, "details-mixed", h.Do("POST", "/api/v1/sign/"+site, mixed()).Body)
-	r := h.Do("POST", "/api/v1/sign/"+site, pairs(10_000, 10_000, 64))
-	if n := strings.Count(r.Body, `"`); r.Status != 200 || n != 2*(10_000+4) {
-		t.Errorf("10,000 pairs: %d, %d quotes", r.Status, n)
+	r := h.Do("POST", "/api/v1/sign/"+site, pairs(10_000, 100_000, 64))
+	if n := strings.Count(r.Body, `"`); r.Status != 200 || n != 2*(100_000+4) {
+		t.Errorf("100,000 pairs: %d, %d quotes", r.Status, n)
 	}
-	r = h.Do("POST", "/api/v1/sign/"+site, pairs(30_000, 10_001, 64))
+	r = h.Do("POST", "/api/v1/sign/"+site, pairs(200_000, 100_001, 64))
 	golden(t, "problem-sync-too-many", r.Body)
 	h.Problem(r, 413, "too-many-pairs")
 }
