@@ -29,6 +29,7 @@ import (
 
 	"countersign/client"
 	"countersign/sink/store/engine"
+	"countersign/sink/store/engine/enginetest"
 	"countersign/testsite"
 	"countersign/testsite/fastrsa"
 )
@@ -39,6 +40,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(runAsProgram) != "" || len(os.Args) > 1 && os.Args[1] == engine.ChildArg {
 		os.Exit(run(os.Args[1:]))
 	}
+	enginetest.UseCache()
 	os.Exit(m.Run())
 }
 

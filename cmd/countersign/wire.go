@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -60,6 +61,7 @@ type service struct {
 func serve(ctx context.Context, cfg *config) error {
 	s := &service{cfg: cfg, log: cfg.logger(), metrics: prometheus.NewRegistry(), failed: make(chan error, 1)}
 	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	syscall.Umask(0o077) // what the service writes is nobody else's to read
 	if cfg.MemoryLimit > 0 {
 		debug.SetMemoryLimit(int64(cfg.MemoryLimit))
 	}
@@ -171,8 +173,21 @@ func (s *service) notReady() []string {
 	return []string{"starting"}
 }
 
-// engineURLFile holds the embedded engine's URL while it runs, for `countersign query`.
+// engineDatabase is the embedded engine's database.
+const engineDatabase = "default"
+
+// engineURLFile says how the embedded engine is reached while it runs, with the passwords of this start: the first line
+// is the analysts' URL, for `countersign query`, the second one the service's.
 func engineURLFile(dataDir string) string { return filepath.Join(dataDir, "engine.url") }
+
+// writeEngineURL makes the file anew: one that was there may have had another mode.
+func writeEngineURL(dataDir string, e *engine.Engine) error {
+	path := engineURLFile(dataDir)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return os.WriteFile(path, []byte(e.AnalystURL()+"\n"+e.URL()+"\n"), 0o600)
+}
 
 // startStore opens ClickHouse, embedded or not, and brings its schema up to date.
 func (s *service) startStore(ctx context.Context) error {
@@ -180,7 +195,8 @@ func (s *service) startStore(ctx context.Context) error {
 	if url == "" {
 		embedded, err := engine.Start(ctx, engine.Config{
 			Dir: filepath.Join(s.cfg.DataDir, "clickhouse"), Binary: s.cfg.EngineBinary, Lib: s.cfg.EngineLib,
-			MemoryLimit: int64(s.cfg.EngineMemory), Logger: s.log.With("part", "engine"),
+			LibDigest: s.cfg.EngineLibSHA256, MemoryLimit: int64(s.cfg.EngineMemory), Logger: s.log.With("part", "engine"),
+			Grants: store.ServiceGrants(engineDatabase), AnalystGrants: store.AnalystGrants(engineDatabase),
 		})
 		if err != nil {
 			return fmt.Errorf("start the embedded ClickHouse: %w", err)
@@ -201,8 +217,8 @@ func (s *service) startStore(ctx context.Context) error {
 			}
 		})
 		url = embedded.URL()
-		if err := os.WriteFile(engineURLFile(s.cfg.DataDir), []byte(url+"\n"), 0o600); err != nil {
-			return fmt.Errorf("note where the embedded ClickHouse listens: %w", err)
+		if err := writeEngineURL(s.cfg.DataDir, embedded); err != nil {
+			return fmt.Errorf("note where the embedded ClickHouse is reached: %w", err)
 		}
 	}
 	db, err := store.Open(ctx, store.Config{URL: url, Cluster: s.cfg.ClickHouseCluster, Logger: s.log})

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"path/filepath"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -20,11 +21,14 @@ const DefaultRetention = 48 * time.Hour
 type Config struct {
 	// URL is the driver's data source name: clickhouse://user:password@host:9000,host2:9000/database?secure=true.
 	// Further parameters are the driver's (dial_timeout, read_timeout, max_open_conns, compress, ...) or settings of
-	// ClickHouse. The database must exist. Compression is off unless asked for: nearly all bytes are random.
+	// ClickHouse. With socket=PATH connections are asked for at that Unix socket instead of dialled, as the embedded
+	// engine's are (package fdpass); the host only stands in messages then. The database must exist. Compression is off unless asked for: nearly all bytes are random.
 	URL string
 	// Cluster, if set, makes tables ON CLUSTER with Replicated engines, inserts with a quorum, and reads that see every
 	// confirmed insert. The cluster must have one shard (any number of replicas): a hash is looked up on one server.
 	Cluster string
+	// ReadOnly is for Print: one connection, without the settings of inserts, which a user who may only read can't send.
+	ReadOnly bool
 	// Retention is how long batch results are kept, counted from the acceptance of their upload. It is written into the
 	// schema by the first migration, and applied to every read. Default DefaultRetention.
 	Retention time.Duration
@@ -70,8 +74,12 @@ func Open(_ context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("clickhouse URL: %w; it should look like clickhouse://user:password@host:9000/database", err)
 	}
-	fillOptions(opts, cfg.Cluster)
-	d := &dialer{timeout: opts.DialTimeout, tls: opts.TLS, open: make(map[*gentleConn]struct{})}
+	fillOptions(opts, cfg)
+	socket, err := socketOf(opts)
+	if err != nil {
+		return nil, err
+	}
+	d := &dialer{timeout: opts.DialTimeout, tls: opts.TLS, socket: socket, open: make(map[*gentleConn]struct{})}
 	d.use(opts)
 	conn, err := clickhouse.Open(opts)
 	if err != nil {
@@ -81,7 +89,7 @@ func Open(_ context.Context, cfg Config) (*DB, error) {
 }
 
 // fillOptions fills what the URL leaves open. What the URL says wins.
-func fillOptions(opts *clickhouse.Options, cluster string) {
+func fillOptions(opts *clickhouse.Options, cfg Config) {
 	settings := clickhouse.Settings{
 		"async_insert":       0, // an insert that returned is stored; batching is the callers' work
 		"optimize_on_insert": 0, // an insert holds no key twice: leave merging to merges
@@ -89,12 +97,16 @@ func fillOptions(opts *clickhouse.Options, cluster string) {
 		// refused for ever, and everything behind it would wait.
 		"max_partitions_per_insert_block": 0,
 	}
-	if cluster != "" {
+	if cfg.Cluster != "" {
 		// Lookups that decide ownership must see every confirmed insert. Sequential consistency is only kept for quorum
 		// inserts that wait for each other, so those are serial (ClickHouse, settings, select_sequential_consistency).
 		settings["insert_quorum"] = "auto"
 		settings["insert_quorum_parallel"] = 0
 		settings["select_sequential_consistency"] = 1
+	}
+	if cfg.ReadOnly {
+		clear(settings)
+		opts.MaxOpenConns, opts.MaxIdleConns = 1, 1
 	}
 	maps.Copy(settings, opts.Settings)
 	opts.Settings = settings
@@ -112,6 +124,23 @@ func fillOptions(opts *clickhouse.Options, cluster string) {
 	}
 }
 
+// socketOf takes the parameter socket out of the options: it is no setting of ClickHouse.
+func socketOf(opts *clickhouse.Options) (string, error) {
+	value, ok := opts.Settings[socketParameter]
+	if !ok {
+		return "", nil
+	}
+	delete(opts.Settings, socketParameter)
+	path, ok := value.(string)
+	if !ok || !filepath.IsAbs(path) {
+		return "", fmt.Errorf("clickhouse URL: %s=%v: name an absolute path", socketParameter, value)
+	}
+	return path, nil
+}
+
+// socketParameter is the URL's parameter that names a Unix socket.
+const socketParameter = "socket"
+
 // Close releases the connections, and waits until they are closed. It is called after the last call returned.
 func (db *DB) Close() error {
 	err := db.conn.Close()
@@ -120,6 +149,11 @@ func (db *DB) Close() error {
 		return fmt.Errorf("clickhouse: close: %w", err)
 	}
 	return nil
+}
+
+// Exec runs a statement that gives no rows, for those who prepare a database for a measurement or a test.
+func (db *DB) Exec(ctx context.Context, statement string) error {
+	return db.wrap(ctx, db.conn.Exec(ctx, statement), "run the statement")
 }
 
 // selectAll runs a query and calls scan for each row. An error of scan ends the query early and is returned, wrapped.

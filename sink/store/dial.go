@@ -15,9 +15,12 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
+
+	"countersign/internal/fdpass"
 )
 
 // writeTimeout bounds one write to a connection. The driver watches the context of a call at every point but while it
@@ -32,6 +35,7 @@ const lingerTimeout = 30 * time.Second
 type dialer struct {
 	timeout time.Duration
 	tls     *tls.Config
+	socket  string // a Unix socket that passes connections (package fdpass); empty: the address is dialled
 
 	mu   sync.Mutex
 	open map[*gentleConn]struct{} // made and not yet closed; guarded by mu
@@ -58,12 +62,11 @@ func (d *dialer) use(opts *clickhouse.Options) {
 type madeKey struct{}
 
 func (d *dialer) dial(ctx context.Context, address string) (net.Conn, error) {
-	plain := net.Dialer{Timeout: d.timeout}
-	c, err := plain.DialContext(ctx, "tcp", address)
+	c, err := d.connect(ctx, address)
 	if err != nil {
 		return nil, err
 	}
-	conn := &gentleConn{TCPConn: c.(*net.TCPConn), dialer: d}
+	conn := &gentleConn{stream: c, dialer: d}
 	d.all.Add(1)
 	d.mu.Lock()
 	d.open[conn] = struct{}{}
@@ -75,6 +78,20 @@ func (d *dialer) dial(ctx context.Context, address string) (net.Conn, error) {
 		return conn, nil
 	}
 	return d.handshake(ctx, conn, address)
+}
+
+// connect makes a TCP connection, or has one passed.
+func (d *dialer) connect(ctx context.Context, address string) (stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
+	if d.socket != "" {
+		return fdpass.Dial(ctx, d.socket)
+	}
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.TCPConn), nil
 }
 
 func (d *dialer) handshake(ctx context.Context, conn net.Conn, address string) (net.Conn, error) {
@@ -106,9 +123,16 @@ func (d *dialer) close() {
 	d.all.Wait()
 }
 
+// stream is a TCP connection that this process made or was passed.
+type stream interface {
+	net.Conn
+	CloseWrite() error
+	SyscallConn() (syscall.RawConn, error) // the driver looks whether an idle connection was ended
+}
+
 // gentleConn gives each write a deadline and closes in the order that the top of this file explains.
 type gentleConn struct {
-	*net.TCPConn
+	stream
 	dialer *dialer
 
 	reading, writing sync.Mutex // held during a Read, a Write
@@ -124,7 +148,7 @@ func (c *gentleConn) Read(b []byte) (int, error) {
 	if c.isClosed() {
 		return 0, net.ErrClosed
 	}
-	n, err := c.TCPConn.Read(b)
+	n, err := c.stream.Read(b)
 	return n, c.broken(err)
 }
 
@@ -134,7 +158,7 @@ func (c *gentleConn) Write(b []byte) (int, error) {
 	if err := c.limitWrite(); err != nil {
 		return 0, err
 	}
-	n, err := c.TCPConn.Write(b)
+	n, err := c.stream.Write(b)
 	return n, c.broken(err)
 }
 
@@ -156,7 +180,7 @@ func (c *gentleConn) limitWrite() error {
 	if !c.writeBefore.IsZero() && c.writeBefore.Before(deadline) {
 		deadline = c.writeBefore
 	}
-	return c.TCPConn.SetWriteDeadline(deadline)
+	return c.stream.SetWriteDeadline(deadline)
 }
 
 func (c *gentleConn) isClosed() bool {
@@ -175,7 +199,7 @@ func (c *gentleConn) SetReadDeadline(t time.Time) error {
 	if c.closed {
 		return net.ErrClosed
 	}
-	return c.TCPConn.SetReadDeadline(t)
+	return c.stream.SetReadDeadline(t)
 }
 
 func (c *gentleConn) SetWriteDeadline(t time.Time) error {
@@ -185,7 +209,7 @@ func (c *gentleConn) SetWriteDeadline(t time.Time) error {
 		return net.ErrClosed
 	}
 	c.writeBefore = t
-	return c.TCPConn.SetWriteDeadline(t)
+	return c.stream.SetWriteDeadline(t)
 }
 
 // Close returns at once, wakes a Read or Write in progress, and leaves the rest to a goroutine that dialer.close waits
@@ -201,7 +225,7 @@ func (c *gentleConn) Close() error {
 	delete(c.dialer.open, c)
 	c.dialer.mu.Unlock()
 	go c.linger()
-	return c.TCPConn.SetDeadline(time.Unix(1, 0))
+	return c.stream.SetDeadline(time.Unix(1, 0))
 }
 
 func (c *gentleConn) linger() {
@@ -211,9 +235,9 @@ func (c *gentleConn) linger() {
 	defer c.reading.Unlock()
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	defer c.TCPConn.Close()
-	if err := errors.Join(c.TCPConn.SetDeadline(time.Now().Add(lingerTimeout)), c.TCPConn.CloseWrite()); err != nil {
+	defer c.stream.Close()
+	if err := errors.Join(c.stream.SetDeadline(time.Now().Add(lingerTimeout)), c.stream.CloseWrite()); err != nil {
 		return // the other side has closed already
 	}
-	_, _ = io.Copy(io.Discard, c.TCPConn)
+	_, _ = io.Copy(io.Discard, c.stream)
 }

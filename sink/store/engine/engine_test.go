@@ -35,7 +35,7 @@ const rowsOfInsert = 500
 func parentMain(args []string) int {
 	err := func() error {
 		ctx := context.Background()
-		engine, err := Start(ctx, Config{Dir: args[0]})
+		engine, err := Start(ctx, granted(Config{Dir: args[0]}))
 		if err != nil {
 			return err
 		}
@@ -172,9 +172,15 @@ func alive(pid int) bool {
 	return !strings.HasPrefix(state, "Z")
 }
 
+// granted gives the engine's users what they have in the service.
+func granted(cfg Config) Config {
+	cfg.Grants, cfg.AnalystGrants = store.ServiceGrants("default"), store.AnalystGrants("default")
+	return cfg
+}
+
 func startEngine(t *testing.T, cfg Config) *Engine {
 	t.Helper()
-	engine, err := Start(t.Context(), cfg)
+	engine, err := Start(t.Context(), granted(cfg))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,37 +254,44 @@ func TestTakenPortIsNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	cfg, err := Config{Dir: t.TempDir()}.withDefaults()
+	e, err := prepare(t.Context(), Config{Dir: t.TempDir(), SharedNetwork: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	program, err := findProgram(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lock, err := lockDir(t.Context(), cfg.Dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lock.Close()
-	_, err = startOn(t.Context(), l.Addr().(*net.TCPAddr).Port, cfg, program, lock)
-	if !errors.Is(err, errPortTaken) {
+	defer e.release()
+	e.port = l.Addr().(*net.TCPAddr).Port
+	if err := e.start(t.Context()); !errors.Is(err, errPortTaken) {
 		t.Error(err)
 	}
 }
 
-func TestEngineTakesAClickhouseBinary(t *testing.T) {
+// binaryArg is the first argument under which the test binary is a clickhouse binary: the library's path follows, and
+// the arguments of `clickhouse local`.
+const binaryArg = "engine-binary"
+
+// standIn makes a stand-in for a clickhouse binary: it is called as `clickhouse local ...` and runs the library with
+// those arguments. The library lies in dir, because the engine can't open other folders.
+func standIn(t *testing.T, dir string) string {
+	t.Helper()
 	lib, err := FindLib("")
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A stand-in: it is called as `clickhouse local ...` and runs the library with those arguments.
-	binary := filepath.Join(t.TempDir(), "clickhouse")
-	script := fmt.Sprintf("#!/bin/sh\n[ \"$1\" = local ] || exit 1\nshift\nexec %q %s %q \"$@\"\n", os.Args[0], ChildArg, lib)
-	if err := os.WriteFile(binary, []byte(script), 0o755); err != nil {
+	copied := filepath.Join(dir, libName)
+	if out, err := exec.Command("cp", "--reflink=auto", lib, copied).CombinedOutput(); err != nil {
+		t.Fatal(err, string(out))
+	}
+	script := fmt.Sprintf("#!/bin/sh\n[ \"$1\" = local ] || exit 1\nshift\nexec %q %s %q \"$@\"\n", os.Args[0], binaryArg, copied)
+	path := filepath.Join(t.TempDir(), "clickhouse")
+	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	engine := startEngine(t, Config{Dir: t.TempDir(), Binary: binary})
+	return path
+}
+
+func TestEngineTakesAClickhouseBinary(t *testing.T) {
+	dir := t.TempDir()
+	engine := startEngine(t, Config{Dir: dir, Binary: standIn(t, dir)})
 	if err := open(t, engine.URL()).Migrate(t.Context()); err != nil {
 		t.Error(err)
 	}
