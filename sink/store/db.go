@@ -4,10 +4,12 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -57,8 +59,10 @@ func (c Config) withDefaults() (Config, error) {
 
 // DB is an open store. Its methods may be called concurrently.
 type DB struct {
-	conn      driver.Conn
-	dialer    *dialer
+	conn      driver.Conn // for what is read
+	writer    driver.Conn // for inserts and migrations: it bears silence (silence.go)
+	probe     driver.Conn // for questions whether the server is there: it waits for nobody
+	dialers   []*dialer   // of these three
 	cfg       Config
 	addresses []string // for messages
 }
@@ -79,14 +83,35 @@ func Open(_ context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &dialer{timeout: opts.DialTimeout, tls: opts.TLS, socket: socket, open: make(map[*gentleConn]struct{})}
-	d.use(opts)
-	conn, err := clickhouse.Open(opts)
-	if err != nil {
-		return nil, fmt.Errorf("clickhouse URL: %w", err)
+	db := &DB{cfg: cfg, addresses: opts.Addr}
+	if socket != "" {
+		db.addresses = []string{socket}
 	}
-	return &DB{conn: conn, dialer: d, cfg: cfg, addresses: opts.Addr}, nil
+	silent := new(silentAddresses)
+	few := *opts
+	few.MaxOpenConns, few.MaxIdleConns = probeConns, probeConns
+	for _, pool := range []struct {
+		conn    *driver.Conn
+		opts    clickhouse.Options
+		silence time.Duration
+	}{{&db.conn, *opts, readSilence}, {&db.writer, *opts, insertSilence}, {&db.probe, few, probeSilence}} {
+		d := &dialer{
+			timeout: opts.DialTimeout, tls: opts.TLS, socket: socket, silent: silent, silence: pool.silence, open: make(map[*gentleConn]struct{}),
+		}
+		d.use(&pool.opts)
+		if *pool.conn, err = clickhouse.Open(&pool.opts); err != nil {
+			return nil, fmt.Errorf("clickhouse URL: %w", err)
+		}
+		db.dialers = append(db.dialers, d)
+	}
+	return db, nil
 }
+
+// probeConns is how many questions whether the server is there may be under way.
+const probeConns = 2
+
+// where names the server in messages.
+func (db *DB) where() string { return strings.Join(db.addresses, ",") }
 
 // fillOptions fills what the URL leaves open. What the URL says wins.
 func fillOptions(opts *clickhouse.Options, cfg Config) {
@@ -143,8 +168,10 @@ const socketParameter = "socket"
 
 // Close releases the connections, and waits until they are closed. It is called after the last call returned.
 func (db *DB) Close() error {
-	err := db.conn.Close()
-	db.dialer.close()
+	err := errors.Join(db.conn.Close(), db.writer.Close(), db.probe.Close())
+	for _, d := range db.dialers {
+		d.close()
+	}
 	if err != nil {
 		return fmt.Errorf("clickhouse: close: %w", err)
 	}
@@ -153,14 +180,23 @@ func (db *DB) Close() error {
 
 // Exec runs a statement that gives no rows, for those who prepare a database for a measurement or a test.
 func (db *DB) Exec(ctx context.Context, statement string) error {
-	return db.wrap(ctx, db.conn.Exec(ctx, statement), "run the statement")
+	return db.wrap(ctx, db.exec(ctx, statement), "run the statement")
+}
+
+// exec runs a statement that may take a while without a sign of life. Its errors are the driver's.
+func (db *DB) exec(ctx context.Context, statement string) error {
+	return db.watched(ctx, func(ctx context.Context) error { return db.writer.Exec(ctx, statement) })
 }
 
 // selectAll runs a query and calls scan for each row. An error of scan ends the query early and is returned, wrapped.
 func (db *DB) selectAll(ctx context.Context, what, query string, scan func(driver.Rows) error) error {
+	return db.selectOn(ctx, db.conn, what, query, scan)
+}
+
+func (db *DB) selectOn(ctx context.Context, conn driver.Conn, what, query string, scan func(driver.Rows) error) error {
 	running, cancel := context.WithCancel(ctx)
 	defer cancel()
-	rows, err := db.conn.Query(running, query)
+	rows, err := conn.Query(running, query)
 	if err != nil {
 		return db.wrap(ctx, err, what)
 	}

@@ -13,6 +13,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"syscall"
@@ -27,15 +28,21 @@ import (
 // sends the blocks of an insert: a server that stops reading there would hold the call for ever.
 const writeTimeout = 30 * time.Second
 
-// lingerTimeout bounds how long a closed connection is read to its end.
-const lingerTimeout = 30 * time.Second
+// lingerTimeout bounds how long a closed connection is read to its end, and silentLinger how long when the server was
+// silent lately.
+const (
+	lingerTimeout = 30 * time.Second
+	silentLinger  = 2 * time.Second
+)
 
 // dialer makes connections that obey the caller's context while they are made, and owns them until they are closed for
 // good.
 type dialer struct {
 	timeout time.Duration
 	tls     *tls.Config
-	socket  string // a Unix socket that passes connections (package fdpass); empty: the address is dialled
+	silent  *silentAddresses
+	silence time.Duration // how long a call may wait for the next packet
+	socket  string        // a Unix socket that passes connections (package fdpass); empty: the address is dialled
 
 	mu   sync.Mutex
 	open map[*gentleConn]struct{} // made and not yet closed; guarded by mu
@@ -45,13 +52,19 @@ type dialer struct {
 // use makes the driver connect through d.
 func (d *dialer) use(opts *clickhouse.Options) {
 	opts.DialContext = d.dial
-	opts.DialStrategy = func(ctx context.Context, id int, opts *clickhouse.Options, dial clickhouse.Dial) (clickhouse.DialResult, error) {
-		return clickhouse.DefaultDialStrategy(ctx, id, opts, func(ctx context.Context, address string, opts *clickhouse.Options) (clickhouse.DialResult, error) {
+	opts.DialStrategy = func(ctx context.Context, id int, given *clickhouse.Options, dial clickhouse.Dial) (clickhouse.DialResult, error) {
+		opts := *given
+		opts.Addr = d.silent.last(given.Addr)
+		return clickhouse.DefaultDialStrategy(ctx, id, &opts, func(ctx context.Context, address string, opts *clickhouse.Options) (clickhouse.DialResult, error) {
 			// The driver forgets a connection whose first exchange fails, without closing it.
-			var made net.Conn
+			var made *gentleConn
 			result, err := dial(context.WithValue(ctx, madeKey{}, &made), address, opts)
-			if err != nil && made != nil {
+			switch {
+			case made == nil:
+			case err != nil:
 				made.Close()
+			default:
+				made.greeted(d.silence)
 			}
 			return result, err
 		})
@@ -66,12 +79,13 @@ func (d *dialer) dial(ctx context.Context, address string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn := &gentleConn{stream: c, dialer: d}
+	// Every server greets at once, whatever takes it longer later.
+	conn := &gentleConn{stream: c, dialer: d, address: address, silence: min(d.silence, readSilence)}
 	d.all.Add(1)
 	d.mu.Lock()
 	d.open[conn] = struct{}{}
 	d.mu.Unlock()
-	if made, ok := ctx.Value(madeKey{}).(*net.Conn); ok {
+	if made, ok := ctx.Value(madeKey{}).(**gentleConn); ok {
 		*made = conn
 	}
 	if d.tls == nil {
@@ -85,6 +99,9 @@ func (d *dialer) connect(ctx context.Context, address string) (stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
 	if d.socket != "" {
+		silence := min(d.silence, readSilence)
+		ctx, cancel := context.WithTimeoutCause(ctx, silence, &silentError{d.socket, silence})
+		defer cancel()
 		return fdpass.Dial(ctx, d.socket)
 	}
 	c, err := new(net.Dialer).DialContext(ctx, "tcp", address)
@@ -133,23 +150,54 @@ type stream interface {
 // gentleConn gives each write a deadline and closes in the order that the top of this file explains.
 type gentleConn struct {
 	stream
-	dialer *dialer
+	dialer  *dialer
+	address string
 
 	reading, writing sync.Mutex // held during a Read, a Write
 
 	mu          sync.Mutex
 	closed      bool
-	writeBefore time.Time // the deadline that the driver asked for
+	silence     time.Duration // how long a Read may wait
+	readBefore  time.Time     // the deadline that the driver asked for; zero: none
+	writeBefore time.Time     // the same
 }
 
 func (c *gentleConn) Read(b []byte) (int, error) {
 	c.reading.Lock()
 	defer c.reading.Unlock()
-	if c.isClosed() {
+	silence, err := c.limitRead()
+	if err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	n, err := c.stream.Read(b)
+	if errors.Is(err, os.ErrDeadlineExceeded) && silence > 0 && time.Since(began) >= silence {
+		c.dialer.silent.note(c.address)
+		err = &silentError{address: c.address, silence: silence}
+	}
+	return n, c.broken(err)
+}
+
+// greeted says that the server has answered, and how long it may be silent from now on.
+func (c *gentleConn) greeted(silence time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.silence = silence
+}
+
+// limitRead sets the deadline of one Read, and returns the silence that it stands for; none when the driver asked for an
+// earlier one.
+func (c *gentleConn) limitRead() (silence time.Duration, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
 		return 0, net.ErrClosed
 	}
-	n, err := c.stream.Read(b)
-	return n, c.broken(err)
+	silence, deadline := c.silence, time.Now().Add(c.silence)
+	if !c.readBefore.IsZero() && c.readBefore.Before(deadline) {
+		silence, deadline = 0, c.readBefore
+	}
+	return silence, c.stream.SetReadDeadline(deadline)
 }
 
 func (c *gentleConn) Write(b []byte) (int, error) {
@@ -199,6 +247,7 @@ func (c *gentleConn) SetReadDeadline(t time.Time) error {
 	if c.closed {
 		return net.ErrClosed
 	}
+	c.readBefore = t
 	return c.stream.SetReadDeadline(t)
 }
 
@@ -228,6 +277,13 @@ func (c *gentleConn) Close() error {
 	return c.stream.SetDeadline(time.Unix(1, 0))
 }
 
+func (c *gentleConn) lingering() time.Duration {
+	if c.dialer.silent.lately(c.address) {
+		return silentLinger
+	}
+	return lingerTimeout
+}
+
 func (c *gentleConn) linger() {
 	defer c.dialer.all.Done()
 	// After these no Read or Write is under way that the new deadline could revive.
@@ -236,7 +292,10 @@ func (c *gentleConn) linger() {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	defer c.stream.Close()
-	if err := errors.Join(c.stream.SetDeadline(time.Now().Add(lingerTimeout)), c.stream.CloseWrite()); err != nil {
+	if c.dialer.socket != "" {
+		return // whoever passed the connection reads it to its end
+	}
+	if err := errors.Join(c.stream.SetDeadline(time.Now().Add(c.lingering())), c.stream.CloseWrite()); err != nil {
 		return // the other side has closed already
 	}
 	_, _ = io.Copy(io.Discard, c.stream)

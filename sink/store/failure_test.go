@@ -93,7 +93,7 @@ func newBreakingProxy(t *testing.T, to *DB, limit int64) string {
 			if err != nil {
 				return
 			}
-			upstream, err := to.dialer.connect(context.Background(), to.addresses[0])
+			upstream, err := to.dialers[0].connect(context.Background(), to.addresses[0])
 			if err != nil {
 				client.Close()
 				return
