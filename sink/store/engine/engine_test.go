@@ -297,6 +297,119 @@ func TestEngineTakesAClickhouseBinary(t *testing.T) {
 	}
 }
 
+// useOnce stores a row and reads it.
+func useOnce(ctx context.Context, e *Engine) error {
+	db, err := store.Open(ctx, store.Config{URL: e.URL()})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if err := errors.Join(db.Migrate(ctx), db.InsertHashes(ctx, rowsOf(0, 1))); err != nil {
+		return err
+	}
+	if _, found, err := db.Hash(ctx, hashOf(0)); err != nil || !found {
+		return fmt.Errorf("the row: %v, %w", found, err)
+	}
+	return nil
+}
+
+// A binary ends with the process that runs it, and both are replaced.
+func TestBinaryIsReplacedWhenItsParentDies(t *testing.T) {
+	dir := t.TempDir()
+	e := startEngine(t, Config{Dir: dir, Binary: standIn(t, dir)})
+	if err := useOnce(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	was := childOf(e)
+	binary, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", was, was))
+	if err != nil {
+		t.Skip("this kernel doesn't tell a process's children: ", err)
+	}
+	e.kill()
+	await(t, "the binary's end", func() bool { return !alive(number(t, strings.TrimSpace(string(binary)))) })
+	await(t, "another child", func() bool { return childOf(e) != was })
+	if err := useOnce(t.Context(), e); err != nil {
+		t.Error(err)
+	}
+}
+
+// However often the engine crashes: a start that is good counts for nothing.
+func TestCrashesDoNotEndTheEngine(t *testing.T) {
+	e := startEngine(t, Config{Dir: t.TempDir()})
+	for range 7 {
+		if err := useOnce(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+		was := childOf(e)
+		e.kill()
+		await(t, "another child", func() bool { return childOf(e) != was })
+	}
+	if err := useOnce(t.Context(), e); err != nil {
+		t.Error(err)
+	}
+}
+
+// Starts that fail in a row end the engine.
+func TestFailedStartsEndTheEngine(t *testing.T) {
+	t.Parallel()
+	e := startEngine(t, Config{Dir: t.TempDir()})
+	if err := os.WriteFile(configFile(e.cfg.Dir), []byte("no configuration"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e.kill()
+	select {
+	case <-e.Done():
+		if e.Err() == nil {
+			t.Error("it does not say why")
+		}
+	case <-time.After(5 * time.Minute):
+		t.Error("it is started again and again")
+	}
+}
+
+// The last login counts, and the engine lives, when those who ask are killed in the middle of an answer.
+func TestAKilledClientHarmsNothing(t *testing.T) {
+	e := startEngine(t, Config{Dir: t.TempDir()})
+	if err := useOnce(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	was := childOf(e)
+	for range 5 {
+		client := exec.Command(os.Args[0], clientArg, e.AnalystURL())
+		out, err := client.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := client.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+			t.Fatal(line, err)
+		}
+		_ = client.Process.Kill()
+		_ = client.Wait() // reports the kill
+	}
+	if err := useOnce(t.Context(), e); err != nil {
+		t.Error(err)
+	}
+	if childOf(e) != was {
+		t.Error("the engine was replaced")
+	}
+}
+
+// clientArg is the first argument under which the test binary asks the engine at a URL for very many rows, and prints
+// them.
+const clientArg = "engine-client"
+
+func clientMain(url string) int {
+	db, err := store.Open(context.Background(), store.Config{URL: url, ReadOnly: true})
+	if err == nil {
+		_, err = db.Print(context.Background(), os.Stdout, "SELECT number FROM numbers(9000000)")
+	}
+	fmt.Fprintln(os.Stderr, err)
+	return 1
+}
+
 func TestEngineSaysWhyItCanNotStart(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, []byte("not a library"), 0o600); err != nil {

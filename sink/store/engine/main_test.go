@@ -21,6 +21,10 @@ func TestMain(m *testing.M) {
 			os.Exit(Main(os.Args[2:]))
 		case parentArg:
 			os.Exit(parentMain(os.Args[2:]))
+		case clientArg:
+			os.Exit(clientMain(os.Args[2]))
+		case startArg:
+			os.Exit(startMain(os.Args[2:]))
 		case binaryArg:
 			if err := runLibrary(os.Args[2], os.Args[2], os.Args[3:]); err != nil {
 				fmt.Fprintln(os.Stderr, err)
