@@ -4,6 +4,9 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# Test binaries run in temporary folders, and the engine is looked for beside the program only.
+export COUNTERSIGN_ENGINE_LIB=${COUNTERSIGN_ENGINE_LIB:-$(scripts/fetch-engine.sh)}
+
 say() { printf '\n== %s\n' "$*"; }
 
 say "format and vet"

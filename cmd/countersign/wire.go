@@ -195,7 +195,7 @@ func (s *service) startStore(ctx context.Context) error {
 	if url == "" {
 		embedded, err := engine.Start(ctx, engine.Config{
 			Dir: filepath.Join(s.cfg.DataDir, "clickhouse"), Binary: s.cfg.EngineBinary, Lib: s.cfg.EngineLib,
-			LibDigest: s.cfg.EngineLibSHA256, MemoryLimit: int64(s.cfg.EngineMemory), Logger: s.log.With("part", "engine"),
+			LibDigest: s.cfg.EngineLibSHA256, MemoryLimit: int64(s.cfg.EngineMemory), Logger: s.log.With("part", "engine"), Registerer: s.metrics,
 			Grants: store.ServiceGrants(engineDatabase), AnalystGrants: store.AnalystGrants(engineDatabase),
 		})
 		if err != nil {

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"countersign/internal/fdpass"
 )
 
@@ -41,6 +43,8 @@ type Config struct {
 	SharedNetwork bool
 	// Logger receives what the engine prints. Default: nothing is logged.
 	Logger *slog.Logger
+	// Registerer gets the metrics. Default: nobody does.
+	Registerer prometheus.Registerer
 }
 
 // DefaultMemory bounds the engine's memory, in bytes, where nothing else is said.
@@ -76,6 +80,7 @@ var errShared = errors.New("it was asked for")
 // Engine is a running embedded engine. Its methods may be called concurrently.
 type Engine struct {
 	cfg       Config
+	metrics   metrics
 	program   program
 	network   network
 	port      int // in that network
@@ -126,7 +131,7 @@ func prepare(ctx context.Context, cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, passwords: newPasswords(), out: &childLog{logger: cfg.Logger}}
+	e := &Engine{cfg: cfg, metrics: newMetrics(), passwords: newPasswords(), out: &childLog{logger: cfg.Logger}}
 	if e.program, err = findProgram(cfg); err != nil {
 		return nil, err
 	}
@@ -221,6 +226,7 @@ func (e *Engine) start(ctx context.Context) error {
 	if e.network == sharedNetwork {
 		where = append(where, "port", e.port)
 	}
+	e.metrics.register(e.cfg.Registerer, e.network)
 	e.cfg.Logger.Info("embedded ClickHouse is ready", where...)
 	return nil
 }

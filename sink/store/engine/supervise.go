@@ -41,6 +41,7 @@ func (e *Engine) supervise() {
 		if failed++; listened {
 			failed = 0
 		}
+		e.metrics.ends.WithLabelValues(map[bool]string{true: "crashed", false: "failed to start"}[listened]).Inc()
 		if failed == maxFailedStarts {
 			e.cfg.Logger.Error("embedded ClickHouse can't be started again; giving up", "error", err, "tries", failed)
 			return
