@@ -24,12 +24,14 @@ type Config struct {
 	// URL is the driver's data source name: clickhouse://user:password@host:9000,host2:9000/database?secure=true.
 	// Further parameters are the driver's (dial_timeout, read_timeout, max_open_conns, compress, ...) or settings of
 	// ClickHouse. With socket=PATH connections are asked for at that Unix socket instead of dialled, as the embedded
-	// engine's are (package fdpass); the host only stands in messages then. The database must exist. Compression is off unless asked for: nearly all bytes are random.
+	// engine's are (package fdpass); the host only stands in messages then. The database must exist. Compression is off
+	// unless asked for: nearly all bytes are random.
 	URL string
 	// Cluster, if set, makes tables ON CLUSTER with Replicated engines, inserts with a quorum, and reads that see every
 	// confirmed insert. The cluster must have one shard (any number of replicas): a hash is looked up on one server.
 	Cluster string
-	// ReadOnly is for Print: one connection, without the settings of inserts, which a user who may only read can't send.
+	// ReadOnly is for Print: one connection, without the settings of inserts, which a user who may only read can't
+	// send.
 	ReadOnly bool
 	// Retention is how long batch results are kept, counted from the acceptance of their upload. It is written into the
 	// schema by the first migration, and applied to every read. Default DefaultRetention.

@@ -131,7 +131,7 @@ func prepare(ctx context.Context, cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, metrics: newMetrics(), passwords: newPasswords(), out: &childLog{logger: cfg.Logger}}
+	e := &Engine{cfg: cfg, metrics: newMetrics(), passwords: newPasswords()}
 	if e.program, err = findProgram(cfg); err != nil {
 		return nil, err
 	}
@@ -211,6 +211,7 @@ func (e *Engine) start(ctx context.Context) error {
 	if err := writeConfig(e.cfg, e.port); err != nil {
 		return err
 	}
+	e.out = &childLog{logger: e.cfg.Logger} // an attempt before has its own
 	e.listening, e.said, e.done = make(chan struct{}), sync.Once{}, make(chan struct{})
 	e.stopping, e.stop = context.WithCancel(context.Background())
 	go e.supervise()

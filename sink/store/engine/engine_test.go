@@ -397,6 +397,29 @@ func TestAKilledClientHarmsNothing(t *testing.T) {
 	}
 }
 
+// An engine that is stopped is told from one that is busy, and goes on where it was.
+func TestAStoppedEngineIsNoticed(t *testing.T) {
+	e := startEngine(t, Config{Dir: t.TempDir()})
+	db := open(t, e.URL())
+	was := childOf(e)
+	if err := syscall.Kill(was, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Kill(was, syscall.SIGCONT)
+	err := db.Check(t.Context())
+	if !errors.Is(err, store.ErrUnavailable) {
+		t.Error(err)
+	}
+	contains(t, err, "has said nothing for")
+	if err := syscall.Kill(was, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "an answer", func() bool { return db.Check(t.Context()) == nil })
+	if childOf(e) != was {
+		t.Error("the engine was replaced")
+	}
+}
+
 // clientArg is the first argument under which the test binary asks the engine at a URL for very many rows, and prints
 // them.
 const clientArg = "engine-client"
