@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"countersign/sink/store"
@@ -28,7 +27,7 @@ func (s *session) preload(ctx context.Context) error {
 				SELECT SHA256(concat('stored before ', toString(number))), toUUID('00000000-0000-0000-0000-000000000001'), toUInt32(number),
 				'preload.bench.example', now64(3), 'bench', randomString(%d), SHA256('preload') FROM numbers(%d, %d)`,
 				s.PreloadSignature, from, min(preloadStep, s.Preload-from))
-			if err := db.Print(ctx, io.Discard, query); err != nil {
+			if err := db.Exec(ctx, query); err != nil {
 				return fmt.Errorf("store hashes beforehand: %w", err)
 			}
 			if from/preloadStep%10 == 0 {

@@ -107,7 +107,9 @@ func (s *server) storeURL() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("find the private service's ClickHouse: %w", err)
 	}
-	return strings.TrimSpace(string(text)), nil
+	// The first line is the analysts', who only read; the second one is the service's.
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	return lines[len(lines)-1], nil
 }
 
 // existing describes a service that runs already.

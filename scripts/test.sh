@@ -14,6 +14,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 started=$(date +%s)
+# Test binaries run in temporary folders, and the engine is looked for beside the program only.
+export COUNTERSIGN_ENGINE_LIB=${COUNTERSIGN_ENGINE_LIB:-$(scripts/fetch-engine.sh)}
 
 # step NAME COMMAND... runs a command and shows what it printed when it has ended. Lanes take turns at showing.
 step() {

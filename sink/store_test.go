@@ -19,6 +19,7 @@ import (
 	"countersign/pipeline/record/recordpb"
 	"countersign/sink/store"
 	"countersign/sink/store/engine"
+	"countersign/sink/store/engine/enginetest"
 )
 
 // The same stage over a real ClickHouse: the embedded engine.
@@ -28,13 +29,16 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == engine.ChildArg {
 		os.Exit(engine.Main(os.Args[2:]))
 	}
+	enginetest.UseCache()
 	goleak.VerifyTestMain(m)
 }
 
 func realStore(t testing.TB) *store.DB {
 	t.Helper()
 	ctx := t.Context()
-	e, err := engine.Start(ctx, engine.Config{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	e, err := engine.Start(ctx, engine.Config{
+		Dir: t.TempDir(), Grants: store.ServiceGrants("default"), Logger: slog.New(slog.DiscardHandler),
+	})
 	if err != nil {
 		t.Fatalf("this test needs the embedded engine: %v", err)
 	}

@@ -5,6 +5,8 @@ package main
 // file.
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -73,6 +75,7 @@ type config struct {
 	ClickHouse        string        `koanf:"clickhouse"`
 	ClickHouseCluster string        `koanf:"clickhouse-cluster"`
 	EngineLib         string        `koanf:"engine-lib"`
+	EngineLibSHA256   string        `koanf:"engine-lib-sha256"`
 	EngineBinary      string        `koanf:"engine-binary"`
 	EngineMemory      bytesize.Size `koanf:"engine-memory"`
 
@@ -131,6 +134,7 @@ func bind(f *pflag.FlagSet) {
 	f.String("clickhouse", "", "`URL` of a ClickHouse server, clickhouse://user:password@host:9000/database?secure=true; default: an embedded engine in the data dir")
 	f.String("clickhouse-cluster", "", "`name` of the ClickHouse cluster for replicated tables")
 	f.String("engine-lib", "", "`file` of the embedded engine, libchdb.so; default: where `make engine` puts it")
+	f.String("engine-lib-sha256", engine.LibDigest, "SHA-256 that the embedded engine must have, in `hex`; name that of another file to trust it")
 	f.String("engine-binary", "", "`file` of a clickhouse binary to embed instead; default: the library, or clickhouse on the PATH where there is none")
 	sized("engine-memory", engine.DefaultMemory, "bytes of memory that the embedded engine may use")
 
@@ -222,6 +226,9 @@ func (c *config) check() []error {
 	} {
 		wrong(n <= 0, "--%s must be more than 0", name)
 	}
+	digest, err := hex.DecodeString(c.EngineLibSHA256)
+	wrong(err != nil || len(digest) != sha256.Size || strings.ToLower(c.EngineLibSHA256) != c.EngineLibSHA256,
+		"--engine-lib-sha256 %q: write 64 lower-case hex digits, as sha256sum does", c.EngineLibSHA256)
 	wrong(c.KafkaRetention < 0, "--kafka-retention can't be negative")
 	wrong(c.KafkaReplication < 0, "--kafka-replication can't be negative")
 	wrong(c.Shards > 4096, "--shards %d: at most 4096", c.Shards)

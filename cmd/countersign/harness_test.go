@@ -30,6 +30,7 @@ import (
 	"countersign/client"
 	"countersign/internal/service"
 	"countersign/sink/store/engine"
+	"countersign/sink/store/engine/enginetest"
 	"countersign/testsite"
 	"countersign/testsite/fastrsa"
 )
@@ -40,6 +41,10 @@ func TestMain(m *testing.M) {
 	if os.Getenv(runAsProgram) != "" || len(os.Args) > 1 && os.Args[1] == engine.ChildArg {
 		os.Exit(run(os.Args[1:]))
 	}
+	if len(os.Args) > 1 && os.Args[1] == neighbourArg {
+		os.Exit(neighbour(os.Args[2:]))
+	}
+	enginetest.UseCache()
 	os.Exit(m.Run())
 }
 

@@ -3,19 +3,22 @@ package main
 // A TCP proxy with a fixed address, for servers that go away and come back elsewhere.
 
 import (
+	"context"
 	"io"
 	"net"
 	"net/url"
 	"sync"
 	"testing"
+
+	"countersign/internal/fdpass"
 )
 
 type proxy struct {
 	listener net.Listener
-	rest     string // of the URL, after the host
 
 	mu     sync.Mutex
-	target string // empty: connections are closed
+	target *url.URL // nil: connections are closed
+	seen   url.URL  // the last target
 	open   []net.Conn
 }
 
@@ -25,8 +28,8 @@ func newProxy(t *testing.T, target string) *proxy {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	p := &proxy{listener: l}
-	p.point(target)
-	t.Cleanup(func() { _ = l.Close(); p.point("") })
+	p.point(t, target)
+	t.Cleanup(func() { _ = l.Close(); p.point(t, "") })
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -39,25 +42,48 @@ func newProxy(t *testing.T, target string) *proxy {
 	return p
 }
 
-// url is the target's with the proxy's address.
-func (p *proxy) url() string { return "clickhouse://" + p.listener.Addr().String() + p.rest }
-
-// point chooses the server for new connections and cuts the old ones.
-func (p *proxy) point(target string) {
+// url is the target's with the proxy's address, and the name and password of the target that newProxy got.
+func (p *proxy) url() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.target = ""
-	if u, err := url.Parse(target); err == nil && target != "" {
-		p.target = u.Host
-		p.rest = u.Path
-		if u.RawQuery != "" {
-			p.rest += "?" + u.RawQuery
-		}
+	u := p.seen
+	q := u.Query()
+	q.Del("socket")
+	u.Host, u.RawQuery = p.listener.Addr().String(), q.Encode()
+	return u.String()
+}
+
+// point chooses the server for new connections and cuts the old ones.
+func (p *proxy) point(t *testing.T, target string) {
+	u, err := url.Parse(target)
+	must(t, err)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.target = nil; target != "" {
+		p.target, p.seen = u, *u
 	}
 	for _, c := range p.open {
 		_ = c.Close()
 	}
 	p.open = nil
+}
+
+// stream is a TCP connection that was made or passed.
+type stream interface {
+	net.Conn
+	CloseWrite() error
+}
+
+// connect reaches the server as package store does.
+func connect(target *url.URL) (stream, error) {
+	if socket := target.Query().Get("socket"); socket != "" {
+		return fdpass.Dial(context.Background(), socket)
+	}
+	c, err := net.Dial("tcp", target.Host)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.TCPConn), nil
 }
 
 func (p *proxy) forward(c net.Conn) {
@@ -66,14 +92,14 @@ func (p *proxy) forward(c net.Conn) {
 	target := p.target
 	p.open = append(p.open, c)
 	p.mu.Unlock()
-	if target == "" {
+	if target == nil {
 		return
 	}
-	s, err := net.Dial("tcp", target)
+	s, err := connect(target)
 	if err != nil {
 		return
 	}
 	defer s.Close()
-	go func() { _, _ = io.Copy(s, c); _ = s.Close() }()
+	go func() { _, _ = io.Copy(s, c); _ = s.CloseWrite() }() // the engine doesn't survive a reset
 	_, _ = io.Copy(c, s)
 }

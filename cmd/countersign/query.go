@@ -1,5 +1,7 @@
 package main
 
+// Questions to the ClickHouse of a service. They read, as the analysts' user where the engine is embedded.
+
 import (
 	"errors"
 	"fmt"
@@ -17,28 +19,42 @@ func queryCommand() *cobra.Command {
 		Use:   "query SQL",
 		Short: "Ask the ClickHouse of a running service, and print one value a line",
 		Long: `Asks ClickHouse and prints every row's columns by name, one a line. Without --clickhouse it asks the embedded
-engine of the service that runs on --data-dir. The views for analysts are documented in docs/api.md.`,
+engine of the service that runs on --data-dir, as the user analyst, who reads the views and has bounds of memory and time.
+The views are documented in docs/api.md. It only reads: what writes is refused, and so are FORMAT and INTO OUTFILE.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if url == "" {
-				text, err := os.ReadFile(engineURLFile(dataDir))
-				if errors.Is(err, os.ErrNotExist) {
-					return fmt.Errorf("no service with an embedded ClickHouse runs on --data-dir %s; start one, or give --clickhouse URL", dataDir)
-				}
-				if err != nil {
+				var err error
+				if url, err = analystURL(dataDir); err != nil {
 					return err
 				}
-				url = strings.TrimSpace(string(text))
 			}
-			db, err := store.Open(cmd.Context(), store.Config{URL: url})
+			db, err := store.Open(cmd.Context(), store.Config{URL: url, ReadOnly: true})
 			if err != nil {
 				return err
 			}
 			defer db.Close()
-			return db.Print(cmd.Context(), cmd.OutOrStdout(), args[0])
+			n, err := db.Print(cmd.Context(), cmd.OutOrStdout(), args[0])
+			if err == nil && n == 0 {
+				fmt.Fprintln(cmd.ErrOrStderr(), "no rows")
+			}
+			return err
 		},
 	}
 	c.Flags().StringVar(&url, "clickhouse", "", "`URL` of the server")
 	c.Flags().StringVar(&dataDir, "data-dir", "data", "`folder` of the service")
 	return c
+}
+
+// analystURL is how analysts reach the embedded engine of the service that runs on a data directory.
+func analystURL(dataDir string) (string, error) {
+	text, err := os.ReadFile(engineURLFile(dataDir))
+	if errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("no service with an embedded ClickHouse runs on --data-dir %s; start one, or give --clickhouse URL", dataDir)
+	}
+	if err != nil {
+		return "", err
+	}
+	first, _, _ := strings.Cut(string(text), "\n")
+	return first, nil
 }

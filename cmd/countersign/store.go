@@ -15,8 +15,21 @@ import (
 	"countersign/sink/store/engine"
 )
 
-// engineURLFile holds the embedded engine's URL while it runs, for `countersign query`.
+// engineDatabase is the embedded engine's database.
+const engineDatabase = "default"
+
+// engineURLFile says how the embedded engine is reached while it runs, with the passwords of this start: the first line
+// is the analysts' URL, for `countersign query`, the second one the service's.
 func engineURLFile(dataDir string) string { return filepath.Join(dataDir, "engine.url") }
+
+// writeEngineURL makes the file anew: one that was there may have had another mode.
+func writeEngineURL(dataDir string, e *engine.Engine) error {
+	path := engineURLFile(dataDir)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return os.WriteFile(path, []byte(e.AnalystURL()+"\n"+e.URL()+"\n"), 0o600)
+}
 
 // startStore opens ClickHouse, embedded or not, and brings its schema up to date.
 func (p *process) startStore(ctx context.Context) (*store.DB, error) {
@@ -24,7 +37,9 @@ func (p *process) startStore(ctx context.Context) (*store.DB, error) {
 	if url == "" {
 		embedded, err := engine.Start(ctx, engine.Config{
 			Dir: filepath.Join(p.cfg.DataDir, "clickhouse"), Binary: p.cfg.EngineBinary, Lib: p.cfg.EngineLib,
-			MemoryLimit: int64(p.cfg.EngineMemory), Logger: p.log.With("part", "engine"),
+			LibDigest: p.cfg.EngineLibSHA256, MemoryLimit: int64(p.cfg.EngineMemory),
+			Logger: p.log.With("part", "engine"), Registerer: p.metrics,
+			Grants: store.ServiceGrants(engineDatabase), AnalystGrants: store.AnalystGrants(engineDatabase),
 		})
 		if err != nil {
 			return nil, fmt.Errorf("start the embedded ClickHouse: %w", err)
@@ -45,8 +60,8 @@ func (p *process) startStore(ctx context.Context) (*store.DB, error) {
 			}
 		})
 		url = embedded.URL()
-		if err := os.WriteFile(engineURLFile(p.cfg.DataDir), []byte(url+"\n"), 0o600); err != nil {
-			return nil, fmt.Errorf("note where the embedded ClickHouse listens: %w", err)
+		if err := writeEngineURL(p.cfg.DataDir, embedded); err != nil {
+			return nil, fmt.Errorf("note where the embedded ClickHouse is reached: %w", err)
 		}
 	}
 	db, err := store.Open(ctx, store.Config{URL: url, Cluster: p.cfg.ClickHouseCluster, Logger: p.log})

@@ -4,9 +4,12 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -20,11 +23,16 @@ const DefaultRetention = 48 * time.Hour
 type Config struct {
 	// URL is the driver's data source name: clickhouse://user:password@host:9000,host2:9000/database?secure=true.
 	// Further parameters are the driver's (dial_timeout, read_timeout, max_open_conns, compress, ...) or settings of
-	// ClickHouse. The database must exist. Compression is off unless asked for: nearly all bytes are random.
+	// ClickHouse. With socket=PATH connections are asked for at that Unix socket instead of dialled, as the embedded
+	// engine's are (package fdpass); the host only stands in messages then. The database must exist. Compression is off
+	// unless asked for: nearly all bytes are random.
 	URL string
 	// Cluster, if set, makes tables ON CLUSTER with Replicated engines, inserts with a quorum, and reads that see every
 	// confirmed insert. The cluster must have one shard (any number of replicas): a hash is looked up on one server.
 	Cluster string
+	// ReadOnly is for Print: one connection, without the settings of inserts, which a user who may only read can't
+	// send.
+	ReadOnly bool
 	// Retention is how long batch results are kept, counted from the acceptance of their upload. It is written into the
 	// schema by the first migration, and applied to every read. Default DefaultRetention.
 	Retention time.Duration
@@ -53,8 +61,10 @@ func (c Config) withDefaults() (Config, error) {
 
 // DB is an open store. Its methods may be called concurrently.
 type DB struct {
-	conn      driver.Conn
-	dialer    *dialer
+	conn      driver.Conn // for what is read
+	writer    driver.Conn // for inserts and migrations: it bears silence (silence.go)
+	probe     driver.Conn // for questions whether the server is there: it waits for nobody
+	dialers   []*dialer   // of these three
 	cfg       Config
 	addresses []string // for messages
 }
@@ -70,18 +80,43 @@ func Open(_ context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("clickhouse URL: %w; it should look like clickhouse://user:password@host:9000/database", err)
 	}
-	fillOptions(opts, cfg.Cluster)
-	d := &dialer{timeout: opts.DialTimeout, tls: opts.TLS, open: make(map[*gentleConn]struct{})}
-	d.use(opts)
-	conn, err := clickhouse.Open(opts)
+	fillOptions(opts, cfg)
+	socket, err := socketOf(opts)
 	if err != nil {
-		return nil, fmt.Errorf("clickhouse URL: %w", err)
+		return nil, err
 	}
-	return &DB{conn: conn, dialer: d, cfg: cfg, addresses: opts.Addr}, nil
+	db := &DB{cfg: cfg, addresses: opts.Addr}
+	if socket != "" {
+		db.addresses = []string{socket}
+	}
+	silent := new(silentAddresses)
+	few := *opts
+	few.MaxOpenConns, few.MaxIdleConns = probeConns, probeConns
+	for _, pool := range []struct {
+		conn    *driver.Conn
+		opts    clickhouse.Options
+		silence time.Duration
+	}{{&db.conn, *opts, readSilence}, {&db.writer, *opts, insertSilence}, {&db.probe, few, probeSilence}} {
+		d := &dialer{
+			timeout: opts.DialTimeout, tls: opts.TLS, socket: socket, silent: silent, silence: pool.silence, open: make(map[*gentleConn]struct{}),
+		}
+		d.use(&pool.opts)
+		if *pool.conn, err = clickhouse.Open(&pool.opts); err != nil {
+			return nil, fmt.Errorf("clickhouse URL: %w", err)
+		}
+		db.dialers = append(db.dialers, d)
+	}
+	return db, nil
 }
 
+// probeConns is how many questions whether the server is there may be under way.
+const probeConns = 2
+
+// where names the server in messages.
+func (db *DB) where() string { return strings.Join(db.addresses, ",") }
+
 // fillOptions fills what the URL leaves open. What the URL says wins.
-func fillOptions(opts *clickhouse.Options, cluster string) {
+func fillOptions(opts *clickhouse.Options, cfg Config) {
 	settings := clickhouse.Settings{
 		"async_insert":       0, // an insert that returned is stored; batching is the callers' work
 		"optimize_on_insert": 0, // an insert holds no key twice: leave merging to merges
@@ -89,12 +124,16 @@ func fillOptions(opts *clickhouse.Options, cluster string) {
 		// refused for ever, and everything behind it would wait.
 		"max_partitions_per_insert_block": 0,
 	}
-	if cluster != "" {
+	if cfg.Cluster != "" {
 		// Lookups that decide ownership must see every confirmed insert. Sequential consistency is only kept for quorum
 		// inserts that wait for each other, so those are serial (ClickHouse, settings, select_sequential_consistency).
 		settings["insert_quorum"] = "auto"
 		settings["insert_quorum_parallel"] = 0
 		settings["select_sequential_consistency"] = 1
+	}
+	if cfg.ReadOnly {
+		clear(settings)
+		opts.MaxOpenConns, opts.MaxIdleConns = 1, 1
 	}
 	maps.Copy(settings, opts.Settings)
 	opts.Settings = settings
@@ -112,21 +151,54 @@ func fillOptions(opts *clickhouse.Options, cluster string) {
 	}
 }
 
+// socketOf takes the parameter socket out of the options: it is no setting of ClickHouse.
+func socketOf(opts *clickhouse.Options) (string, error) {
+	value, ok := opts.Settings[socketParameter]
+	if !ok {
+		return "", nil
+	}
+	delete(opts.Settings, socketParameter)
+	path, ok := value.(string)
+	if !ok || !filepath.IsAbs(path) {
+		return "", fmt.Errorf("clickhouse URL: %s=%v: name an absolute path", socketParameter, value)
+	}
+	return path, nil
+}
+
+// socketParameter is the URL's parameter that names a Unix socket.
+const socketParameter = "socket"
+
 // Close releases the connections, and waits until they are closed. It is called after the last call returned.
 func (db *DB) Close() error {
-	err := db.conn.Close()
-	db.dialer.close()
+	err := errors.Join(db.conn.Close(), db.writer.Close(), db.probe.Close())
+	for _, d := range db.dialers {
+		d.close()
+	}
 	if err != nil {
 		return fmt.Errorf("clickhouse: close: %w", err)
 	}
 	return nil
 }
 
+// Exec runs a statement that gives no rows, for those who prepare a database for a measurement or a test.
+func (db *DB) Exec(ctx context.Context, statement string) error {
+	return db.wrap(ctx, db.exec(ctx, statement), "run the statement")
+}
+
+// exec runs a statement that may take a while without a sign of life. Its errors are the driver's.
+func (db *DB) exec(ctx context.Context, statement string) error {
+	return db.watched(ctx, func(ctx context.Context) error { return db.writer.Exec(ctx, statement) })
+}
+
 // selectAll runs a query and calls scan for each row. An error of scan ends the query early and is returned, wrapped.
 func (db *DB) selectAll(ctx context.Context, what, query string, scan func(driver.Rows) error) error {
+	return db.selectOn(ctx, db.conn, what, query, scan)
+}
+
+func (db *DB) selectOn(ctx context.Context, conn driver.Conn, what, query string, scan func(driver.Rows) error) error {
 	running, cancel := context.WithCancel(ctx)
 	defer cancel()
-	rows, err := db.conn.Query(running, query)
+	rows, err := conn.Query(running, query)
 	if err != nil {
 		return db.wrap(ctx, err, what)
 	}

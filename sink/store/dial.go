@@ -13,25 +13,36 @@ import (
 	"io"
 	"maps"
 	"net"
+	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
+
+	"countersign/internal/fdpass"
 )
 
 // writeTimeout bounds one write to a connection. The driver watches the context of a call at every point but while it
 // sends the blocks of an insert: a server that stops reading there would hold the call for ever.
 const writeTimeout = 30 * time.Second
 
-// lingerTimeout bounds how long a closed connection is read to its end.
-const lingerTimeout = 30 * time.Second
+// lingerTimeout bounds how long a closed connection is read to its end, and silentLinger how long when the server was
+// silent lately.
+const (
+	lingerTimeout = 30 * time.Second
+	silentLinger  = 2 * time.Second
+)
 
 // dialer makes connections that obey the caller's context while they are made, and owns them until they are closed for
 // good.
 type dialer struct {
 	timeout time.Duration
 	tls     *tls.Config
+	silent  *silentAddresses
+	silence time.Duration // how long a call may wait for the next packet
+	socket  string        // a Unix socket that passes connections (package fdpass); empty: the address is dialled
 
 	mu   sync.Mutex
 	open map[*gentleConn]struct{} // made and not yet closed; guarded by mu
@@ -43,17 +54,23 @@ func (d *dialer) use(opts *clickhouse.Options) {
 	opts.DialContext = d.dial
 	type options = *clickhouse.Options
 	type result = clickhouse.DialResult
-	opts.DialStrategy = func(ctx context.Context, id int, opts options, dial clickhouse.Dial) (result, error) {
+	opts.DialStrategy = func(ctx context.Context, id int, given options, dial clickhouse.Dial) (result, error) {
+		opts := *given
+		opts.Addr = d.silent.last(given.Addr)
 		// The driver forgets a connection whose first exchange fails, without closing it.
 		closing := func(ctx context.Context, address string, opts options) (result, error) {
-			var made net.Conn
+			var made *gentleConn
 			r, err := dial(context.WithValue(ctx, madeKey{}, &made), address, opts)
-			if err != nil && made != nil {
+			switch {
+			case made == nil:
+			case err != nil:
 				made.Close()
+			default:
+				made.greeted(d.silence)
 			}
 			return r, err
 		}
-		return clickhouse.DefaultDialStrategy(ctx, id, opts, closing)
+		return clickhouse.DefaultDialStrategy(ctx, id, &opts, closing)
 	}
 }
 
@@ -61,23 +78,40 @@ func (d *dialer) use(opts *clickhouse.Options) {
 type madeKey struct{}
 
 func (d *dialer) dial(ctx context.Context, address string) (net.Conn, error) {
-	plain := net.Dialer{Timeout: d.timeout}
-	c, err := plain.DialContext(ctx, "tcp", address)
+	c, err := d.connect(ctx, address)
 	if err != nil {
 		return nil, err
 	}
-	conn := &gentleConn{TCPConn: c.(*net.TCPConn), dialer: d}
+	// Every server greets at once, whatever takes it longer later.
+	conn := &gentleConn{stream: c, dialer: d, address: address, silence: min(d.silence, readSilence)}
 	d.all.Add(1)
 	d.mu.Lock()
 	d.open[conn] = struct{}{}
 	d.mu.Unlock()
-	if made, ok := ctx.Value(madeKey{}).(*net.Conn); ok {
+	if made, ok := ctx.Value(madeKey{}).(**gentleConn); ok {
 		*made = conn
 	}
 	if d.tls == nil {
 		return conn, nil
 	}
 	return d.handshake(ctx, conn, address)
+}
+
+// connect makes a TCP connection, or has one passed.
+func (d *dialer) connect(ctx context.Context, address string) (stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
+	if d.socket != "" {
+		silence := min(d.silence, readSilence)
+		ctx, cancel := context.WithTimeoutCause(ctx, silence, &silentError{d.socket, silence})
+		defer cancel()
+		return fdpass.Dial(ctx, d.socket)
+	}
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.TCPConn), nil
 }
 
 func (d *dialer) handshake(ctx context.Context, conn net.Conn, address string) (net.Conn, error) {
@@ -109,26 +143,64 @@ func (d *dialer) close() {
 	d.all.Wait()
 }
 
+// stream is a TCP connection that this process made or was passed.
+type stream interface {
+	net.Conn
+	CloseWrite() error
+	SyscallConn() (syscall.RawConn, error) // the driver looks whether an idle connection was ended
+}
+
 // gentleConn gives each write a deadline and closes in the order that the top of this file explains.
 type gentleConn struct {
-	*net.TCPConn
-	dialer *dialer
+	stream
+	dialer  *dialer
+	address string
 
 	reading, writing sync.Mutex // held during a Read, a Write
 
 	mu          sync.Mutex
-	closed      bool      // guarded by mu
-	writeBefore time.Time // the deadline that the driver asked for; guarded by mu
+	closed      bool          // guarded by mu
+	silence     time.Duration // how long a Read may wait; guarded by mu
+	readBefore  time.Time     // the deadline that the driver asked for, zero if none; guarded by mu
+	writeBefore time.Time     // the same for writes; guarded by mu
 }
 
 func (c *gentleConn) Read(b []byte) (int, error) {
 	c.reading.Lock()
 	defer c.reading.Unlock()
-	if c.isClosed() {
+	silence, err := c.limitRead()
+	if err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	n, err := c.stream.Read(b)
+	if errors.Is(err, os.ErrDeadlineExceeded) && silence > 0 && time.Since(began) >= silence {
+		c.dialer.silent.note(c.address)
+		err = &silentError{address: c.address, silence: silence}
+	}
+	return n, c.broken(err)
+}
+
+// greeted says that the server has answered, and how long it may be silent from now on.
+func (c *gentleConn) greeted(silence time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.silence = silence
+}
+
+// limitRead sets the deadline of one Read, and returns the silence that it stands for; none when the driver asked for an
+// earlier one.
+func (c *gentleConn) limitRead() (silence time.Duration, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
 		return 0, net.ErrClosed
 	}
-	n, err := c.TCPConn.Read(b)
-	return n, c.broken(err)
+	silence, deadline := c.silence, time.Now().Add(c.silence)
+	if !c.readBefore.IsZero() && c.readBefore.Before(deadline) {
+		silence, deadline = 0, c.readBefore
+	}
+	return silence, c.stream.SetReadDeadline(deadline)
 }
 
 func (c *gentleConn) Write(b []byte) (int, error) {
@@ -137,7 +209,7 @@ func (c *gentleConn) Write(b []byte) (int, error) {
 	if err := c.limitWrite(); err != nil {
 		return 0, err
 	}
-	n, err := c.TCPConn.Write(b)
+	n, err := c.stream.Write(b)
 	return n, c.broken(err)
 }
 
@@ -159,7 +231,7 @@ func (c *gentleConn) limitWrite() error {
 	if !c.writeBefore.IsZero() && c.writeBefore.Before(deadline) {
 		deadline = c.writeBefore
 	}
-	return c.TCPConn.SetWriteDeadline(deadline)
+	return c.stream.SetWriteDeadline(deadline)
 }
 
 func (c *gentleConn) isClosed() bool {
@@ -178,7 +250,8 @@ func (c *gentleConn) SetReadDeadline(t time.Time) error {
 	if c.closed {
 		return net.ErrClosed
 	}
-	return c.TCPConn.SetReadDeadline(t)
+	c.readBefore = t
+	return c.stream.SetReadDeadline(t)
 }
 
 func (c *gentleConn) SetWriteDeadline(t time.Time) error {
@@ -188,7 +261,7 @@ func (c *gentleConn) SetWriteDeadline(t time.Time) error {
 		return net.ErrClosed
 	}
 	c.writeBefore = t
-	return c.TCPConn.SetWriteDeadline(t)
+	return c.stream.SetWriteDeadline(t)
 }
 
 // Close returns at once, wakes a Read or Write in progress, and leaves the rest to a goroutine that dialer.close waits
@@ -204,7 +277,14 @@ func (c *gentleConn) Close() error {
 	delete(c.dialer.open, c)
 	c.dialer.mu.Unlock()
 	go c.linger()
-	return c.TCPConn.SetDeadline(time.Unix(1, 0))
+	return c.stream.SetDeadline(time.Unix(1, 0))
+}
+
+func (c *gentleConn) lingering() time.Duration {
+	if c.dialer.silent.lately(c.address) {
+		return silentLinger
+	}
+	return lingerTimeout
 }
 
 func (c *gentleConn) linger() {
@@ -214,9 +294,12 @@ func (c *gentleConn) linger() {
 	defer c.reading.Unlock()
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	defer c.TCPConn.Close()
-	if err := errors.Join(c.TCPConn.SetDeadline(time.Now().Add(lingerTimeout)), c.TCPConn.CloseWrite()); err != nil {
+	defer c.stream.Close()
+	if c.dialer.socket != "" {
+		return // whoever passed the connection reads it to its end
+	}
+	if err := errors.Join(c.stream.SetDeadline(time.Now().Add(c.lingering())), c.stream.CloseWrite()); err != nil {
 		return // the other side has closed already
 	}
-	_, _ = io.Copy(io.Discard, c.TCPConn)
+	_, _ = io.Copy(io.Discard, c.stream)
 }

@@ -13,10 +13,11 @@
 //   - It decides nothing about ownership. The order of a shard's log does (I4), and this package only answers who was
 //     stored.
 //
-// Reading order: db.go (opening, and the query that all reads use), dial.go (connections), errors.go, migrate.go (the
-// schema, with schema/*.sql), shards.go (the number of shards, and a shard's range of hashes), insert.go (what all
-// inserts share), and a file for each table: hashes.go, uploads.go, certificates.go, results.go. print.go prints any
-// query for people.
+// Reading order: db.go (opening, and the query that all reads use), dial.go (connections), silence.go (servers that say
+// nothing), check.go (whether inserts would be taken), errors.go, grants.go (what users need), migrate.go (the schema,
+// with schema/*.sql), shards.go (the number of shards, and a shard's range of hashes), insert.go (what all inserts
+// share), and a file for each table: hashes.go, uploads.go, certificates.go, results.go. print.go prints any query for
+// people, with clauses.go.
 //
 // It must not know Kafka, HTTP, the stages or who owns a hash.
 package store

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strings"
 	"syscall"
 
 	chproto "github.com/ClickHouse/ch-go/proto"
@@ -28,7 +27,7 @@ func (db *DB) wrap(ctx context.Context, err error, what string) error {
 		// The driver closes the connection under the call, which then reports anything.
 		return fmt.Errorf("clickhouse: %s: %w", what, context.Canceled)
 	case unavailable(err) || ctx.Err() != nil:
-		return fmt.Errorf("clickhouse: %s: %w (%s): %w", what, ErrUnavailable, strings.Join(db.addresses, ","), err)
+		return fmt.Errorf("clickhouse: %s: %w (%s): %w", what, ErrUnavailable, db.where(), err)
 	}
 	return fmt.Errorf("clickhouse: %s: %w%s", what, err, remedy(err))
 }

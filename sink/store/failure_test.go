@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -49,13 +50,9 @@ func TestAbandonedCallsHarmNothing(t *testing.T) {
 // A client that dies in the middle of an insert is one more way to abandon it.
 func TestConnectionsThatBreakHarmNothing(t *testing.T) {
 	target := newDB(t)
-	opts, err := clickhouse.ParseDSN(server)
-	if err != nil {
-		t.Fatal(err)
-	}
 	rows := randomRows(rand.NewChaCha8([32]byte{2}), 30_000)
 	for _, limit := range []int64{400, 3000, 1 << 20, 5 << 20} {
-		proxy := newBreakingProxy(t, opts.Addr[0], limit)
+		proxy := newBreakingProxy(t, target, limit)
 		db := open(t, Config{URL: replaceHost(t, target, proxy)})
 		if err := db.InsertHashes(t.Context(), rows); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("broken after %d bytes: %v", limit, err)
@@ -72,12 +69,17 @@ func replaceHost(t *testing.T, db *DB, address string) string {
 	if err := db.conn.QueryRow(t.Context(), "SELECT currentDatabase()").Scan(&name); err != nil {
 		t.Fatal(err)
 	}
-	return "clickhouse://" + address + "/" + name
+	u, err := url.Parse(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Host, u.Path, u.RawQuery = address, "/"+name, ""
+	return u.String()
 }
 
-// newBreakingProxy forwards connections to address and resets the client's side of each after limit bytes from it. The
+// newBreakingProxy forwards connections to the server of a store and resets the client's side of each after limit bytes from it. The
 // other side is ended gently, because the embedded engine does not survive a reset (dial.go).
-func newBreakingProxy(t *testing.T, address string, limit int64) string {
+func newBreakingProxy(t *testing.T, to *DB, limit int64) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -91,7 +93,7 @@ func newBreakingProxy(t *testing.T, address string, limit int64) string {
 			if err != nil {
 				return
 			}
-			upstream, err := net.Dial("tcp", address)
+			upstream, err := to.dialers[0].connect(context.Background(), to.addresses[0])
 			if err != nil {
 				client.Close()
 				return
@@ -105,7 +107,7 @@ func newBreakingProxy(t *testing.T, address string, limit int64) string {
 				_, _ = io.CopyN(upstream, client, limit)
 				_ = client.(*net.TCPConn).SetLinger(0)
 				client.Close()
-				_ = upstream.(*net.TCPConn).CloseWrite()
+				_ = upstream.CloseWrite()
 			})
 		}
 	})

@@ -28,25 +28,30 @@ const blockRows = 8192
 // insert sends n rows. fill appends rows from..to of every column of the query, in its order.
 func (db *DB) insert(ctx context.Context, what, query string, n int, fill func(b *block, from, to int)) error {
 	err := db.retryQuorum(ctx, func() error {
-		batch, err := db.conn.PrepareBatch(ctx, query)
-		if err != nil {
-			return err
-		}
-		for from := 0; from < n; from += blockRows {
-			if from > 0 {
-				if err := errors.Join(ctx.Err(), batch.Flush()); err != nil {
-					return errors.Join(err, batch.Abort())
-				}
-			}
-			b := &block{columns: batch.Columns()}
-			fill(b, from, min(n, from+blockRows))
-			if err := b.complete(); err != nil {
+		return db.watched(ctx, func(ctx context.Context) error { return db.send(ctx, query, n, fill) })
+	})
+	return db.wrap(ctx, err, what)
+}
+
+// send makes one attempt at an insert.
+func (db *DB) send(ctx context.Context, query string, n int, fill func(b *block, from, to int)) error {
+	batch, err := db.writer.PrepareBatch(ctx, query)
+	if err != nil {
+		return err
+	}
+	for from := 0; from < n; from += blockRows {
+		if from > 0 {
+			if err := errors.Join(ctx.Err(), batch.Flush()); err != nil {
 				return errors.Join(err, batch.Abort())
 			}
 		}
-		return batch.Send()
-	})
-	return db.wrap(ctx, err, what)
+		b := &block{columns: batch.Columns()}
+		fill(b, from, min(n, from+blockRows))
+		if err := b.complete(); err != nil {
+			return errors.Join(err, batch.Abort())
+		}
+	}
+	return batch.Send()
 }
 
 // quorumRetries is how often an insert is repeated: over some two and a half seconds.

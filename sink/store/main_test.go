@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"countersign/sink/store/engine"
+	"countersign/sink/store/engine/enginetest"
 )
 
 // The tests run against one embedded engine, or against the server that CLICKHOUSE_URL names; each test that writes
@@ -22,6 +23,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == engine.ChildArg {
 		os.Exit(engine.Main(os.Args[2:]))
 	}
+	enginetest.UseCache()
 	os.Exit(runTests(m))
 }
 
@@ -40,7 +42,7 @@ func runTests(m *testing.M) int {
 	defer os.RemoveAll(dir)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	e, err := engine.Start(ctx, engine.Config{Dir: dir, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	e, err := engine.Start(ctx, engine.Config{Dir: dir, Grants: []string{"ALL ON *.*"}, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "these tests need the embedded engine:", err)
 		return 1

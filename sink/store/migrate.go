@@ -74,7 +74,7 @@ func (db *DB) Migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := db.conn.Exec(ctx, create); err != nil {
+	if err := db.exec(ctx, create); err != nil {
 		return db.wrap(ctx, err, "create table schema_migrations")
 	}
 	current, err := db.schemaVersion(ctx)
@@ -97,12 +97,12 @@ func (db *DB) Migrate(ctx context.Context) error {
 
 func (db *DB) apply(ctx context.Context, m migration) error {
 	for _, statement := range m.statements {
-		if err := db.conn.Exec(ctx, statement); err != nil {
+		if err := db.exec(ctx, statement); err != nil {
 			return db.wrap(ctx, err, "migration "+m.name)
 		}
 	}
 	record := fmt.Sprintf("INSERT INTO schema_migrations (version, name) VALUES (%d, %s)", m.version, quote(m.name))
-	if err := db.retryQuorum(ctx, func() error { return db.conn.Exec(ctx, record) }); err != nil {
+	if err := db.retryQuorum(ctx, func() error { return db.exec(ctx, record) }); err != nil {
 		return db.wrap(ctx, err, "record migration "+m.name)
 	}
 	db.cfg.Logger.Info("migrated the ClickHouse schema", "migration", m.name, "version", m.version)

@@ -102,7 +102,7 @@ func TestStatementsForACluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fillOptions(opts, "signers")
+	fillOptions(opts, Config{Cluster: "signers"})
 	for setting, want := range map[string]any{"insert_quorum": 3, "insert_quorum_parallel": 0, "select_sequential_consistency": 1} {
 		if got := opts.Settings[setting]; got != want {
 			t.Errorf("%s is %v, want %v", setting, got, want)

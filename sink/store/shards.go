@@ -37,7 +37,7 @@ func (db *DB) CheckShards(ctx context.Context, shards int) error {
 	if err != nil {
 		return err
 	}
-	if err := db.conn.Exec(ctx, create); err != nil {
+	if err := db.exec(ctx, create); err != nil {
 		return db.wrap(ctx, err, "record the number of shards")
 	}
 	var recorded int64

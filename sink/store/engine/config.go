@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -22,6 +21,11 @@ const configText = `<clickhouse>
     <logger><console>1</console></logger>
     <tcp_port>{{port}}</tcp_port>
     <listen_host>127.0.0.1</listen_host>
+    <users_config>users.xml</users_config>
+    <access_control_improvements>
+        <select_from_system_db_requires_grant>true</select_from_system_db_requires_grant>
+        <table_engines_require_grant>true</table_engines_require_grant>
+    </access_control_improvements>
     <max_connections>256</max_connections>
     <max_server_memory_usage>{{memory}}</max_server_memory_usage>
     <mark_cache_size>{{marks}}</mark_cache_size>
@@ -61,10 +65,7 @@ func writeConfig(cfg Config, port int) error {
 	if err := xml.Unmarshal([]byte(text), new(struct{})); err != nil {
 		return fmt.Errorf("engine configuration: %w", err)
 	}
-	if err := os.WriteFile(configFile(cfg.Dir), []byte(text), 0o600); err != nil {
-		return dirError(cfg.Dir, err)
-	}
-	return nil
+	return writePrivate(cfg.Dir, configFile(cfg.Dir), text)
 }
 
 // dirError says what to do about a directory that can't be used.

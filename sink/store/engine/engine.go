@@ -8,28 +8,43 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"countersign/internal/fdpass"
 )
 
 // Config says what runs the embedded engine, and where its data is.
 type Config struct {
-	// Dir holds data, configuration and lock. It is made when it is missing.
+	// Dir holds data, configuration, socket and lock. It is made when it is missing, and closed to other users.
 	Dir string
 	// Binary is a clickhouse binary to run. Default: the library is used, unless there is none and PATH has a
 	// clickhouse.
 	Binary string
 	// Lib is a libchdb.so to load. Default: FindLib looks for it. If both are given, Binary is used.
 	Lib string
+	// LibDigest is the SHA-256, in lower-case hex, that the library must have. Default: the constant LibDigest.
+	LibDigest string
 	// MemoryLimit bounds the engine's memory in bytes. Queries beyond it fail, and may be tried again. Default
 	// DefaultMemory.
 	MemoryLimit int64
+	// Grants are what the user of URL may do: ClickHouse's GRANT statements without their first word and without the
+	// user, such as "SELECT ON default.*". Default: nothing.
+	Grants []string
+	// AnalystGrants are what the user of AnalystURL may do, within the bounds of that user. Default: nothing.
+	AnalystGrants []string
+	// SharedNetwork leaves the engine in the network of this process, as where the kernel makes no network namespaces.
+	SharedNetwork bool
 	// Logger receives what the engine prints. Default: nothing is logged.
 	Logger *slog.Logger
+	// Registerer gets the metrics. Default: nobody does.
+	Registerer prometheus.Registerer
 }
 
 // DefaultMemory bounds the engine's memory, in bytes, where nothing else is said.
@@ -48,6 +63,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.MemoryLimit == 0 {
 		c.MemoryLimit = DefaultMemory
 	}
+	if c.LibDigest == "" {
+		c.LibDigest = LibDigest
+	}
 	dir, err := filepath.Abs(c.Dir)
 	if err != nil {
 		return c, fmt.Errorf("engine directory %s: %w", c.Dir, err)
@@ -56,13 +74,21 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
+// errShared is the reason to share the network where the caller asked for that.
+var errShared = errors.New("it was asked for")
+
 // Engine is a running embedded engine. Its methods may be called concurrently.
 type Engine struct {
-	cfg     Config
-	program program
-	port    int
-	lock    *os.File
-	out     *childLog
+	cfg       Config
+	metrics   metrics
+	program   program
+	network   network
+	port      int // in that network
+	passwords passwords
+	lock      *os.File
+	socket    *os.File // the Unix socket's listener, for the children; nil in a shared network
+	lib       *os.File // the library that was checked; nil with a binary
+	out       *childLog
 
 	listening chan struct{} // closed when a child first says that it listens
 	said      sync.Once     // closes listening
@@ -81,58 +107,129 @@ type Engine struct {
 // Start starts an engine on cfg.Dir and returns when it listens. ctx bounds the start only. The caller closes the
 // Engine.
 func Start(ctx context.Context, cfg Config) (*Engine, error) {
-	cfg, err := cfg.withDefaults()
-	if err != nil {
-		return nil, err
-	}
-	program, err := findProgram(cfg)
-	if err != nil {
-		return nil, err
-	}
-	lock, err := lockDir(ctx, cfg.Dir)
+	e, err := prepare(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
 	for range portTries {
-		var port int
-		if port, err = freePort(); err != nil {
+		if err = e.choosePort(); err != nil {
 			break
 		}
-		var e *Engine
-		if e, err = startOn(ctx, port, cfg, program, lock); err == nil {
+		if err = e.start(ctx); err == nil {
 			return e, nil
 		}
 		if !errors.Is(err, errPortTaken) {
 			break
 		}
 	}
-	return nil, errors.Join(err, lock.Close())
+	return nil, errors.Join(err, e.release())
+}
+
+// prepare finds what the engine needs, and takes its directory. The caller releases it.
+func prepare(ctx context.Context, cfg Config) (*Engine, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{cfg: cfg, metrics: newMetrics(), passwords: newPasswords()}
+	if e.program, err = findProgram(cfg); err != nil {
+		return nil, err
+	}
+	if e.lock, err = lockDir(ctx, cfg.Dir, cfg.Logger); err != nil {
+		return nil, err
+	}
+	if err := e.setUp(ctx); err != nil {
+		return nil, errors.Join(err, e.release())
+	}
+	return e, nil
+}
+
+// setUp opens what the children inherit, and decides on their network.
+func (e *Engine) setUp(ctx context.Context) (err error) {
+	if e.program.lib != "" {
+		if e.lib, err = openLibrary(e.program.lib, e.cfg.LibDigest, e.cfg.Dir); err != nil {
+			return err
+		}
+	}
+	if err := writeUsers(e.cfg, e.passwords); err != nil {
+		return err
+	}
+	reason := errShared
+	if !e.cfg.SharedNetwork {
+		e.network, reason = findNetwork(ctx)
+	}
+	if reason != nil {
+		e.cfg.Logger.Warn("embedded ClickHouse shares the loopback of this machine: other users of the machine can't read or change "+
+			"its data, but can make it restart; "+sharedRemedy, "error", oneLine(reason))
+		return nil
+	}
+	return e.listen()
+}
+
+// listen makes the Unix socket on which children pass connections. It outlives them: who connects while a child is
+// replaced waits for the next one.
+func (e *Engine) listen() error {
+	l, err := fdpass.Listen(socketPath(e.cfg.Dir))
+	if err != nil {
+		return dirError(e.cfg.Dir, err)
+	}
+	defer l.Close() // File is another descriptor of it
+	if e.socket, err = l.File(); err != nil {
+		return fmt.Errorf("engine socket: %w", err)
+	}
+	return nil
+}
+
+// socketPath is the Unix socket that passes connections to the engine.
+func socketPath(dir string) string { return filepath.Join(dir, "engine.sock") }
+
+// release gives back what prepare took. No child runs.
+func (e *Engine) release() error {
+	var errs []error
+	if e.socket != nil {
+		errs = append(errs, e.socket.Close(), os.Remove(socketPath(e.cfg.Dir)))
+	}
+	if e.lib != nil {
+		errs = append(errs, e.lib.Close())
+	}
+	return errors.Join(append(errs, e.lock.Close())...)
 }
 
 // errPortTaken says that someone else got the port between choosing it and listening on it.
 var errPortTaken = errors.New("the chosen port was taken meanwhile")
 
-// startOn makes one attempt, on a port that was free a moment ago.
-func startOn(ctx context.Context, port int, cfg Config, program program, lock *os.File) (*Engine, error) {
-	if err := writeConfig(cfg, port); err != nil {
-		return nil, err
+// choosePort sets the port: a free one, or the fixed one in a network where all are free.
+func (e *Engine) choosePort() (err error) {
+	if e.port = privatePort; e.network == sharedNetwork {
+		e.port, err = freePort()
 	}
-	e := &Engine{
-		cfg: cfg, program: program, port: port, lock: lock,
-		out: &childLog{logger: cfg.Logger}, listening: make(chan struct{}), done: make(chan struct{}),
+	return err
+}
+
+// start makes one attempt, on a port that was free a moment ago.
+func (e *Engine) start(ctx context.Context) error {
+	if err := writeConfig(e.cfg, e.port); err != nil {
+		return err
 	}
+	e.out = &childLog{logger: e.cfg.Logger} // an attempt before has its own
+	e.listening, e.said, e.done = make(chan struct{}), sync.Once{}, make(chan struct{})
 	e.stopping, e.stop = context.WithCancel(context.Background())
 	go e.supervise()
 	if err := e.waitListening(ctx); err != nil {
 		e.askToEnd()
 		e.kill()
 		<-e.done
-		return nil, err
+		return err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	cfg.Logger.Info("embedded ClickHouse is ready", "pid", e.child.Pid, "port", port, "dir", cfg.Dir)
-	return e, nil
+	where := []any{"pid", e.child.Pid, "dir", e.cfg.Dir}
+	if e.network == sharedNetwork {
+		where = append(where, "port", e.port)
+	}
+	e.metrics.register(e.cfg.Registerer, e.network)
+	e.cfg.Logger.Info("embedded ClickHouse is ready", where...)
+	return nil
 }
 
 // freePort returns a loopback port that nobody listens on.
@@ -169,10 +266,23 @@ func (e *Engine) startError() error {
 	return fmt.Errorf("the embedded engine ended at its start (%w): %s", e.err, out)
 }
 
-// URL returns the data source name that a ClickHouse client connects to. It stays the same when a child is replaced.
-func (e *Engine) URL() string {
+// URL returns the data source name for package store, as the user that Config.Grants speaks of. It stays the same when
+// a child is replaced, and is another one after each start.
+func (e *Engine) URL() string { return e.url(ServiceUser, e.passwords.service) }
+
+// AnalystURL returns the same for the user that Config.AnalystGrants speaks of.
+func (e *Engine) AnalystURL() string { return e.url(AnalystUser, e.passwords.analyst) }
+
+func (e *Engine) url(user, password string) string {
 	// Profile events would be sent with each answer and read by nobody.
-	return "clickhouse://127.0.0.1:" + strconv.Itoa(e.port) + "/default?send_profile_events=0"
+	parameters := url.Values{"send_profile_events": {"0"}}
+	host := loopback(e.port)
+	if e.network != sharedNetwork {
+		host = "engine"
+		parameters.Set("socket", socketPath(e.cfg.Dir))
+	}
+	u := url.URL{Scheme: "clickhouse", User: url.UserPassword(user, password), Host: host, Path: "/default", RawQuery: parameters.Encode()}
+	return u.String()
 }
 
 // Done is closed when the engine has ended for good: after Close, or when its children kept dying.
@@ -209,7 +319,7 @@ func (e *Engine) Close(ctx context.Context) error {
 		<-e.done
 		err = fmt.Errorf("the embedded engine did not end in time and was killed; its stored rows are safe: %w", ctx.Err())
 	}
-	return errors.Join(err, e.lock.Close())
+	return errors.Join(err, e.release())
 }
 
 // askToEnd asks the child to end, keeps another one from being started, and says whether this was the first call.

@@ -35,7 +35,7 @@ const rowsOfInsert = 500
 func parentMain(args []string) int {
 	err := func() error {
 		ctx := context.Background()
-		engine, err := Start(ctx, Config{Dir: args[0]})
+		engine, err := Start(ctx, granted(Config{Dir: args[0]}))
 		if err != nil {
 			return err
 		}
@@ -157,9 +157,15 @@ func alive(pid int) bool {
 	return !strings.HasPrefix(state, "Z")
 }
 
+// granted gives the engine's users what they have in the service.
+func granted(cfg Config) Config {
+	cfg.Grants, cfg.AnalystGrants = store.ServiceGrants("default"), store.AnalystGrants("default")
+	return cfg
+}
+
 func startEngine(t *testing.T, cfg Config) *Engine {
 	t.Helper()
-	engine, err := Start(t.Context(), cfg)
+	engine, err := Start(t.Context(), granted(cfg))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,40 +239,183 @@ func TestTakenPortIsNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	cfg, err := Config{Dir: t.TempDir()}.withDefaults()
+	e, err := prepare(t.Context(), Config{Dir: t.TempDir(), SharedNetwork: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	program, err := findProgram(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lock, err := lockDir(t.Context(), cfg.Dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lock.Close()
-	_, err = startOn(t.Context(), l.Addr().(*net.TCPAddr).Port, cfg, program, lock)
-	if !errors.Is(err, errPortTaken) {
+	defer e.release()
+	e.port = l.Addr().(*net.TCPAddr).Port
+	if err := e.start(t.Context()); !errors.Is(err, errPortTaken) {
 		t.Error(err)
 	}
 }
 
-func TestEngineTakesAClickhouseBinary(t *testing.T) {
+// binaryArg is the first argument under which the test binary is a clickhouse binary: the library's path follows, and
+// the arguments of `clickhouse local`.
+const binaryArg = "engine-binary"
+
+// standIn makes a stand-in for a clickhouse binary: it is called as `clickhouse local ...` and runs the library with
+// those arguments. The library lies in dir, because the engine can't open other folders.
+func standIn(t *testing.T, dir string) string {
+	t.Helper()
 	lib, err := FindLib("")
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A stand-in: it is called as `clickhouse local ...` and runs the library with those arguments.
-	binary := filepath.Join(t.TempDir(), "clickhouse")
-	script := fmt.Sprintf("#!/bin/sh\n[ \"$1\" = local ] || exit 1\nshift\nexec %q %s %q \"$@\"\n", os.Args[0], ChildArg, lib)
-	if err := os.WriteFile(binary, []byte(script), 0o755); err != nil {
+	copied := filepath.Join(dir, libName)
+	if out, err := exec.Command("cp", "--reflink=auto", lib, copied).CombinedOutput(); err != nil {
+		t.Fatal(err, string(out))
+	}
+	script := fmt.Sprintf("#!/bin/sh\n[ \"$1\" = local ] || exit 1\nshift\nexec %q %s %q \"$@\"\n", os.Args[0], binaryArg, copied)
+	path := filepath.Join(t.TempDir(), "clickhouse")
+	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	engine := startEngine(t, Config{Dir: t.TempDir(), Binary: binary})
+	return path
+}
+
+func TestEngineTakesAClickhouseBinary(t *testing.T) {
+	dir := t.TempDir()
+	engine := startEngine(t, Config{Dir: dir, Binary: standIn(t, dir)})
 	if err := open(t, engine.URL()).Migrate(t.Context()); err != nil {
 		t.Error(err)
 	}
+}
+
+// useOnce stores a row and reads it.
+func useOnce(ctx context.Context, e *Engine) error {
+	db, err := store.Open(ctx, store.Config{URL: e.URL()})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if err := errors.Join(db.Migrate(ctx), db.InsertHashes(ctx, rowsOf(0, 1))); err != nil {
+		return err
+	}
+	if _, found, err := db.Hash(ctx, hashOf(0)); err != nil || !found {
+		return fmt.Errorf("the row: %v, %w", found, err)
+	}
+	return nil
+}
+
+// A binary ends with the process that runs it, and both are replaced.
+func TestBinaryIsReplacedWhenItsParentDies(t *testing.T) {
+	dir := t.TempDir()
+	e := startEngine(t, Config{Dir: dir, Binary: standIn(t, dir)})
+	if err := useOnce(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	was := childOf(e)
+	binary, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", was, was))
+	if err != nil {
+		t.Skip("this kernel doesn't tell a process's children: ", err)
+	}
+	e.kill()
+	await(t, "the binary's end", func() bool { return !alive(number(t, strings.TrimSpace(string(binary)))) })
+	await(t, "another child", func() bool { return childOf(e) != was })
+	if err := useOnce(t.Context(), e); err != nil {
+		t.Error(err)
+	}
+}
+
+// However often the engine crashes: a start that is good counts for nothing.
+func TestCrashesDoNotEndTheEngine(t *testing.T) {
+	e := startEngine(t, Config{Dir: t.TempDir()})
+	for range 7 {
+		if err := useOnce(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+		was := childOf(e)
+		e.kill()
+		await(t, "another child", func() bool { return childOf(e) != was })
+	}
+	if err := useOnce(t.Context(), e); err != nil {
+		t.Error(err)
+	}
+}
+
+// Starts that fail in a row end the engine.
+func TestFailedStartsEndTheEngine(t *testing.T) {
+	t.Parallel()
+	e := startEngine(t, Config{Dir: t.TempDir()})
+	if err := os.WriteFile(configFile(e.cfg.Dir), []byte("no configuration"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e.kill()
+	select {
+	case <-e.Done():
+		if e.Err() == nil {
+			t.Error("it does not say why")
+		}
+	case <-time.After(5 * time.Minute):
+		t.Error("it is started again and again")
+	}
+}
+
+// The last login counts, and the engine lives, when those who ask are killed in the middle of an answer.
+func TestAKilledClientHarmsNothing(t *testing.T) {
+	e := startEngine(t, Config{Dir: t.TempDir()})
+	if err := useOnce(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	was := childOf(e)
+	for range 5 {
+		client := exec.Command(os.Args[0], clientArg, e.AnalystURL())
+		out, err := client.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := client.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+			t.Fatal(line, err)
+		}
+		_ = client.Process.Kill()
+		_ = client.Wait() // reports the kill
+	}
+	if err := useOnce(t.Context(), e); err != nil {
+		t.Error(err)
+	}
+	if childOf(e) != was {
+		t.Error("the engine was replaced")
+	}
+}
+
+// An engine that is stopped is told from one that is busy, and goes on where it was.
+func TestAStoppedEngineIsNoticed(t *testing.T) {
+	e := startEngine(t, Config{Dir: t.TempDir()})
+	db := open(t, e.URL())
+	was := childOf(e)
+	if err := syscall.Kill(was, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Kill(was, syscall.SIGCONT)
+	err := db.Check(t.Context())
+	if !errors.Is(err, store.ErrUnavailable) {
+		t.Error(err)
+	}
+	contains(t, err, "has said nothing for")
+	if err := syscall.Kill(was, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "an answer", func() bool { return db.Check(t.Context()) == nil })
+	if childOf(e) != was {
+		t.Error("the engine was replaced")
+	}
+}
+
+// clientArg is the first argument under which the test binary asks the engine at a URL for very many rows, and prints
+// them.
+const clientArg = "engine-client"
+
+func clientMain(url string) int {
+	db, err := store.Open(context.Background(), store.Config{URL: url, ReadOnly: true})
+	if err == nil {
+		_, err = db.Print(context.Background(), os.Stdout, "SELECT number FROM numbers(9000000)")
+	}
+	fmt.Fprintln(os.Stderr, err)
+	return 1
 }
 
 func TestEngineSaysWhyItCanNotStart(t *testing.T) {

@@ -10,22 +10,20 @@ import (
 	"path/filepath"
 )
 
-// Version is that of the npm package that scripts/fetch-engine.sh fetches the library from.
-const Version = "26.7.3-stable.1"
-
 // libEnv names the environment variable that says where the library is.
 const libEnv = "COUNTERSIGN_ENGINE_LIB"
 
 const libName = "libchdb.so"
 
 // errNoEngine says that neither the library nor a clickhouse binary was found.
-var errNoEngine = errors.New("no ClickHouse engine: run `make engine` to fetch it, put a clickhouse binary on PATH, " +
-	"or use --clickhouse URL for an existing server")
+var errNoEngine = errors.New("no ClickHouse engine: run `make engine` to fetch it, name it with --engine-lib or " + libEnv +
+	", put a clickhouse binary on PATH, or use --clickhouse URL for an existing server")
 
-// FindLib returns the path of the engine's library. It looks in this order: given, if that isn't empty; what the
-// environment variable COUNTERSIGN_ENGINE_LIB names; the cache that COUNTERSIGN_CACHE names; lib beside the executable;
-// and .cache, which `make engine` fills, beside the executable's folder or above the working directory. A path that was
-// given or is named by COUNTERSIGN_ENGINE_LIB and isn't there is an error, not a reason to look on.
+// FindLib returns the path of the engine's library. It looks where an installation puts it, in this order: given, if
+// that isn't empty; what the environment variable COUNTERSIGN_ENGINE_LIB names; the cache that COUNTERSIGN_CACHE names;
+// lib beside the executable; lib/countersign beside the executable's folder; and .cache beside that folder, which
+// `make engine` fills. The working directory has no say: others may have made it. A path that was given or is named by
+// COUNTERSIGN_ENGINE_LIB and isn't there is an error, not a reason to look on.
 func FindLib(given string) (string, error) {
 	for _, named := range []struct{ by, path string }{{"--engine-lib", given}, {libEnv, os.Getenv(libEnv)}} {
 		if named.path == "" {
@@ -49,22 +47,18 @@ func libCandidates() []string {
 	inCache := filepath.Join("engine", Version, libName)
 	var all []string
 	if cache := os.Getenv("COUNTERSIGN_CACHE"); cache != "" {
-		all = append(all, filepath.Join(cache, inCache))
+		if cache, err := filepath.Abs(cache); err == nil {
+			all = append(all, filepath.Join(cache, inCache))
+		}
 	}
 	if exe, err := os.Executable(); err == nil {
 		if target, err := filepath.EvalSymlinks(exe); err == nil {
 			exe = target
 		}
 		dir := filepath.Dir(exe)
-		all = append(all, filepath.Join(dir, "lib", libName), filepath.Join(dir, "..", ".cache", inCache))
-	}
-	if dir, err := os.Getwd(); err == nil {
-		for ; ; dir = filepath.Dir(dir) {
-			all = append(all, filepath.Join(dir, ".cache", inCache))
-			if dir == filepath.Dir(dir) {
-				break
-			}
-		}
+		all = append(all, filepath.Join(dir, "lib", libName),
+			filepath.Join(dir, "..", "lib", "countersign", libName),
+			filepath.Join(dir, "..", ".cache", inCache))
 	}
 	return all
 }
@@ -74,7 +68,7 @@ func isFile(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// program is what runs the engine: a clickhouse binary, or this executable with the library.
+// program is what runs the engine: a clickhouse binary, or this executable with the library. Paths are absolute.
 type program struct {
 	binary string
 	lib    string
@@ -87,7 +81,8 @@ func findProgram(cfg Config) (program, error) {
 		if err != nil {
 			return program{}, fmt.Errorf("engine: %w: name a clickhouse binary, or leave it out after `make engine`", err)
 		}
-		return program{binary: binary}, nil
+		binary, err = filepath.Abs(binary)
+		return program{binary: binary}, err
 	}
 	lib, err := FindLib(cfg.Lib)
 	if err == nil {
@@ -99,35 +94,4 @@ func findProgram(cfg Config) (program, error) {
 		}
 	}
 	return program{}, err
-}
-
-// readyFile is the pipe on which the child says that it listens, as the child sees it (runChild).
-const readyFile = "/dev/fd/4"
-
-// childQuery is what the child runs: it listens, says so, and reads its standard input to the end.
-const childQuery = "SYSTEM START LISTEN TCP;" +
-	" INSERT INTO FUNCTION file('" + readyFile + "', 'LineAsString', 'line String') SELECT 'listening';" +
-	" SELECT * FROM file('/dev/stdin', 'LineAsString') FORMAT Null"
-
-// command is the child's command line. Both programs take the same arguments after the first.
-func (p program) command(config, store string) *exec.Cmd {
-	args := []string{
-		"--config-file", config, "--path", store,
-		"--query", childQuery,
-	}
-	var cmd *exec.Cmd
-	if p.binary != "" {
-		cmd = exec.Command(p.binary, append([]string{"local"}, args...)...)
-	} else {
-		exe, err := os.Executable()
-		if err != nil {
-			exe = os.Args[0]
-		}
-		cmd = exec.Command(exe, append([]string{ChildArg, p.lib}, args...)...)
-		// The Go side of the child only calls the library. It needs neither a garbage collector nor preemption, and
-		// without both it sends no signals into foreign code.
-		cmd.Env = append(os.Environ(), "GOGC=off", "GODEBUG=asyncpreemptoff=1")
-	}
-	cmd.SysProcAttr = childAttributes()
-	return cmd
 }

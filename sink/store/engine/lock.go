@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -17,10 +18,15 @@ import (
 const lockTimeout = 30 * time.Second // how long a predecessor may take to end
 
 // lockDir makes dir and takes its lock, waiting a while for a predecessor to end. The lock is held until this process
-// and the child, which inherits the file, have closed it or died.
-func lockDir(ctx context.Context, dir string) (*os.File, error) {
+// and the child, which inherits the file, have closed it or died. A directory that others may enter is closed to them.
+func lockDir(ctx context.Context, dir string, logger *slog.Logger) (*os.File, error) {
 	if err := os.MkdirAll(storeDir(dir), 0o700); err != nil {
 		return nil, dirError(dir, err)
+	}
+	for _, path := range []string{dir, storeDir(dir)} {
+		if err := tighten(path, logger); err != nil {
+			return nil, dirError(dir, err)
+		}
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, lockTimeout, fmt.Errorf("waited %v for it to end", lockTimeout))
 	defer cancel()
@@ -38,4 +44,20 @@ func lockDir(ctx context.Context, dir string) (*os.File, error) {
 				"stop that one, or choose another --data-dir: %w", dir, context.Cause(ctx))
 		}
 	}
+}
+
+// tighten closes a directory of ours to other users, and says so if it was open.
+func tighten(dir string, logger *slog.Logger) error {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	if info.Mode().Perm()&0o077 == 0 {
+		return nil
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return err
+	}
+	logger.Info("closed the engine's directory to other users", "dir", dir, "mode", fmt.Sprintf("%#o", info.Mode().Perm()), "now", "0700")
+	return nil
 }

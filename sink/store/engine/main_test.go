@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"go.uber.org/goleak"
 
 	"countersign/sink/store"
+	"countersign/sink/store/engine/enginetest"
 )
 
 // TestMain is also the engine's child process, and the parent of one that is killed: the test binary executes itself.
@@ -19,8 +21,19 @@ func TestMain(m *testing.M) {
 			os.Exit(Main(os.Args[2:]))
 		case parentArg:
 			os.Exit(parentMain(os.Args[2:]))
+		case clientArg:
+			os.Exit(clientMain(os.Args[2]))
+		case startArg:
+			os.Exit(startMain(os.Args[2:]))
+		case binaryArg:
+			if err := runLibrary(os.Args[2], os.Args[2], os.Args[3:]); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			os.Exit(0)
 		}
 	}
+	enginetest.UseCache()
 	goleak.VerifyTestMain(m)
 }
 
