@@ -36,7 +36,6 @@ const (
 	drainTimeout = 5 * time.Second  // for a stage to finish what is in the log
 	startTimeout = 60 * time.Second // for ClickHouse to answer
 	eventsKept   = time.Hour        // events are for those who wait now
-	cachedSites  = 1024             // an ECDSA key with its table takes half a megabyte
 )
 
 // service is one running process.
@@ -362,7 +361,7 @@ func (s *service) startVerify(context.Context) error {
 }
 
 // certificates puts together where keys come from.
-func (s *service) certificates() (*certs.Cache, error) {
+func (s *service) certificates() (*certs.Sites, error) {
 	hosts, err := s.cfg.hosts()
 	if err != nil {
 		return nil, err
@@ -373,11 +372,14 @@ func (s *service) certificates() (*certs.Cache, error) {
 			return nil, fmt.Errorf("--cert-roots: %w", err)
 		}
 	}
-	source := certs.Network(certs.NetworkConfig{Roots: roots, Hosts: hosts})
-	if s.cfg.CertDir != "" {
-		source = certs.FirstOf(certs.Dir(s.cfg.CertDir, certs.DirConfig{}), source)
+	denied, err := certs.ParsePrefixes(s.cfg.DenyAddress)
+	if err != nil {
+		return nil, fmt.Errorf("--deny-address: %w", err)
 	}
-	return certs.NewCache(source, certs.CacheConfig{Entries: cachedSites})
+	return certs.New(certs.Config{
+		Dir: s.cfg.CertDir, Network: certs.NetworkConfig{Roots: roots, Hosts: hosts, Deny: denied}, Grace: s.cfg.CertGrace,
+		Logger: s.log.With("part", "certs"), Registerer: s.metrics,
+	})
 }
 
 // drain waits, where this process is the whole service, until a group has done what is in the log.
