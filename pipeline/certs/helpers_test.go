@@ -58,14 +58,20 @@ func serve(t *testing.T, ca *testsite.CA, name string, config testsite.SiteConfi
 	return site, address
 }
 
-// listen runs handle for each connection to the address, until the test ends.
-// handle must return soon after its connection is closed.
-func listen(t *testing.T, handle func(net.Conn)) (address string) {
+// listen runs handler for each connection to the address, until the test ends.
+// handler must return soon after its connection is closed.
+func listen(t *testing.T, handler func(net.Conn)) (address string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	handle(t, listener, handler)
+	return listener.Addr().String()
+}
+
+// handle runs handler for each of the listener's connections, until the test ends.
+func handle(t *testing.T, listener net.Listener, handler func(net.Conn)) {
 	var mu sync.Mutex
 	var conns []net.Conn
 	var running sync.WaitGroup
@@ -80,7 +86,7 @@ func listen(t *testing.T, handle func(net.Conn)) (address string) {
 			mu.Unlock()
 			running.Go(func() {
 				defer conn.Close()
-				handle(conn)
+				handler(conn)
 			})
 		}
 	})
@@ -93,7 +99,6 @@ func listen(t *testing.T, handle func(net.Conn)) (address string) {
 		mu.Unlock()
 		running.Wait()
 	})
-	return listener.Addr().String()
 }
 
 // unavailable checks that err says that site's certificate can't be had, and
