@@ -1,6 +1,7 @@
 package testsite
 
-// A CA issues certificates the way public authorities do: a root that clients trust, and an intermediate that signs the sites' leaves.
+// A CA issues certificates the way public authorities do: a root that clients trust, and an intermediate that signs the
+// sites' leaves.
 
 import (
 	"crypto"

@@ -71,7 +71,10 @@ type server struct {
 
 func startServer(site *Site, listener net.Listener) *server {
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &server{listener: listener, handshakeTimeout: site.handshakeTimeout, handshakes: &site.handshakes, ctx: ctx, cancel: cancel}
+	s := &server{
+		listener: listener, handshakeTimeout: site.handshakeTimeout, handshakes: &site.handshakes,
+		ctx: ctx, cancel: cancel,
+	}
 	s.config = &tls.Config{
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return site.current().tls, nil },
 	}

@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// MaxLength is the longest host name in text form, in bytes (RFC 1035, section 2.3.4, less the octets that count the labels).
+// MaxLength is the longest host name in text form, in bytes (RFC 1035, section 2.3.4, less the octets that count the
+// labels).
 const MaxLength = 253
 
 // maxLabel is the longest part between two dots, in bytes (RFC 1035, section 2.3.4).
@@ -21,8 +22,9 @@ var (
 	ErrAddress = errors.New("it is an address")
 )
 
-// Check reports whether name is a DNS host name (RFC 1123, section 2.1) in its canonical form: lower case, internationalised names in
-// their ASCII form, without the dot of the root at the end. The error is [ErrTooLong], [ErrAddress], or says what is wrong with a label.
+// Check reports whether name is a DNS host name (RFC 1123, section 2.1) in its canonical form: lower case,
+// internationalised names in their ASCII form, without the dot of the root at the end. The error is [ErrTooLong],
+// [ErrAddress], or says what is wrong with a label.
 func Check(name string) error {
 	if len(name) > MaxLength {
 		return ErrTooLong
@@ -54,8 +56,8 @@ func checkLabel(label string) error {
 	return nil
 }
 
-// isNumber reports whether a last label makes the whole name an IPv4 address for some resolver: decimal digits, or 0x and hexadecimal
-// ones (URL Standard, "ends in a number checker").
+// isNumber reports whether a last label makes the whole name an IPv4 address for some resolver: decimal digits, or 0x
+// and hexadecimal ones (URL Standard, "ends in a number checker").
 func isNumber(label string) bool {
 	if strings.HasPrefix(label, "0x") {
 		return strings.Trim(label[2:], "0123456789abcdef") == ""

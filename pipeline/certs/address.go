@@ -1,11 +1,12 @@
 package certs
 
-// Which addresses may be dialled. An uploader chooses the name that is looked up, so a name must not lead into the network that the
-// service runs in. The address is checked inside the dial, when it is about to be connected to. So a name that resolves to another address
-// the second time gains nothing: the address that was checked is the address that is used.
+// Which addresses may be dialled. An uploader chooses the name that is looked up, so a name must not lead into the
+// network that the service runs in. The address is checked inside the dial, when it is about to be connected to. So a
+// name that resolves to another address the second time gains nothing: the address that was checked is the address that
+// is used.
 //
-// The lists are the IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890, RFC 8190). These call some blocks globally reachable
-// in which no web site can be (AS112, AMT, anycast of protocols). Those are refused too.
+// The lists are the IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890, RFC 8190). These call some blocks
+// globally reachable in which no web site can be (AS112, AMT, anycast of protocols). Those are refused too.
 
 import (
 	"context"
@@ -121,7 +122,8 @@ var (
 	// (RFC 9602).
 	globalUnicast6 = netip.MustParsePrefix("2000::/3")
 	special6       = []netip.Prefix{
-		netip.MustParsePrefix("2001::/23"),         // protocol assignments: Teredo (RFC 4380), ORCHID (RFC 7343), benchmarking (RFC 5180)
+		// Protocol assignments: Teredo (RFC 4380), ORCHID (RFC 7343), benchmarking (RFC 5180).
+		netip.MustParsePrefix("2001::/23"),
 		netip.MustParsePrefix("2001:db8::/32"),     // documentation (RFC 3849)
 		netip.MustParsePrefix("2002::/16"),         // 6to4, wraps any IPv4 address (RFC 3056, RFC 7526)
 		netip.MustParsePrefix("2620:4f:8000::/48"), // AS112 (RFC 7534)

@@ -33,7 +33,8 @@ func TestTwoOwnersOfEveryShardFitIntoTheAnnouncedRows(t *testing.T) {
 	}
 }
 
-// The value is part of what is stored: see MaxPartBytes for what a change breaks. This test must not be changed together with it.
+// The value is part of what is stored: see MaxPartBytes for what a change breaks. This test must not be changed
+// together with it.
 func TestPartsAreCutWhereTheyEverWere(t *testing.T) {
 	if MaxPartBytes != 819_200 {
 		t.Errorf("parts are cut at %d bytes; a replay of what was stored before would count its results twice", MaxPartBytes)

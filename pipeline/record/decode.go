@@ -1,7 +1,7 @@
 package record
 
-// Decoding and validation of records. Brokers are shared and bytes are hostile (I7): whoever can write to a topic can write
-// anything, so a record that does not hold together is an error here, once, and never an index out of range later.
+// Decoding and validation of records. Any program that may write to the brokers can write any bytes (I7). A record that
+// does not hold together is an error here, so that no stage ever meets an index out of range.
 
 import (
 	"errors"
@@ -86,7 +86,9 @@ func each[T any](name string, items []T, check func(T) error) error {
 
 func checkChunk(c *recordpb.Chunk) error {
 	n := len(c.GetHashes()) / HashSize
-	if err := errors.Join(checkID("attempt", c.GetAttempt()), checkPairs(n, c.GetHashes(), c.GetUpper(), c.GetSignatures(), c.GetSignatureLengths())); err != nil {
+	err := errors.Join(checkID("attempt", c.GetAttempt()),
+		checkPairs(n, c.GetHashes(), c.GetUpper(), c.GetSignatures(), c.GetSignatureLengths()))
+	if err != nil {
 		return err
 	}
 	if first := int(c.GetFirst() % BatchSize); n == 0 || first+n > BatchSize {
@@ -97,7 +99,8 @@ func checkChunk(c *recordpb.Chunk) error {
 			return fmt.Errorf("unparsed pair %d of %d", u.GetIndex(), n)
 		}
 		if len(u.GetText()) > MaxText || len(u.GetReason()) > MaxText {
-			return fmt.Errorf("unparsed pair %d has a text of %d bytes and a reason of %d", u.GetIndex(), len(u.GetText()), len(u.GetReason()))
+			return fmt.Errorf("unparsed pair %d has a text of %d bytes and a reason of %d",
+				u.GetIndex(), len(u.GetText()), len(u.GetReason()))
 		}
 	}
 	s := c.GetSeal()
@@ -138,7 +141,8 @@ func checkDecisions(d *recordpb.Decisions) error {
 func checkClaims(c *recordpb.Claims) error {
 	n := len(c.GetHashes()) / HashSize
 	err := errors.Join(checkID("upload", c.GetUpload()), checkBatch(c.GetBatch()), checkSite(c.GetSite()),
-		checkPairs(n, c.GetHashes(), c.GetUpper(), c.GetSignatures(), c.GetSignatureLengths()), checkIndexes(n, c.GetIndexes()))
+		checkPairs(n, c.GetHashes(), c.GetUpper(), c.GetSignatures(), c.GetSignatureLengths()),
+		checkIndexes(n, c.GetIndexes()))
 	if err != nil {
 		return err
 	}
@@ -163,7 +167,8 @@ func checkClaims(c *recordpb.Claims) error {
 
 func checkOutcome(o *recordpb.Outcome) error {
 	n := len(o.GetBadHashes()) / HashSize
-	err := errors.Join(checkID("upload", o.GetUpload()), checkBatch(o.GetBatch()), checkHashes(n, o.GetBadHashes(), o.GetBadUpper()), checkIndexes(n, o.GetBadIndexes()))
+	err := errors.Join(checkID("upload", o.GetUpload()), checkBatch(o.GetBatch()),
+		checkHashes(n, o.GetBadHashes(), o.GetBadUpper()), checkIndexes(n, o.GetBadIndexes()))
 	if err != nil {
 		return err
 	}

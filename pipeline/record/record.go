@@ -24,7 +24,7 @@ const (
 )
 
 const (
-	// BatchSize is the number of pairs in a batch (contract: "batches of 1000 hashes"); an upload's last one may be shorter.
+	// BatchSize is the number of pairs in a batch (docs/api.md). An upload's last batch may be shorter.
 	BatchSize = 1000
 	// MaxBytes bounds an encoded record, so that brokers with the stock message limit of 1 MiB take it.
 	MaxBytes = 900 << 10
@@ -32,18 +32,23 @@ const (
 	HashSize = 32
 	// IDSize is the length of an attempt's or upload's identifier in bytes.
 	IDSize = 16
-	// MaxPairs is how many pairs an upload can have: the position of a pair in its upload has 32 bits, and batches are whole.
+	// MaxPairs is how many pairs an upload can have: the position of a pair in its upload has 32 bits, and batches are
+	// whole.
 	MaxPairs = 1<<32 - BatchSize
-	// MaxSignature is the longest signature that can be valid, in bytes: RSA-8192's. A column holds a longer one as empty.
+	// MaxSignature is the longest signature that can be valid, in bytes: one by an RSA key of 8192 bits. A longer
+	// signature is written to a record as an empty one.
 	MaxSignature = 1024
-	// MaxText bounds the text of an unparsed pair, and any reason, in bytes: a batch in which every pair has both fits a record.
+	// MaxText bounds the text of an unparsed pair, and any reason, in bytes. With it, a batch in which every pair has
+	// both fits a record.
 	MaxText = 320
-	// OutcomeShard stands for the shard in keys of verify outcomes, which belong to no shard of the hash space.
+	// OutcomeShard stands in place of the shard where what verifying a batch found is stored: that belongs to no shard
+	// of the hash space.
 	OutcomeShard = -1
 )
 
-// Shard returns which of shards owns key, a hash or an upload UUID, by its leading 32 bits: shard i owns the keys from
-// i/shards to (i+1)/shards of the space, so a shard is one range of ClickHouse's primary key. len(key) must be at least 4.
+// Shard returns which of so many shards owns a key: a hash, or the UUID of an upload. The leading 32 bits of the key
+// decide. Shard i owns the keys from i/shards to (i+1)/shards of the space, so that a shard is one range when rows are
+// sorted by hash. len(key) must be at least 4.
 func Shard(key []byte, shards int) int {
 	return int(uint64(binary.BigEndian.Uint32(key)) * uint64(shards) >> 32)
 }
@@ -58,8 +63,8 @@ func Position(batch uint32, index int) uint32 {
 	return (batch-1)*BatchSize + uint32(index)
 }
 
-// Encode returns m's encoding. It can't fail: records hold no required fields, and their strings are valid UTF-8 by
-// construction (see ValidText).
+// Encode returns m's encoding. It can't fail: messages have no required fields, and every text
+// is made valid UTF-8 before it is written into a record (see ValidText).
 func Encode(m proto.Message) []byte {
 	b, err := proto.Marshal(m)
 	if err != nil {
@@ -73,12 +78,13 @@ func ValidText(s string) string {
 	return strings.ToValidUTF8(s, "\uFFFD")
 }
 
-// Bit reports whether bit i of bitmap is set; bits past its end are not.
+// Bit reports whether bit i of a bitmap is set. Bits past the bitmap's end are not set.
 func Bit(bitmap []byte, i int) bool {
 	return i>>3 < len(bitmap) && bitmap[i>>3]&(1<<(i&7)) != 0
 }
 
-// SetBit sets bit i of a bitmap for n items and returns it, made when it was nil: a bitmap without set bits takes no room.
+// SetBit sets bit i of a bitmap for n items, and returns the bitmap. A nil bitmap is made first. So a bitmap in which
+// no bit was ever set is nil, and takes no room in a record.
 func SetBit(bitmap []byte, i, n int) []byte {
 	for len(bitmap) < (n+7)/8 {
 		bitmap = append(bitmap, 0)
@@ -99,7 +105,7 @@ func AppendUint16(column []byte, v int) []byte {
 
 const upperHex = "0123456789ABCDEF"
 
-// AppendHexText appends a hash as the uploader wrote it: this text, in this case, is what was signed.
+// AppendHexText appends a hash as the uploader wrote it, in upper or lower case. This text is what the uploader signed.
 func AppendHexText(dst, hash []byte, upper bool) []byte {
 	if !upper {
 		return hex.AppendEncode(dst, hash)
@@ -115,7 +121,8 @@ func HexText(hash []byte, upper bool) string {
 	return string(AppendHexText(make([]byte, 0, 2*len(hash)), hash, upper))
 }
 
-// DeadLetter returns the record that tells of a record that could not be read.
+// DeadLetter returns a record of topic deadletter. It names the record that can't be used, by topic, partition and
+// offset, and says why.
 func DeadLetter(topic string, partition int, offset int64, reason error) []byte {
 	return Encode(&recordpb.DeadLetter{
 		Topic: topic, Partition: int32(partition), Offset: offset, Reason: ValidText(reason.Error()),

@@ -131,7 +131,7 @@ func encodeEvent(e *recordpb.Event) []byte {
 	return Encode(&recordpb.Events{Events: []*recordpb.Event{e}})
 }
 
-// A single signing is one claim, and what an event brings of it has the sizes that ingest takes it by.
+// A single signing is one claim. An event may bring the row that it added, whose columns have their sizes.
 func TestDecodeRefusesSinglesThatAreNone(t *testing.T) {
 	for n, ok := range []bool{false, true, false} {
 		c := claims(n)

@@ -1,8 +1,8 @@
 package record
 
-// Site names. A site is named as in its certificate: by a DNS host name in the canonical form that package hostname defines. Users type
-// names in other forms: in upper case, with a dot at the end, or in the letters of their language (RFC 5891). ParseSite turns all of them
-// into the one canonical form, so that a site has one name in every record.
+// Site names. A site is named as in its certificate: by a DNS host name in the canonical form that package hostname
+// defines. Users type names in other forms: in upper case, with a dot at the end, or in the letters of their language
+// (RFC 5891). ParseSite turns all of them into the one canonical form, so that a site has one name in every record.
 
 import (
 	"errors"
@@ -51,8 +51,8 @@ func tooLong(name string) error {
 	return fmt.Errorf("the site's name has %d bytes, a host name has at most %d", len(name), hostname.MaxLength)
 }
 
-// isPlain reports whether IDNA (RFC 5891) leaves a name as it is. Nearly all names are plain, and every record's name is checked, so
-// IDNA's tables are asked only about the others.
+// isPlain reports whether IDNA (RFC 5891) leaves a name as it is. Nearly all names are plain, and every record's name
+// is checked, so IDNA's tables are asked only about the others.
 func isPlain(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' || c == '.') {
@@ -64,5 +64,6 @@ func isPlain(s string) bool {
 
 // profile maps case and width as browsers do (UTS #46) and refuses what DNS does not take.
 func profile() *idna.Profile {
-	return idna.New(idna.MapForLookup(), idna.Transitional(false), idna.StrictDomainName(true), idna.BidiRule(), idna.VerifyDNSLength(true))
+	return idna.New(idna.MapForLookup(), idna.Transitional(false), idna.StrictDomainName(true), idna.BidiRule(),
+		idna.VerifyDNSLength(true))
 }

@@ -263,7 +263,8 @@ func TestRandomBatches(t *testing.T) {
 	}
 }
 
-// randomBatch is up to 39 of the good signatures, where good[i] signs digest(i). Some have a bit flipped, some are random bytes.
+// randomBatch is up to 39 of the good signatures, where good[i] signs digest(i). Some have a bit flipped, some are
+// random bytes.
 func randomBatch(rng *rand.Rand, good [][]byte) (digests [][32]byte, signatures [][]byte) {
 	for range rng.IntN(40) {
 		which := rng.IntN(len(good))

@@ -1,7 +1,7 @@
 package signature
 
-// Which implementations this process uses. It is decided once, here and nowhere else: the processor doesn't change, and an operator who
-// sets COUNTERSIGN_CPU wants the whole process to behave alike.
+// Which implementations this process uses. It is decided once, here and nowhere else: the processor doesn't change, and
+// an operator who sets COUNTERSIGN_CPU wants the whole process to behave alike.
 
 import (
 	"os"
@@ -31,15 +31,17 @@ func (i implementation) String() string {
 	return "generic"
 }
 
-// features says which implementations NewKey may choose: the fastest for each kind of key. A key that the fastest doesn't fit, such as
-// one on P-521, is left to the standard library. The zero value is the standard library for all keys.
+// features says which implementations NewKey may choose: the fastest for each kind of key. A key that the fastest
+// doesn't fit, such as one on P-521, is left to the standard library. The zero value is the standard library for all
+// keys.
 type features struct {
 	rsa   implementation // generic or ifma
 	ecdsa implementation
 }
 
-// detected is the process's features: what the processor has, unless the environment variable COUNTERSIGN_CPU is "generic". It is the
-// package's only state, and a function of processor and environment, which are looked at once, at the first use.
+// detected is the process's features: what the processor has, unless the environment variable COUNTERSIGN_CPU is
+// "generic". It is the package's only state, and a function of processor and environment, which are looked at once, at
+// the first use.
 var detected = sync.OnceValue(func() features {
 	return detect(os.Getenv("COUNTERSIGN_CPU"))
 })
@@ -59,8 +61,8 @@ func detect(setting string) features {
 	return use
 }
 
-// Features names the implementations that keys of this process use, in one line of key=value for logs and benchmarks, as in
-// "rsa=avx512ifma ecdsa=avx512ifma".
+// Features names the implementations that keys of this process use, in one line of key=value for logs and benchmarks,
+// as in "rsa=avx512ifma ecdsa=avx512ifma".
 func Features() string { return detected().String() }
 
 func (f features) String() string {

@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// everyWay runs a test with the standard library alone and with AVX-512 IFMA. Where this processor doesn't have that, it runs the test
-// with what is fastest here, and shows one as skipped.
+// everyWay runs a test with the standard library alone and with AVX-512 IFMA. Where this processor doesn't have that,
+// it runs the test with what is fastest here, and shows one as skipped.
 func everyWay(t *testing.T, test func(t *testing.T, use features)) {
 	t.Helper()
 	t.Run("generic", func(t *testing.T) { test(t, features{}) })

@@ -1,8 +1,8 @@
 package signature
 
-// A Key is what the rest of the service sees: it hides which implementation
-// answers. The implementation is chosen once, in NewKey, because everything
-// that makes it fast is computed from the key and kept beside it.
+// A Key is what callers see: it hides which implementation verifies. NewKey
+// chooses the implementation, once, because what makes an implementation fast
+// is computed from the key in advance.
 
 import (
 	"crypto"
@@ -18,7 +18,7 @@ import (
 var ErrUnsupportedKey = errors.New("unsupported public key")
 
 // Algorithm is a kind of signature that this package verifies. The zero value
-// is invalid. RSA key sizes are not told apart: the modulus is the key's matter.
+// is invalid. RSA is one algorithm, whatever the size of the key.
 type Algorithm uint8
 
 // The numbers may change between versions, the names that String gives may not.
@@ -49,9 +49,9 @@ func (a Algorithm) String() string {
 	return "invalid"
 }
 
-// A Key verifies signatures under one public key. It is immutable but for
-// tables built on first use under a lock of their own, and safe for concurrent
-// use.
+// A Key verifies signatures under one public key. It is safe for concurrent use.
+// It never changes, except that tables are built under a lock of their own when
+// they are first used.
 type Key struct {
 	algorithm Algorithm
 	minLen    int // bytes of the shortest signature that can be one of this key's
@@ -79,8 +79,8 @@ func newKey(pub crypto.PublicKey, use features) (*Key, error) {
 	case *ecdsa.PublicKey:
 		return newECDSAKey(pub, use)
 	}
-	return nil, fmt.Errorf("%w: %T; use a certificate with an RSA key of 2048 to 8192 bits or an ECDSA key on P-256, P-384 or P-521",
-		ErrUnsupportedKey, pub)
+	return nil, fmt.Errorf("%w: %T; use a certificate with an RSA key of 2048 to 8192 bits "+
+		"or an ECDSA key on P-256, P-384 or P-521", ErrUnsupportedKey, pub)
 }
 
 // Algorithm says what kind of signature k verifies.
@@ -88,9 +88,9 @@ func (k *Key) Algorithm() Algorithm { return k.algorithm }
 
 // Fits reports whether sig has a length that a signature under k can have: for
 // RSA exactly the modulus's, for ECDSA any from the shortest to the longest DER
-// encoding. It costs nothing and serves to choose between a site's RSA and
-// ECDSA keys, whose lengths never overlap. A signature that doesn't fit is
-// never valid.
+// encoding. A signature that doesn't fit is never valid. The lengths of RSA and
+// ECDSA signatures never overlap, so a caller can choose between a site's two
+// keys without verifying.
 func (k *Key) Fits(sig []byte) bool {
 	return k.minLen <= len(sig) && len(sig) <= k.maxLen
 }
@@ -101,8 +101,8 @@ func (k *Key) Fits(sig []byte) bool {
 // be anything: they only decide between true and false.
 //
 // It works on the calling goroutine, keeps none of its arguments, and may run
-// concurrently with itself. Many signatures a call are faster than few: RSA
-// gains up to eight, ECDSA up to some hundreds.
+// concurrently with itself. One signature of many takes less time than one
+// alone: for RSA up to eight in a call, for ECDSA up to some hundreds.
 func (k *Key) Verify(valid []bool, digests [][32]byte, signatures [][]byte) {
 	if len(digests) != len(valid) || len(signatures) != len(valid) {
 		panic(fmt.Sprintf("signature: Verify was called with %d verdicts, %d digests and %d signatures",

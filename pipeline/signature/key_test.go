@@ -62,7 +62,7 @@ func TestUnsupportedKeysAreRefusedWithARemedy(t *testing.T) {
 	}
 }
 
-// crypto/rsa refuses none of the keys that NewKey takes, or all verdicts would be no.
+// NewKey accepts no key that crypto/rsa refuses: under such a key every signature would be called bad.
 func TestEdgesOfAcceptedRSAKeysVerify(t *testing.T) {
 	for _, e := range []int{5, 17, 65537, 1<<31 - 1} {
 		k := newPrimeKey(t, 2048, -1557)

@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"io/fs"
+	"strings"
 	"testing"
 
 	"github.com/c2sp/wycheproof"
@@ -51,6 +52,9 @@ func TestWycheproof(t *testing.T) {
 			t.Fatalf("%s: %v", file, err)
 		}
 		t.Run(file, func(t *testing.T) {
+			if testing.Short() && strings.Contains(file, "8192") {
+				t.Skip("-short: these vectors take as long as all others together")
+			}
 			everyWay(t, func(t *testing.T, use features) { checkVectors(t, v, use) })
 		})
 	}

@@ -1,7 +1,7 @@
 package verify
 
-// The announcer appends decisions to the partition. It puts as many into one record as are waiting, because chains are large and many
-// uploads are of one site.
+// The announcer appends decisions to the partition. It puts as many into one record as are waiting, because chains are
+// large and many uploads are of one site.
 
 import (
 	"context"
@@ -39,7 +39,7 @@ func (a announcer) run(ctx context.Context) error {
 	}
 }
 
-// gather waits for a decision and takes along those that are waiting, as far as they fit one record.
+// gather waits for a decision and adds those that are waiting, as many as one record may hold.
 func (a announcer) gather(ctx context.Context) (*decisionsBuilder, error) {
 	builder := new(decisionsBuilder)
 	select {
@@ -67,8 +67,8 @@ type decisionsBuilder struct {
 }
 
 const (
-	// maxDecisionsBytes is where a record of decisions stops growing, in bytes. It leaves room for one more decision: two chains of as
-	// many bytes as a handshake may bring (crypto/tls: 256 KiB of certificates), with their roots.
+	// maxDecisionsBytes is where a record of decisions stops growing, in bytes. It leaves room for one more decision:
+	// two chains of as many bytes as a handshake may bring (crypto/tls: 256 KiB of certificates), with their roots.
 	maxDecisionsBytes = record.MaxBytes - 2*(256<<10) - 16<<10
 	// maxDecisions bounds the decisions of one record.
 	maxDecisions = 4096

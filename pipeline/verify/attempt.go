@@ -1,10 +1,11 @@
 package verify
 
-// What the stage holds of an open upload. It is a cache: an attempt that is not held, or not from its first pair, is read again from the
-// log after its seal. So dropping an attempt costs work and nothing else.
+// What the stage holds of an open upload. It is a cache: an attempt that is not held, or not from its first pair, is
+// read again from the log after its seal. So dropping an attempt costs work and nothing else.
 //
-// Memory goes to the attempts that came first. An attempt that finds the limit reached is not held from then on. Pushing out another one in
-// its place would lose what was verified of that one. Only attempts that nobody has written to for long are pushed out.
+// Memory goes to the attempts that came first. An attempt that finds the limit reached is not held from then on.
+// Pushing out another one in its place would lose what was verified of that one. Only attempts that nobody has written
+// to for long are pushed out.
 
 import (
 	"context"
@@ -71,8 +72,8 @@ func (a *attempt) drop() {
 	a.mu.Unlock()
 }
 
-// add appends a piece at the expected position and reports whether it did. A piece that is there already changes nothing. The attempt is
-// dropped if there is a gap before the piece, or if reserve has no room for the piece's bytes.
+// add appends a piece at the expected position and reports whether it did. A piece that is there already changes
+// nothing. The attempt is dropped if there is a gap before the piece, or if reserve has no room for the piece's bytes.
 func (a *attempt) add(p *piece, reserve func(bytes int64) bool) bool {
 	if a.dropped || p.chunk.First < a.next {
 		return false

@@ -1,7 +1,8 @@
 package verify
 
-// One upload's pairs, sorted batch by batch. A valid pair becomes a claim for the shard of its hash, every other one goes into the batch's
-// outcome. A batch's claims for one shard are cut into parts by size alone, so that a replay cuts them in the same places (I5).
+// One upload's pairs, sorted batch by batch. A valid pair becomes a claim for the shard of its hash, every other one
+// goes into the batch's outcome. A batch's claims for one shard are cut into parts by size alone, so that a replay cuts
+// them in the same places (I5).
 
 import (
 	"context"
@@ -24,7 +25,8 @@ type batches struct {
 func newBatches(u *upload, keys []certs.Key, out *outbox) *batches {
 	b := &batches{upload: u, out: out, shards: make([]*recordpb.Claims, out.stage.cfg.Shards)}
 	for _, key := range keys {
-		b.signers = append(b.signers, &recordpb.Signer{Fingerprint: key.Fingerprint[:], Algorithm: key.Verifier.Algorithm().String()})
+		algorithm := key.Verifier.Algorithm().String()
+		b.signers = append(b.signers, &recordpb.Signer{Fingerprint: key.Fingerprint[:], Algorithm: algorithm})
 	}
 	return b
 }
@@ -124,16 +126,17 @@ func (b *batches) addClaim(ctx context.Context, p pair, signer byte) error {
 	return nil
 }
 
-// newClaims makes a part of a batch's claims, with room for a shard's fair share of signatures of so many bytes. Without that room,
-// appending would copy most of it again.
+// newClaims makes a part of a batch's claims, with room for a shard's fair share of signatures of so many bytes.
+// Without that room, appending would copy most of it again.
 func (b *batches) newClaims(part uint32, signature int) *recordpb.Claims {
 	s := b.upload.seal
 	n := min(int(s.Count), record.BatchSize) / len(b.shards)
 	n += n/8 + 4
 	return &recordpb.Claims{
-		Upload: b.upload.id[:], Batch: b.batch, Part: part, Site: s.Site, AcceptedMs: s.AcceptedMs, Signers: b.signers, Single: s.Single,
-		Hashes: make([]byte, 0, n*record.HashSize), Indexes: make([]byte, 0, 2*n), Signatures: make([]byte, 0, n*signature),
-		SignatureLengths: make([]byte, 0, 2*n), Signer: make([]byte, 0, n),
+		Upload: b.upload.id[:], Batch: b.batch, Part: part,
+		Site: s.Site, AcceptedMs: s.AcceptedMs, Single: s.Single, Signers: b.signers,
+		Hashes: make([]byte, 0, n*record.HashSize), Indexes: make([]byte, 0, 2*n),
+		Signatures: make([]byte, 0, n*signature), SignatureLengths: make([]byte, 0, 2*n), Signer: make([]byte, 0, n),
 	}
 }
 

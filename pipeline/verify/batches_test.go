@@ -11,8 +11,9 @@ import (
 	"countersign/pipeline/record/recordpb"
 )
 
-// Where a batch is cut into parts is stored with its results, and must be the same in every version (record.MaxPartBytes). It depends on
-// the sizes of the signatures, and not on the chunks in which the pairs came. So the numbers here must not be changed.
+// Where a batch is cut into parts is stored with its results, and must be the same in every version
+// (record.MaxPartBytes). It depends on the sizes of the signatures, and not on the chunks in which the pairs came. So
+// the numbers here must not be changed.
 func TestABatchIsCutIntoTheSamePartsForEver(t *testing.T) {
 	for _, c := range []struct {
 		signature int   // bytes

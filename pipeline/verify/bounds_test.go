@@ -93,7 +93,8 @@ func TestADecidedUploadNeedsNoSite(t *testing.T) {
 	}
 }
 
-// watchedPartition counts the readings that are under way, and holds up those of more than one record until the test ends.
+// watchedPartition counts the readings that are under way, and holds up those of more than one record until the test
+// ends.
 type watchedPartition struct {
 	*memoryPartition
 	now, most atomic.Int64

@@ -15,14 +15,15 @@ import (
 	"countersign/pipeline/record/recordpb"
 )
 
-// Uploads interleave, records are stored twice, appends fail in both ways, the process dies anywhere: what was sealed is forwarded
-// completely and alike, and nothing else is (I2, I3, I5).
+// The records of uploads interleave, some are stored twice, appends fail with the record stored or not, and the process
+// dies at any time. All that was sealed is forwarded, completely and in the same way each time, and nothing else is
+// (I2, I3, I5).
 func TestCrashesAndRepetitionsChangeNothing(t *testing.T) {
 	var f fakeCerts
 	site := newSite(t, &f, "example.com")
 	var made []*source
 	for i, n := range []int{1, 3, 1200, 2100, 40, 1, 900} {
-		made = append(made, newSource(site, fmt.Sprint(i), mixed(n), 500))
+		made = append(made, newSource(site, fmt.Sprint(i), sparse(n), 500))
 	}
 	rapid.Check(t, func(rt *rapid.T) {
 		l := newMemoryLog()
@@ -47,6 +48,18 @@ func TestCrashesAndRepetitionsChangeNothing(t *testing.T) {
 			rt.FailNow()
 		}
 	})
+}
+
+// sparse is mixed, except that of every hundred pairs the last ninety did not parse. Their signatures are not checked,
+// so that the many runs of a property do not take long, even without the fast kernels.
+func sparse(n int) []string {
+	kinds := mixed(n)
+	for i := range kinds {
+		if i%100 >= 10 {
+			kinds[i] = isUnparsed
+		}
+	}
+	return kinds
 }
 
 func drawMemory(rt *rapid.T) int64 {
@@ -84,11 +97,12 @@ func interleave(rt *rapid.T, l *memoryLog, made []*source) (sealed []*source) {
 	return sealed
 }
 
-// Two requests with one Idempotency-Key in flight: two attempts, cut into chunks as their bodies came, and one upload (I5).
+// Two requests with one Idempotency-Key are in flight at once. Each is an attempt of its own, cut into other chunks,
+// and together they are one upload (I5).
 func TestTwoAttemptsAtAnUploadAreOneUpload(t *testing.T) {
 	var f fakeCerts
 	site := newSite(t, &f, "example.com")
-	one := newSource(site, "twins", mixed(2300), 1000)
+	one := newSource(site, "twins", sparse(2300), 1000)
 	two := one.recut(170)
 	rapid.Check(t, func(rt *rapid.T) {
 		l := newMemoryLog()

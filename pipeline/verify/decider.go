@@ -1,8 +1,9 @@
 package verify
 
-// Which certificates decide an upload. For each sealed upload, a decider finds the certificates that the site serves now and the verdicts
-// under them, and proposes those certificates to the announcer. The proposal counts when it is read back from the log as a decision, and
-// only if it is the first one for its upload. So a replay finds the same decision after the site has changed its certificate, or gone (I5).
+// Which certificates decide an upload. For each sealed upload, a decider finds the certificates that the site serves
+// now and the verdicts under them, and proposes those certificates to the announcer. The proposal counts when it is
+// read back from the log as a decision, and only if it is the first one for its upload. So a replay finds the same
+// decision after the site has changed its certificate, or gone (I5).
 
 import (
 	"context"
@@ -20,8 +21,8 @@ type decider struct {
 	upload *upload
 }
 
-// run works until the upload's decision is with the announcer, or until ctx ends: because the partition is revoked, or because the reader
-// has met a decision for the upload.
+// run works until the upload's decision is with the announcer, or until ctx ends: because the partition is revoked, or
+// because the reader has met a decision for the upload.
 func (d decider) run(ctx context.Context) {
 	defer func() { <-d.deciding }()
 	defer close(d.upload.deciderDone)
@@ -64,7 +65,8 @@ func (d decider) decide(ctx context.Context) (announcement, error) {
 	return announcement{upload: u.id, chains: found.chains}, nil
 }
 
-// verifyUnder returns the verdicts under entry's keys: those that were found while the chunks arrived, or else new ones.
+// verifyUnder returns the verdicts under entry's keys: those that were found while the chunks arrived, or else new
+// ones.
 func (d decider) verifyUnder(ctx context.Context, entry *certs.Entry) (*verdicts, error) {
 	u := d.upload
 	found := &verdicts{chains: entry.Chains}
@@ -96,8 +98,8 @@ func (d decider) verifyUnder(ctx context.Context, entry *certs.Entry) (*verdicts
 	return found, err
 }
 
-// verifyUnderNewer is for signatures that failed under entry's keys. It asks the site for newer certificates, and verifies again if there
-// are any; otherwise what was found stands.
+// verifyUnderNewer is for signatures that failed under entry's keys. It asks the site for newer certificates, and
+// verifies again if there are any; otherwise what was found stands.
 func (d decider) verifyUnderNewer(ctx context.Context, entry *certs.Entry, found *verdicts) (*verdicts, error) {
 	newer, err := d.stage.cfg.Certs.Refetch(ctx, d.upload.seal.Site, entry)
 	if err != nil {

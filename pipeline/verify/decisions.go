@@ -20,8 +20,8 @@ type decision struct {
 }
 
 const (
-	// maxRecent bounds the decisions that a partition remembers. They are for retries with an Idempotency-Key that were in flight at
-	// once: several seals of one upload, which all go by the first decision.
+	// maxRecent bounds the decisions that a partition remembers. They are for retries with an Idempotency-Key that were
+	// in flight at once: several seals of one upload, which all go by the first decision.
 	maxRecent = 4096
 	// maxShared bounds the chains that decisions share.
 	maxShared = 256
@@ -34,7 +34,10 @@ type recentDecisions struct {
 }
 
 func newRecentDecisions() recentDecisions {
-	return recentDecisions{decisions: fifo.New[uuid.UUID, *decision](maxRecent), chains: fifo.New[[32]byte, certs.Chain](maxShared)}
+	return recentDecisions{
+		decisions: fifo.New[uuid.UUID, *decision](maxRecent),
+		chains:    fifo.New[[32]byte, certs.Chain](maxShared),
+	}
 }
 
 // get returns the decision for an upload, or nil.
@@ -53,8 +56,8 @@ func (r recentDecisions) add(upload uuid.UUID, d *recordpb.Decision, chains []*r
 	return out
 }
 
-// share returns the chain that an earlier decision holds, if it equals c, and c if there is none. Every record of decisions brings its own
-// copy of each chain, which has kilobytes, and most records are about the same few sites.
+// share returns the chain that an earlier decision holds, if it equals c, and c if there is none. Every record of
+// decisions brings its own copy of each chain, which has kilobytes, and most records are about the same few sites.
 func (r recentDecisions) share(c certs.Chain) certs.Chain {
 	leaf := c.Fingerprint()
 	if held, ok := r.chains.Get(leaf); ok && slices.EqualFunc(held.Certificates, c.Certificates, bytes.Equal) {

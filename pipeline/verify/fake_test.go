@@ -25,8 +25,8 @@ type memoryLog struct {
 	committed int64               // of uploads/0
 	fault     func(topic string) (store bool, err error)
 
-	// flush runs before each Flush, without mu, and may block or fail it. Nil: every Flush succeeds at once. It is set before
-	// the stage runs.
+	// flush runs before each Flush, without mu, and may block or fail it. Nil: every Flush succeeds at once. It is set
+	// before the stage runs.
 	flush func(context.Context) error
 
 	flushed     int // records of uploads/0 that a power cut leaves
@@ -39,7 +39,8 @@ func newMemoryLog() *memoryLog {
 	return l
 }
 
-// await returns when reached, which is called with mu held after every change, reports true; or false when ctx ends before.
+// await returns when reached, which is called with mu held after every change, reports true; or false when ctx ends
+// before.
 func (l *memoryLog) await(ctx context.Context, reached func() bool) bool {
 	stop := context.AfterFunc(ctx, l.wake)
 	defer stop()
@@ -144,7 +145,7 @@ func (p *memoryPartition) Fetch(ctx context.Context) ([]log.Message, error) {
 func (l *memoryLog) messages(from, to int64) []log.Message {
 	var out []log.Message
 	for o := from; o < to; o++ {
-		out = append(out, log.Message{Topic: record.TopicUploads, Offset: o, Value: l.topics["uploads/0"][o]})
+		out = append(out, log.Message{Offset: o, Value: l.topics["uploads/0"][o]})
 	}
 	return out
 }

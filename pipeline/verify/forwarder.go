@@ -1,11 +1,12 @@
 package verify
 
-// Sending decided uploads on. What the shards store is durable, so it may only come of seals and decisions that are durable: the log is
-// flushed first, once for all uploads that wait.
+// Sending decided uploads on. What the shards store is durable, so it may only come of seals and decisions that are
+// durable: the log is flushed first, once for all uploads that wait.
 //
-// The forwarder works in rounds. A round packs the claims of some uploads into a block for each shard, and their outcomes into a record
-// for the shard of their UUID. It ends when the log has acknowledged all of these records, and only then are the uploads' seals done. A
-// round that fails is repeated whole: the shards may see its claims twice and count them once (I5).
+// The forwarder works in rounds. A round packs the claims of some uploads into a block for each shard, and their
+// outcomes into a record for the shard of their UUID. It ends when the log has acknowledged all of these records, and
+// only then are the uploads' seals done. A round that fails is repeated whole: the shards may see its claims twice and
+// count them once (I5).
 
 import (
 	"context"
@@ -15,7 +16,8 @@ import (
 	"countersign/pipeline/record/recordpb"
 )
 
-// roundPairs is how many pairs a round has at most, or else one upload. No upload is done before its round is, so rounds are not larger.
+// roundPairs is how many pairs a round has at most, or else one upload. No upload is done before its round is, so
+// rounds are not larger.
 const roundPairs = 50_000
 
 // forwarder is the goroutine that forwards. It keeps nothing from one round to the next.
@@ -38,7 +40,8 @@ func (f forwarder) run(ctx context.Context) error {
 			}
 		}
 		if err != nil {
-			// An upload's decider may still read what the upload holds. So nothing is released here, but by handle, when all have ended.
+			// An upload's decider may still read what the upload holds. So nothing is released here, but by handle,
+			// when all have ended.
 			f.decided.PutBack(waiting...)
 			return err
 		}
@@ -106,11 +109,12 @@ func (f forwarder) tryRound(ctx context.Context, round []*upload) error {
 
 // pack puts all of an upload into the outbox, as its decision says, or nothing of it.
 //
-// The outbox sends a record whenever one is full, so the first claims of a large upload are gone before its last chunk is read. If a chunk
-// turned out to be missing then, a part of the upload would be stored (I2). So nothing may be packed of an upload that nobody has seen all
-// of. If the decider has verified it, all of it was there. If the decider was stopped by a decision that it did not make, the upload is
-// read once only to see that all is there, and once more to pack it. For an upload in memory the first reading costs nothing. For others
-// it happens after a restart only, and costs less than keeping a million verdicts and signatures until the last chunk is read.
+// The outbox sends a record whenever one is full, so the first claims of a large upload are gone before its last chunk
+// is read. If a chunk turned out to be missing then, a part of the upload would be stored (I2). So nothing may be
+// packed of an upload that nobody has seen all of. If the decider has verified it, all of it was there. If the decider
+// was stopped by a decision that it did not make, the upload is read once only to see that all is there, and once more
+// to pack it. For an upload in memory the first reading costs nothing. For others it happens after a restart only, and
+// costs less than keeping a million verdicts and signatures until the last chunk is read.
 func (f forwarder) pack(ctx context.Context, u *upload, out *outbox) error {
 	select {
 	case <-u.deciderDone:

@@ -1,5 +1,7 @@
 package verify
 
+// What the stage counts, under the names that docs/operating.md lists.
+
 import (
 	"sync/atomic"
 

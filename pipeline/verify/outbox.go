@@ -1,7 +1,7 @@
 package verify
 
-// From claims and outcomes to records of topic verified. The outbox packs those of many batches and uploads into records under the limit,
-// and remembers the acknowledgements to wait for.
+// From claims and outcomes to records of topic verified. The outbox packs those of many batches and uploads into
+// records under the limit, and remembers the acknowledgements to wait for.
 
 import (
 	"context"
@@ -16,8 +16,9 @@ import (
 	"countersign/pipeline/record/recordpb"
 )
 
-// maxRecord is where a record of topic verified stops growing, in encoded bytes. A part of a batch's claims fits into it
-// (record.MaxPartBytes, and six bytes more for each claim), and so does the outcome of a batch, at 1000 failures of at most 600 bytes.
+// maxRecord is where a record of topic verified stops growing, in encoded bytes. A part of a batch's claims fits into
+// it (record.MaxPartBytes, and six bytes more for each claim), and so does the outcome of a batch, at 1000 failures of
+// at most 600 bytes.
 const maxRecord = 850 << 10
 
 // outbox collects one round's records. It is used by one goroutine.
@@ -71,7 +72,8 @@ func (o *outbox) addOutcome(ctx context.Context, x *recordpb.Outcome) error {
 	return nil
 }
 
-// addAccepted adds what the seal says, and the certificates that decide the upload unless this process has sent them recently.
+// addAccepted adds what the seal says, and the certificates that decide the upload unless this process has sent them
+// recently.
 func (o *outbox) addAccepted(ctx context.Context, u *upload, now time.Time) error {
 	a := &recordpb.Accepted{Upload: u.id[:], Site: u.seal.Site, Count: u.seal.Count, AcceptedMs: u.seal.AcceptedMs}
 	b, err := o.outcomesFor(ctx, a.Upload, fieldSize(a))

@@ -1,13 +1,14 @@
 package verify
 
-// One assigned partition of topic uploads, from assignment to revocation. Three goroutines work on it, each with a struct of its own:
+// One assigned partition of topic uploads, from assignment to revocation. Three goroutines work on it, each with a
+// struct of its own:
 //
 //   - the reader reads records in order, and starts a decider for each upload that is sealed;
 //   - the announcer appends the deciders' decisions to the partition, where the reader meets them;
 //   - the forwarder sends on the uploads whose decision the reader has met.
 //
-// Nobody waits for the reader. The reader waits only for workers and deciders, and these need nothing that is still to be read. So reading
-// can't block itself.
+// Nobody waits for the reader. The reader waits only for workers and deciders, and these need nothing that is still to
+// be read. So reading can't block itself.
 
 import (
 	"context"
@@ -33,8 +34,8 @@ type partition struct {
 	deciding      chan struct{}     // holds a token for every decider; capacity: Config.MaxDeciding
 	announcements chan announcement // from deciders to the announcer; never closed; capacity: Config.MaxDeciding
 
-	// decided goes from the reader to the forwarder. It has at most one item for each open seal in the log, and ingest bounds those by
-	// its backlog limit. An item is a few hundred bytes beside what the memory limit counts.
+	// decided goes from the reader to the forwarder. It has at most one item for each open seal in the log, and ingest
+	// bounds those by its backlog limit. An item is a few hundred bytes beside what the memory limit counts.
 	decided *queue.Queue[*upload]
 }
 

@@ -1,7 +1,8 @@
 package verify
 
-// How far a partition is done. Seals are done out of order, and Kafka keeps one number, below which everything must be done. So the
-// offset to commit is that of the oldest seal that is still open, or of the next record where none is open.
+// How far a partition is done. Seals are done out of order, and Kafka keeps one number, below which everything must be
+// done. So the offset to commit is that of the oldest seal that is still open, or of the next record where none is
+// open.
 
 import (
 	"cmp"
@@ -42,7 +43,9 @@ func (p *progress) open(offset int64) {
 func (p *progress) finish(offset int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	i, _ := slices.BinarySearchFunc(p.opened, offset, func(r openRecord, offset int64) int { return cmp.Compare(r.offset, offset) })
+	i, _ := slices.BinarySearchFunc(p.opened, offset, func(r openRecord, offset int64) int {
+		return cmp.Compare(r.offset, offset)
+	})
 	p.opened[i].done = true
 	n := 0
 	for n < len(p.opened) && p.opened[n].done {

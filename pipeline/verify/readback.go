@@ -1,7 +1,7 @@
 package verify
 
-// An upload's chunks in order, from memory or from the log, and with the verdicts on them under given keys. Reading, verifying and using
-// overlap: a bounded window of chunks is with the workers, and comes out in order.
+// An upload's chunks in order, from memory or from the log, and with the verdicts on them under given keys. Reading,
+// verifying and using overlap: a bounded window of chunks is with the workers, and comes out in order.
 
 import (
 	"context"
@@ -17,19 +17,21 @@ import (
 	"countersign/pipeline/record/recordpb"
 )
 
-// maxAhead bounds the chunks held while an earlier one is still to come, in bytes. A writer's chunks are in order, except for those that a
-// retried request stored twice.
+// maxAhead bounds the chunks held while an earlier one is still to come, in bytes. A writer's chunks are in order,
+// except for those that a retried request stored twice.
 const maxAhead = 32 << 20
 
-// Deciders take turns at reading uploads again, in all partitions together. Each has up to 3 MB on the way, which the memory limit doesn't
-// count, and more of them at once would be no faster. Uploads of one batch have turns of their own, so that a single signing doesn't wait
-// for a million pairs. Forwarders, of which each partition has one, need no turn.
+// Deciders take turns at reading uploads again, in all partitions together. Each has up to 3 MB on the way, which the
+// memory limit doesn't count, and more of them at once would be no faster. Uploads of one batch have turns of their
+// own, so that a single signing doesn't wait for a million pairs. Forwarders, of which each partition has one, need no
+// turn.
 const (
 	maxLongReads  = 8
 	maxShortReads = 16
 )
 
-// turns holds a token for each decider that has a turn. Such a decider waits for workers and the log, and never for another decider.
+// turns holds a token for each decider that has a turn. Such a decider waits for workers and the log, and never for
+// another decider.
 type turns struct {
 	short chan struct{} // at uploads of at most one batch
 	long  chan struct{} // at all others
@@ -53,9 +55,9 @@ type submitted struct {
 	done  chan struct{} // closed when the piece has its verdicts
 }
 
-// eachPiece calls use, on the calling goroutine, with all pieces of an upload in order of position, with the verdicts under keys. Without
-// keys no signature is checked: the pairs that could not be parsed have that verdict, and the verdicts on all others mean nothing. It
-// stops at the first error.
+// eachPiece calls use, on the calling goroutine, with all pieces of an upload in order of position, with the verdicts
+// under keys. Without keys no signature is checked: the pairs that could not be parsed have that verdict, and the
+// verdicts on all others mean nothing. It stops at the first error.
 func (p *partition) eachPiece(ctx context.Context, u *upload, keys []certs.Key, use func(*piece) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	g, ctx := errgroup.WithContext(ctx)
@@ -79,7 +81,9 @@ func (p *partition) eachPiece(ctx context.Context, u *upload, keys []certs.Key, 
 }
 
 // verifyInto hands a chunk to the workers, and puts it into the window when there is room.
-func (p *partition) verifyInto(ctx context.Context, window chan<- submitted, chunk *recordpb.Chunk, keys []certs.Key) error {
+func (p *partition) verifyInto(
+	ctx context.Context, window chan<- submitted, chunk *recordpb.Chunk, keys []certs.Key,
+) error {
 	s := submitted{piece: &piece{chunk: chunk}, done: make(chan struct{})}
 	select {
 	case window <- s:
@@ -92,8 +96,8 @@ func (p *partition) verifyInto(ctx context.Context, window chan<- submitted, chu
 	})
 }
 
-// eachChunk calls fn with an upload's chunks in order, from memory or from the log. An error that wraps errUnrecoverable says that they
-// are not all there.
+// eachChunk calls fn with an upload's chunks in order, from memory or from the log. An error that wraps
+// errUnrecoverable says that they are not all there.
 func (p *partition) eachChunk(ctx context.Context, u *upload, fn func(*recordpb.Chunk) error) error {
 	if u.seal.Count == 0 {
 		return nil

@@ -1,7 +1,7 @@
 package verify
 
-// The reader takes in a partition's records in order. It gathers chunks into attempts, makes an upload of an attempt at its seal, and hands
-// the upload to the forwarder when it reads the upload's decision.
+// The reader takes in a partition's records in order. It gathers chunks into attempts, makes an upload of an attempt at
+// its seal, and hands the upload to the forwarder when it reads the upload's decision.
 
 import (
 	"context"
@@ -60,7 +60,7 @@ func (r *reader) run(ctx context.Context) error {
 	}
 }
 
-// handleRecord takes one record in. Its only errors are ctx's.
+// handleRecord works one record off. Its only errors are ctx's.
 func (r *reader) handleRecord(ctx context.Context, m log.Message) error {
 	decoded, err := record.DecodeUpload(m.Value)
 	if err != nil {
@@ -113,7 +113,8 @@ func (r *reader) newAttempt(site string) *attempt {
 	return &attempt{site: site, release: func(n int64) { r.stage.held.Add(-n) }}
 }
 
-// reserve counts bytes against the memory limit, if there is room for them. To make room it forgets attempts that nobody writes to.
+// reserve counts bytes against the memory limit, if there is room for them. To make room it forgets attempts that
+// nobody writes to.
 func (r *reader) reserve(bytes int64) bool {
 	held, limit := &r.stage.held, r.stage.cfg.MemoryLimit
 	if held.Add(bytes) <= limit {
@@ -149,7 +150,10 @@ func (r *reader) handleSeal(ctx context.Context, s *recordpb.Seal, offset, from 
 	r.progress.open(offset)
 	held := r.attempts[uuid.UUID(s.Attempt)]
 	delete(r.attempts, uuid.UUID(s.Attempt))
-	u := &upload{id: uuid.UUID(s.Upload), seal: s, offset: offset, from: from, attempt: held, deciderDone: make(chan struct{})}
+	u := &upload{
+		id: uuid.UUID(s.Upload), seal: s, offset: offset, from: from,
+		attempt: held, deciderDone: make(chan struct{}),
+	}
 	if !held.complete(s.Count) {
 		u.release()
 		u.attempt = nil
@@ -183,8 +187,9 @@ func (r *reader) startDecider(ctx context.Context, u *upload) error {
 	return nil
 }
 
-// handleDecisions hands uploads to the forwarder whose first decision this is. A decision for another upload changes nothing: either an
-// earlier decision for it was read, or the upload was forwarded before, by the process that had the partition then.
+// handleDecisions hands uploads to the forwarder whose first decision this is. A decision for another upload changes
+// nothing: either an earlier decision for it was read, or the upload was forwarded before, by the process that had the
+// partition then.
 func (r *reader) handleDecisions(d *recordpb.Decisions) {
 	for _, one := range d.Decisions {
 		id := uuid.UUID(one.Upload)

@@ -1,7 +1,7 @@
 package verify
 
-// Which certificates this process has told the sinks of recently. A chain has kilobytes and is the same for every upload of a site, so it
-// is not sent along with each.
+// Which certificates this process has sent to the sinks recently. A chain has kilobytes and is the same for every
+// upload of a site, so it is not sent along with each.
 
 import (
 	"time"
@@ -20,7 +20,8 @@ type sighting struct {
 	fingerprint [32]byte // of the leaf
 }
 
-// sightings remembers when sightings were sent to the sinks. Forgetting one is harmless: it is sent again. Safe for concurrent use.
+// sightings remembers when sightings were sent to the sinks. Forgetting one is harmless: it is sent again. Safe for
+// concurrent use.
 type sightings struct {
 	sent *fifo.Map[sighting, time.Time]
 }

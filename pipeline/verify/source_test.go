@@ -93,14 +93,15 @@ func sealRecord(s *recordpb.Seal) *recordpb.Upload {
 	return &recordpb.Upload{Kind: &recordpb.Upload_Seal{Seal: s}}
 }
 
-// forwarded is what the shards were told, replays folded: for every upload, position → what became of it.
+// forwarded is what was sent to the shards: for every upload and every position, what became of the pair. A record that
+// repeats another one changes nothing.
 type forwarded struct {
 	pairs   map[uuid.UUID]map[uint32]string
 	uploads map[uuid.UUID]uint64
 }
 
-// read folds all records of topic verified and checks what must hold of each: shards own their hashes, and a replay repeats a part to
-// the byte. The caller holds mu, or the stage has stopped.
+// read folds all records of topic verified and checks what must hold of each: shards own their hashes, and a replay
+// repeats a part to the byte. The caller holds mu, or the stage has stopped.
 func (l *memoryLog) read(shards int) (*forwarded, error) {
 	f := &forwarded{pairs: make(map[uuid.UUID]map[uint32]string), uploads: make(map[uuid.UUID]uint64)}
 	parts := make(map[string]string)
@@ -164,7 +165,7 @@ func (f *forwarded) set(upload []byte, position uint32, what string) {
 // check reports how s's outcome differs from what it was made to be.
 func (f *forwarded) check(s *source) error {
 	if f.uploads[s.upload] != uint64(len(s.kinds)) {
-		return fmt.Errorf("upload %s was told with %d of %d pairs", s.upload, f.uploads[s.upload], len(s.kinds))
+		return fmt.Errorf("upload %s was forwarded with %d of %d pairs", s.upload, f.uploads[s.upload], len(s.kinds))
 	}
 	if got := f.pairs[s.upload]; len(got) != len(s.kinds) {
 		return fmt.Errorf("%d of %d pairs have an outcome", len(got), len(s.kinds))

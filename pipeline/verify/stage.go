@@ -1,6 +1,7 @@
 package verify
 
-// The stage as a whole: what it needs, the group that it consumes, and the workers and the memory that all assigned partitions share.
+// The stage as a whole: what it needs, the group that it consumes, and the workers and the memory that all assigned
+// partitions share.
 
 import (
 	"context"
@@ -27,15 +28,16 @@ type Config struct {
 
 	// Workers is how many goroutines check signatures. 0: one for each processor that Go may use.
 	Workers int
-	// MemoryLimit bounds the bytes of chunks held for open uploads, in the whole process. An upload that finds no room is read again
-	// after its seal, so 0 works, at the price of checking each signature after a second reading.
+	// MemoryLimit bounds the bytes of chunks held for open uploads, in the whole process. An upload that finds no room
+	// is read again after its seal, so 0 works, at the price of checking each signature after a second reading.
 	MemoryLimit int64
-	// OrphanAge is how long an upload that nobody writes to may hold memory when others need it. Ingest gives up an upload's writer
-	// sooner than that. 0: one minute.
+	// OrphanAge is how long an upload that nobody writes to may hold memory when others need it. Ingest gives up an
+	// upload's writer sooner than that. 0: one minute.
 	OrphanAge time.Duration
-	// MaxDeciding bounds the sealed uploads of one partition that wait for certificates, for workers, or for their decision's place in
-	// the log. Past it the partition is not read on. So it should be more than the uploads that are sealed in 20 s for sites that don't
-	// answer: after that time such sites are given up. Each is a goroutine of a few KiB. 0: 2048.
+	// MaxDeciding bounds the sealed uploads of one partition that wait for certificates, for workers, or for their
+	// decision's place in the log. Past it the partition is not read on. So it should be more than the uploads that are
+	// sealed in 20 s for sites that don't answer: after that time such sites are given up. Each is a goroutine of a few
+	// KiB. 0: 2048.
 	MaxDeciding int
 	// Backoff is the pause before something that the log refused is tried again. 0: half a second.
 	Backoff time.Duration
@@ -138,7 +140,8 @@ func New(cfg Config) (*Stage, error) {
 	return s, nil
 }
 
-// Run consumes topic uploads in the verifiers' group until ctx ends, which is no error. consume is (*log.Client).Consume.
+// Run consumes topic uploads in the verifiers' group until ctx ends, which is no error. consume is
+// (*log.Client).Consume.
 func (s *Stage) Run(ctx context.Context, consume func(context.Context, log.GroupConfig) error) error {
 	g, working := errgroup.WithContext(ctx)
 	for range s.cfg.Workers {

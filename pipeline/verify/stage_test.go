@@ -38,11 +38,12 @@ func newSite(t testing.TB, f *fakeCerts, name string) *testsite.Site {
 	return site
 }
 
-// run works on the log until stop says so, and then ends as a crash does: nothing is finished. stop is called with the log's mutex
-// held, after every change of the log.
+// run works on the log until stop says so, and then ends as a crash does: nothing is finished. stop is called with the
+// log's mutex held, after every change of the log.
 //
-// Everything that run starts lives in a synctest bubble. Time stands still there while anything works, so no machine is too slow for the
-// bound on the waiting: a minute is over at once when the stage has come to rest elsewhere than at stop.
+// Everything that run starts lives in a synctest bubble. Time stands still there while anything works, so no machine is
+// too slow for the bound on the waiting: a minute is over at once when the stage has come to rest elsewhere than at
+// stop.
 func run(t *testing.T, l *memoryLog, f *fakeCerts, memory int64, stop func() bool) *Stage {
 	t.Helper()
 	return runOn(t, &memoryPartition{log: l, next: l.committed}, l, f, memory, stop)
@@ -235,8 +236,9 @@ func TestTheFirstDecisionStands(t *testing.T) {
 	}
 }
 
-// What a power cut can take away must not show anywhere: the sink stores what it is sent, durably, and a seal or decision that is
-// lost leaves hashes of an upload that nobody was promised, or with another outcome than is found the next time (I2, I5).
+// The sink stores what it is sent, durably. So nothing may be sent that follows from records which a power cut can take
+// away. If a seal were lost, hashes would stay of an upload that was never accepted (I2). If a decision were lost, the
+// upload could be decided in another way the next time (I5).
 func TestNothingLeavesBeforeItsSealAndDecisionAreOnDisk(t *testing.T) {
 	var f fakeCerts
 	l := newMemoryLog()
@@ -332,7 +334,7 @@ func TestWhatCantBeUsedGoesToTheDeadLetters(t *testing.T) {
 	}
 }
 
-// What ends a partition or the whole stage has to be told: nobody else starts them again.
+// An error that ends a partition or the whole stage is returned, because only the caller can start it again.
 func TestErrorsOfTheLogAreReturned(t *testing.T) {
 	s, err := New(Config{Producer: newMemoryLog(), Certs: &fakeCerts{}, Shards: shards})
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 //	       │                                                          ▲
 //	       └───────── the partition's log holds a decision already ───┘
 //
-// The reader makes an upload and hands it to a decider and, with its decision, to the forwarder. The decider may still be running then,
-// when the decision that was read is another one. So the forwarder first waits for the decider.
+// The reader makes an upload and hands it to a decider and, with its decision, to the forwarder. The decider may still
+// be running then, when the decision that was read is another one. So the forwarder first waits for the decider.
 type upload struct {
 	// Set by the reader when it makes the upload, and not changed.
 	id     uuid.UUID
@@ -26,11 +26,11 @@ type upload struct {
 	from   int64              // of the first chunk
 	cancel context.CancelFunc // ends the decider; nil when there is none
 
-	// attempt holds the chunks; nil when not all of them are held. It belongs to the decider until deciderDone is closed, then to the
-	// forwarder.
+	// attempt holds the chunks; nil when not all of them are held. It belongs to the decider until deciderDone is
+	// closed, then to the forwarder.
 	attempt *attempt
-	// verdicts is what the decider found, nil if it ended before. It belongs to the decider until deciderDone is closed, then to the
-	// forwarder.
+	// verdicts is what the decider found, nil if it ended before. It belongs to the decider until deciderDone is
+	// closed, then to the forwarder.
 	verdicts *verdicts
 	// deciderDone is closed when the decider has ended, or when the upload is made if it needs none.
 	deciderDone chan struct{}

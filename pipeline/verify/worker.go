@@ -1,7 +1,8 @@
 package verify
 
-// Workers check signatures, for all partitions. Every pair gets a verdict, which says whether its signature is valid and under which key.
-// A verdict depends on the pair and the keys alone, so checking again under the same keys gives the same verdict (I5).
+// Workers check signatures, for all partitions. Every pair gets a verdict, which says whether its signature is valid
+// and under which key. A verdict depends on the pair and the keys alone, so checking again under the same keys gives
+// the same verdict (I5).
 
 import (
 	"context"
@@ -33,7 +34,8 @@ func (s *Stage) work(ctx context.Context) {
 	}
 }
 
-// submit hands a job to the workers, or reports that ctx ended first. It waits until a worker is free, and for nothing else.
+// submit hands a job to the workers, or reports that ctx ended first. It waits until a worker is free, and for nothing
+// else.
 func (s *Stage) submit(ctx context.Context, job func(*scratch)) error {
 	select {
 	case s.jobs <- job:
@@ -114,8 +116,8 @@ func (v *verdicts) anyBad() bool {
 	return slices.ContainsFunc(v.byPiece, func(verdicts []byte) bool { return slices.Contains(verdicts, bad) })
 }
 
-// attach returns a function that takes an upload's chunks in order, adds the verdicts to each, and calls use with it. The chunks must be
-// cut as those were that the verdicts are on.
+// attach returns a function that takes an upload's chunks in order, adds the verdicts to each, and calls use with it.
+// The chunks must be cut as those were that the verdicts are on.
 func (v *verdicts) attach(use func(*piece) error) func(*recordpb.Chunk) error {
 	rest := v.byPiece
 	return func(c *recordpb.Chunk) error {

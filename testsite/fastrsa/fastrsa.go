@@ -60,7 +60,8 @@ func product(random io.Reader, bits int) ([]*big.Int, *big.Int, error) {
 		if _, err := io.ReadFull(random, word[:]); err != nil {
 			return nil, nil, fmt.Errorf("fastrsa: draw a prime: %w", err)
 		}
-		// With its top byte set, a prime is near enough to 2^64 for the product of 128 of them to lose a bit at times only.
+		// With its top byte set, a prime is near enough to 2^64 for the product of 128 of them to lose a bit at times
+		// only.
 		word[0], word[len(word)-1] = 0xff, word[len(word)-1]|1
 		p := new(big.Int).SetBytes(word[:])
 		if (p.Uint64()-1)%exponent == 0 || !p.ProbablyPrime(0) || new(big.Int).Mod(n, p).Sign() == 0 {
@@ -92,7 +93,9 @@ func fromPrimes(n *big.Int, primes []*big.Int) *Key {
 func (k *Key) Public() crypto.PublicKey { return &k.public }
 
 // prefix is the DER encoding of a SHA-256 DigestInfo up to the digest (RFC 8017, section 9.2, note 1).
-var prefix = []byte{0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20}
+var prefix = []byte{
+	0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20,
+}
 
 // Sign signs a SHA-256 digest; other hashes, and RSASSA-PSS, are errors. It uses no randomness.
 func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {

@@ -746,7 +746,7 @@ type Claims struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	Upload           []byte                 `protobuf:"bytes,1,opt,name=upload,proto3" json:"upload,omitempty"` // 16 bytes
 	Batch            uint32                 `protobuf:"varint,2,opt,name=batch,proto3" json:"batch,omitempty"`  // from 1
-	Part             uint32                 `protobuf:"varint,3,opt,name=part,proto3" json:"part,omitempty"`    // from 0; a part ends where the record would grow past its limit
+	Part             uint32                 `protobuf:"varint,3,opt,name=part,proto3" json:"part,omitempty"`    // from 0; record.MaxPartBytes says where a part ends
 	Site             string                 `protobuf:"bytes,4,opt,name=site,proto3" json:"site,omitempty"`
 	AcceptedMs       int64                  `protobuf:"varint,5,opt,name=accepted_ms,json=acceptedMs,proto3" json:"accepted_ms,omitempty"` // Unix milliseconds
 	Hashes           []byte                 `protobuf:"bytes,6,opt,name=hashes,proto3" json:"hashes,omitempty"`                            // 32 bytes a claim
@@ -1105,7 +1105,7 @@ func (x *Outcome) GetSingle() bool {
 	return false
 }
 
-// Failure is one pair that could not be judged.
+// Failure is one pair whose signature could not be checked.
 type Failure struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Index         uint32                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"` // within the batch
@@ -1166,7 +1166,7 @@ func (x *Failure) GetReason() string {
 	return ""
 }
 
-// Accepted repeats what the Seal said of an upload.
+// Accepted repeats what the Seal says of an upload.
 type Accepted struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Upload        []byte                 `protobuf:"bytes,1,opt,name=upload,proto3" json:"upload,omitempty"`

@@ -83,8 +83,8 @@ func pick[E any, F field.Element[E]](p *point[E], table comb[E], window int, dig
 	}
 }
 
-// doublings returns base, 2 base, 4 base ... 2^(count-1) base. It doubles in Jacobian coordinates (x = X/Z^2, y = Y/Z^3),
-// by the formula "dbl-2001-b" of the Explicit-Formulas Database, and divides by all Z at once.
+// doublings returns base, 2 base, 4 base ... 2^(count-1) base. It doubles in Jacobian coordinates (x = X/Z^2, y =
+// Y/Z^3), by the formula "dbl-2001-b" of the Explicit-Formulas Database, and divides by all Z at once.
 func doublings[E any, F field.Element[E]](base point[E], count int) []point[E] {
 	points := make([]point[E], count)
 	zs, prefix := make([]E, count), make([]E, count)

@@ -1,15 +1,7 @@
-// Package ecbatch verifies many ECDSA signatures (FIPS 186-5, SHA-256 digests) under one public key on P-256 or P-384.
-//
-// It owns the arithmetic that makes many signatures under one key cheaper than one by one: tables of multiples of the
-// generator and of the key, so that a signature is a sum of table entries, and inversions shared by a block of
-// signatures. It promises exactly the answers of crypto/ecdsa.VerifyASN1, for every byte string; wherever its formulas
-// have an exception it asks crypto/ecdsa. It must not know what is signed, where keys come from, or how work is
-// divided among cores.
-//
-// Signatures, digests and public keys are public: nothing here runs in constant time.
-//
-// It chooses no implementation itself: whoever calls New has asked Supported.
 package ecbatch
+
+// A Key is what package signature sees. It leaves the first signatures under a key to crypto/ecdsa, until a table is
+// worth its cost.
 
 //go:generate go run ./internal/gen/emit
 
@@ -26,13 +18,14 @@ import (
 )
 
 // worthTable is how many signatures a key must have been asked about before its table is built. Building takes as long
-// as five (P-384) to twenty (P-256) verifications by crypto/ecdsa; more are asked for because the table takes memory too.
+// as five (P-384) to twenty (P-256) verifications by crypto/ecdsa; more are asked for because the table takes memory
+// too.
 const worthTable = 32
 
 // Key verifies signatures under one public key. All methods are safe for concurrent use.
 //
-// Once it was asked about 32 signatures it keeps a table of the key: 256 KiB for P-256, 576 KiB for P-384. Each curve has
-// a table of the same size for its generator, and each call that runs at the same time up to a megabyte of working
+// Once it was asked about 32 signatures it keeps a table of the key: 256 KiB for P-256, 576 KiB for P-384. Each curve
+// has a table of the same size for its generator, and each call that runs at the same time up to a megabyte of working
 // memory, both shared by all keys.
 type Key struct {
 	public *ecdsa.PublicKey // own copy, on the curve
@@ -66,9 +59,9 @@ func choose(curve elliptic.Curve, ifma bool) func() engine {
 	return portable384
 }
 
-// New prepares a public key, which it copies. ifma says whether to verify with the AVX-512 IFMA kernels, in place of code
-// that runs on every processor; it may be true only where Supported is. New fails if the curve is neither P-256 nor P-384,
-// the point isn't on the curve, or this processor can't run the kernels that were asked for.
+// New prepares a public key, which it copies. ifma says whether to verify with the AVX-512 IFMA kernels, in place of
+// code that runs on every processor; it may be true only where Supported is. New fails if the curve is neither P-256
+// nor P-384, the point isn't on the curve, or this processor can't run the kernels that were asked for.
 func New(pub *ecdsa.PublicKey, ifma bool) (*Key, error) {
 	if ifma && !Supported() {
 		return nil, errors.New("this processor has no AVX-512 IFMA")

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Whatever the bytes, a Key answers as crypto/ecdsa does. The arguments choose a key and make, in turn, a signature by the
-// key with one byte changed, a signature from raw numbers, and arbitrary bytes; they go through one call. The keys
+// Whatever the bytes, a Key answers as crypto/ecdsa does. The arguments choose a key and make, in turn, a signature by
+// the key with one byte changed, a signature from raw numbers, and arbitrary bytes; they go through one call. The keys
 // are on both curves, ordinary and such that their tables collide with the generator's.
 func FuzzVerify(f *testing.F) {
 	type subject struct {

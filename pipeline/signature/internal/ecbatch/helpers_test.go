@@ -13,8 +13,8 @@ import (
 
 var curves = []elliptic.Curve{elliptic.P256(), elliptic.P384()}
 
-// everyWay runs a test for each curve, with the code for every processor and with the kernels, which is skipped where this processor
-// can't run them.
+// everyWay runs a test for each curve, with the code for every processor and with the kernels, which is skipped where
+// this processor can't run them.
 func everyWay(t *testing.T, test func(t *testing.T, curve elliptic.Curve, ifma bool)) {
 	for _, curve := range curves {
 		t.Run("portable/"+curve.Params().Name, func(t *testing.T) { test(t, curve, false) })

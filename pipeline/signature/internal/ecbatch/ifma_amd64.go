@@ -48,11 +48,13 @@ func Supported() bool {
 }
 
 func newIFMA256() engine {
-	return newVectorEngine[vector256, field.P256, field.P256Order, *field.P256, *field.P256Order](kernels256(), elliptic.P256())
+	return newVectorEngine[vector256, field.P256, field.P256Order, *field.P256, *field.P256Order](
+		kernels256(), elliptic.P256())
 }
 
 func newIFMA384() engine {
-	return newVectorEngine[vector384, field.P384, field.P384Order, *field.P384, *field.P384Order](kernels384(), elliptic.P384())
+	return newVectorEngine[vector384, field.P384, field.P384Order, *field.P384, *field.P384Order](
+		kernels384(), elliptic.P384())
 }
 
 func kernels256() *kernels[vector256, field.P256] {

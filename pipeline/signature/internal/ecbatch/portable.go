@@ -1,5 +1,7 @@
 package ecbatch
 
+// The engine for every processor, in plain Go, and what it has in common with the one in vector.go.
+
 import (
 	"crypto/ecdsa"
 	"crypto/elliptic"

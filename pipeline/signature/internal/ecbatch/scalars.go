@@ -32,7 +32,8 @@ func newScalars[O any, N field.Element[O]]() *scalars[O, N] {
 	return c
 }
 
-// signature is one signature that is well formed and in range: r, s and the digest e as plain integers; then the digits.
+// signature is one signature that is well formed and in range: r, s and the digest e as plain integers; then the
+// digits.
 type signature[O any] struct {
 	r, s, e O
 	// prefix is the product of all s before this one.
@@ -115,7 +116,8 @@ func (b *batch[O, N]) open(results []result, digests [][32]byte, signatures [][]
 	return b.signatures[:n]
 }
 
-// settle accepts signature i of those that open returned if x, an integer below the field's prime, is r modulo the order.
+// settle accepts signature i of those that open returned if x, an integer below the field's prime, is r modulo the
+// order.
 func (b *batch[O, N]) settle(results []result, i int, x []uint64) {
 	v := N(&b.work[0])
 	copy(v.Words(), x)

@@ -42,8 +42,8 @@ type vectorEngine[V, E, O any, F field.Element[E], N field.Element[O]] struct {
 	generator comb[E]
 	// one is 1 in Montgomery form, plain is 1.
 	one, plain V
-	// factor turns the Montgomery form of field into that of the kernels, as a factor of field's Mul: it is the quotient
-	// of the two R, itself in Montgomery form. prime is the field's.
+	// factor turns the Montgomery form of field into that of the kernels, as a factor of field's Mul: it is the
+	// quotient of the two R, itself in Montgomery form. prime is the field's.
 	factor, prime E
 	workspaces    sync.Pool // of *vectorWorkspace[V, E, O, N]
 }
@@ -68,7 +68,9 @@ type vectorWorkspace[V, E, O any, N field.Element[O]] struct {
 	failed [8]bool
 }
 
-func newVectorEngine[V, E, O any, F field.Element[E], N field.Element[O]](k *kernels[V, E], curve elliptic.Curve) engine {
+func newVectorEngine[V, E, O any, F field.Element[E], N field.Element[O]](
+	k *kernels[V, E], curve elliptic.Curve,
+) engine {
 	e := &vectorEngine[V, E, O, F, N]{kernels: k}
 	factor := F(&e.factor)
 	factor.SetOne()

@@ -141,8 +141,8 @@ func TestPointsWithSpecialX(t *testing.T) {
 	})
 }
 
-// keyFor recovers a key under which a signature with this r leads to a point with this x. It is the first of the sample;
-// the others lead to the same point under other r, or have an x for r. There is no key if no point has that x.
+// keyFor recovers a key under which a signature with this r leads to a point with this x. It is the first of the
+// sample; the others lead to the same point under other r, or have an x for r. There is no key if no point has that x.
 func keyFor(t *testing.T, curve elliptic.Curve, x, r *big.Int, ifma bool) (*Key, sample) {
 	params := curve.Params()
 	y := liftX(params, x)

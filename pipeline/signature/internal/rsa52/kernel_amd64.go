@@ -1,5 +1,7 @@
 package rsa52
 
+// The kernel's two functions, and whether this processor can run them.
+
 import "golang.org/x/sys/cpu"
 
 //go:generate go run ./gen rsa52_amd64.s

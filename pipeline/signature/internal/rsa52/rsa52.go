@@ -1,14 +1,6 @@
-// Package rsa52 verifies RSA signatures under one key, eight at once, with the
-// 52-bit multiply-and-add instructions of AVX-512 IFMA.
-//
-// It owns the arithmetic for moduli of 2048 to 8192 bits with the exponent
-// 65537, and promises verdicts identical to those of
-// crypto/rsa.VerifyPKCS1v15 with SHA-256. It must not know of other keys and
-// doesn't choose itself: whoever calls New has asked Supported and Fits.
-//
-// All it handles is public, so nothing is constant-time.
-//
-// # Arithmetic
+package rsa52
+
+// The arithmetic, and the proof of its bounds.
 //
 // A number is L limbs of 52 bits, in blocks of ten: L = 40 for 2048 bits, 60
 // for 3072, 80 for 4096. R = 2^(52L) and W = 2^520, one block; L is chosen so
@@ -64,7 +56,6 @@
 // cycles starting them (BenchmarkVerify in package signature; count of
 // instructions in gen/kernel.go's loops). Faster means fewer of them, as by
 // Karatsuba's method, not a better order.
-package rsa52
 
 import (
 	"bytes"

@@ -1,12 +1,6 @@
-// Command gen writes rsa52_amd64.s: see the comments it puts there, and
-// tile.go for the inner loop.
-//
-//	go generate ./pipeline/signature/internal/rsa52
-//
-// It is our own because the usual generator, avo v0.6.0, does not build with
-// the golang.org/x/tools that Go 1.26 needs. The test beside it compares the
-// committed file with what it writes.
 package main
+
+// The file and its frame; kernel.go writes what is in it.
 
 import (
 	"bytes"

@@ -1,13 +1,6 @@
-// Package field is arithmetic modulo the four primes that ECDSA on P-256 and P-384 needs: the two coordinate fields and
-// the two group orders.
-//
-// An element is an array of 64-bit limbs, least significant first, always reduced: 0 <= element < modulus. Products
-// are Montgomery products: Mul gives x*y/R modulo the modulus, with R = 2^256 or 2^384. Code that calls x "in Montgomery
-// form" holds x*R; Enter and Leave convert. Addition, subtraction and comparison with zero don't care about the form.
-//
-// The arithmetic is generated (see ../gen) and straight-line, but nothing here promises constant time: the program only
-// verifies, all of its inputs are public. The package must not know about curves or signatures.
 package field
+
+// What the four fields have in common.
 
 import (
 	"encoding/binary"
@@ -43,8 +36,8 @@ type Element[E any] interface {
 	Words() []uint64
 }
 
-// invertWords replaces x, below the modulus, by its inverse; zero by zero. It is math/big's algorithm: variable time, three times
-// as fast as an exponentiation.
+// invertWords replaces x, below the modulus, by its inverse; zero by zero. It is math/big's algorithm: variable time,
+// three times as fast as an exponentiation.
 func invertWords(x, modulus []uint64) {
 	inverse := integer(x)
 	inverse.ModInverse(inverse, integer(modulus)) // leaves zero alone

@@ -75,8 +75,8 @@ func (m *modulus) One() string     { return m.literal(m.power(1)) }
 func (m *modulus) RSquare() string { return m.literal(m.power(2)) }
 func (m *modulus) RCube() string   { return m.literal(m.power(3)) }
 
-// Chain writes an addition or subtraction of two elements limb by limb, `t0, c0 := bits.Add64(x[0], y[0], 0)` and on; # in an
-// operand stands for the limb's number.
+// Chain writes an addition or subtraction of two elements limb by limb, `t0, c0 := bits.Add64(x[0], y[0], 0)` and on; #
+// in an operand stands for the limb's number.
 func (m *modulus) Chain(op, target, carry, left, right string) string {
 	var w bytes.Buffer
 	in := "0"

@@ -1,7 +1,6 @@
-// Package gen writes the code of ecbatch that is too long and too regular to be written by hand: the field
-// arithmetic of package field, and the AVX-512 kernels. `go generate` in ecbatch runs it through
-// the command in ./emit; a test compares what it writes with what is committed, byte for byte.
 package gen
+
+// The list of what is generated.
 
 // Files is every generated file: its path below the directory of package ecbatch, and its text.
 func Files() (map[string][]byte, error) {

@@ -7,33 +7,36 @@ import (
 )
 
 // The kernels add points in eight lanes with AVX-512 IFMA. A coordinate of eight signatures is `limbs` ZMM registers:
-// register j holds limb j, radix 2^52, of each. Montgomery's R is 2^(52*limbs): 16 times (P-256), 2^32 times (P-384) the
-// next power of two above p.
+// register j holds limb j, radix 2^52, of each. Montgomery's R is 2^(52*limbs): 16 times (P-256), 2^32 times (P-384)
+// the next power of two above p.
 //
 // Values are kept below a small multiple of p instead of below p. Limbs read by a multiplication must be below 2^52,
 // because VPMADD52 ignores all higher bits:
 //
-//   - A product of values below a*p and b*p is below (a*b*p/R + 1)*p. R is at least 16p, so while a*b <= 16 it is below 2p.
+//   - A product of values below a*p and b*p is below (a*b*p/R + 1)*p. R is at least 16p, so while a*b <= 16 it is below
+//     2p.
 //   - During a product an accumulator gets at most 2*limbs products below 2^52 (some of them twice, for others) and
 //     at most 8 more from the reduction, and a carry: it stays below 25*2^52 < 2^57, and above -8*2^52.
 //   - Differences are made limb by limb, plus a multiple of p that makes the whole value positive. Single limbs may
 //     be negative; normalize carries with arithmetic shifts, and the top limb comes out as 0 <= limb < 2^52.
 //   - Coordinates that are stored are table entries, below p, or were folded; see the curves' fold functions.
 //
-// For P-256, stored coordinates are below 1.001p. So differences (plus 2p) are below 3.001p; running products below
-// c = 3.001c/16 + 1 = 1.24p; an inverse times a prefix below 1.1p; lambda below 1.21p; the sum's x before its fold between
+// For P-256, stored coordinates are below 1.001p. So differences (plus 2p) are below 3.001p; running products below c =
+// 3.001c/16 + 1 = 1.24p; an inverse times a prefix below 1.1p; lambda below 1.21p; the sum's x before its fold between
 // 4p - 2.002p and 1.1p + 4p; its y before its fold between 3p - 1.001p and 1.3p + 3p.
 //
-// For P-384, stored coordinates are below 2.001p. So differences (plus 3p) are below 5.001p; all products below 1.001p; x
-// before its fold between 7p - 4.002p and 1.001p + 7p; y before its fold between 5p - 2.001p and 1.001p + 5p.
+// For P-384, stored coordinates are below 2.001p. So differences (plus 3p) are below 5.001p; all products below 1.001p;
+// x before its fold between 7p - 4.002p and 1.001p + 7p; y before its fold between 5p - 2.001p and 1.001p + 5p.
 type kernels struct {
 	w     bytes.Buffer
 	name  string // prefix of the symbols
 	limbs int
 	prime *big.Int
-	// constants are broadcast into registers at the start of each kernel that multiplies, from the register constant(0).
+	// constants are broadcast into registers at the start of each kernel that multiplies, from the register
+	// constant(0).
 	constants []*big.Int
-	// dxMultiple, xMultiple and yMultiple are how many p are added to a difference of coordinates, and to the sum's x and y.
+	// dxMultiple, xMultiple and yMultiple are how many p are added to a difference of coordinates, and to the sum's x
+	// and y.
 	dxMultiple, xMultiple, yMultiple int
 	// reduce writes one step of the reduction: acc[i] becomes irrelevant, all above it receive its multiple.
 	reduce func(k *kernels, i int)

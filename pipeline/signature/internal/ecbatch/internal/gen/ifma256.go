@@ -33,9 +33,9 @@ func reduceIFMA256(k *kernels, i int) {
 	k.op("VPADDQ %s, %s, %s", k.temp(), k.acc(i+1), k.acc(i+1))
 }
 
-// foldIFMA256 subtracts h*p = h*(2^256 - 2^224 + 2^192 + 2^96 - 1), h being what v[4], before any carry, has above bit 48.
-// The carries into v[4] are between -3 and 2^5, so v - h*2^256 is between -3*2^208 and 2^256 + 2^213; v is at
-// least 1.9p where fold is used, so h is at least 1, and at most 8: the result is between 0 and 2^256 + 2^228.
+// foldIFMA256 subtracts h*p = h*(2^256 - 2^224 + 2^192 + 2^96 - 1), h being what v[4], before any carry, has above bit
+// 48. The carries into v[4] are between -3 and 2^5, so v - h*2^256 is between -3*2^208 and 2^256 + 2^213; v is at least
+// 1.9p where fold is used, so h is at least 1, and at most 8: the result is between 0 and 2^256 + 2^228.
 func foldIFMA256(k *kernels, v []string) {
 	h, t := k.temp(), k.row()
 	k.op("VPSRAQ $48, %s, %s", v[4], h)

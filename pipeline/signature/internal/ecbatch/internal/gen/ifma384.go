@@ -4,8 +4,8 @@ import "math/big"
 
 // ifma384 writes the kernels for P-384: 8 limbs, R = 2^416.
 //
-// The limbs of p are 2^32-1, 2^52-2^44, 2^52-2^24-1, four times 2^52-1, and 2^20-1; so p is its three lowest limbs, plus
-// 2^364*2^20, minus 2^156. The inverse of -p modulo 2^52 is 2^32+1.
+// The limbs of p are 2^32-1, 2^52-2^44, 2^52-2^24-1, four times 2^52-1, and 2^20-1; so p is its three lowest limbs,
+// plus 2^364*2^20, minus 2^156. The inverse of -p modulo 2^52 is 2^32+1.
 func ifma384() []byte {
 	power := func(n uint) *big.Int { return new(big.Int).Lsh(big.NewInt(1), n) }
 	k := &kernels{name: "ifma384", limbs: 8, prime: moduli[2].value(), reduce: reduceIFMA384, fold: foldIFMA384,
@@ -31,9 +31,10 @@ func reduceIFMA384(k *kernels, i int) {
 	k.op("VPADDQ %s, %s, %s", k.temp(), k.acc(i+1), k.acc(i+1))
 }
 
-// foldIFMA384 subtracts h*p = h*(2^384 - 2^128 - 2^96 + 2^32 - 1), h being one less than what v[7], before any carry, has
-// above bit 20. The carries into v[7] are between -11 and 2^5, so v - h*2^384 is between 2^384 - 11*2^364 and
-// 2*2^384 + 2^369; v is at least 2.9p where fold is used, so h is not negative, and at most 8: the result is below 2.001p.
+// foldIFMA384 subtracts h*p = h*(2^384 - 2^128 - 2^96 + 2^32 - 1), h being one less than what v[7], before any carry,
+// has above bit 20. The carries into v[7] are between -11 and 2^5, so v - h*2^384 is between 2^384 - 11*2^364 and
+// 2*2^384 + 2^369; v is at least 2.9p where fold is used, so h is not negative, and at most 8: the result is below
+// 2.001p.
 func foldIFMA384(k *kernels, v []string) {
 	h, t := k.temp(), k.row()
 	k.op("VPSRAQ $20, %s, %s", v[7], h)

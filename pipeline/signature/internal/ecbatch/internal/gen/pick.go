@@ -1,7 +1,7 @@
 package gen
 
-// pickKernel: func(points *vectorPoint, window *point, digits *byte, n int): for n groups of eight signatures, one entry each
-// of a table's window. A digit is an index and, in bit 7, whether the entry is taken as it is or negated.
+// pickKernel: func(points *vectorPoint, window *point, digits *byte, n int): for n groups of eight signatures, one
+// entry each of a table's window. A digit is an index and, in bit 7, whether the entry is taken as it is or negated.
 //
 // An entry is the words of x, then those of y. Eight words of eight entries are transposed at a time; then a register
 // holds one word of all lanes. The first eight words have all of x, the last eight all of y.

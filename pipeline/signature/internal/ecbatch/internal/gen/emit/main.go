@@ -1,5 +1,6 @@
-// Command emit writes the generated files of package ecbatch below the current directory, which must be that package's.
 package main
+
+// Writes what package gen returns.
 
 import (
 	"fmt"
