@@ -1,7 +1,7 @@
 package certs
 
-// Get and Refetch are the questions that pipeline/verify asks today. They are Find and Look without a client, and go when verify asks
-// those.
+// Get and Refetch are the questions that pipeline/verify asks today. They are Find and Look without a client, and go
+// when verify asks those.
 
 import (
 	"context"
@@ -26,9 +26,9 @@ func (s *Sites) Get(ctx context.Context, site string) (*Entry, error) {
 	return entryOf(known), nil
 }
 
-// Refetch is for signatures that fail under seen, which Get or Refetch gave. It gives what is known after a look that began after the
-// call: seen itself where that is of the same leaves, and where the site gives no answer. The error wraps ctx's error or [ErrClosed]. If
-// seen is nil, Refetch is Get.
+// Refetch is for signatures that fail under seen, which Get or Refetch gave. It gives what is known after a look that
+// began after the call: seen itself where that is of the same leaves, and where the site gives no answer. The error
+// wraps ctx's error or [ErrClosed]. If seen is nil, Refetch is Get.
 func (s *Sites) Refetch(ctx context.Context, site string, seen *Entry) (*Entry, error) {
 	if seen == nil {
 		return s.Get(ctx, site)

@@ -90,6 +90,7 @@ func TestLooksKeepTheirPromises(t *testing.T) {
 	for range 4 {
 		pool = append(pool, found{chain: chainsOf(t, testsite.SiteConfig{})[0], until: time.Unix(1<<40, 0)})
 	}
+	durations := []time.Duration{0, time.Millisecond, 300 * time.Millisecond, 3 * time.Second, lookTimeout}
 	rapid.Check(t, func(rt *rapid.T) {
 		r := &recorder{pool: pool, plans: map[string][]behaviour{}}
 		var names []string
@@ -99,7 +100,7 @@ func TestLooksKeepTheirPromises(t *testing.T) {
 				names = append(names, name)
 				r.plans[name] = rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) behaviour {
 					return behaviour{
-						takes:  rapid.SampledFrom([]time.Duration{0, time.Millisecond, 300 * time.Millisecond, 3 * time.Second, lookTimeout}).Draw(rt, "takes"),
+						takes:  rapid.SampledFrom(durations).Draw(rt, "takes"),
 						leaves: rapid.SliceOfNDistinct(rapid.IntRange(0, len(pool)-1), 0, 3, rapid.ID).Draw(rt, "leaves"),
 					}
 				}), 1, 3).Draw(rt, "plan")
@@ -151,7 +152,8 @@ func play(t *testing.T, r *recorder, callers []caller) (problems []string) {
 		for _, earlier := range r.looks[:i] {
 			overlap := earlier.ended.IsZero() || earlier.ended.After(l.began)
 			if earlier.site == l.site && (overlap || l.began.Sub(earlier.began) < Interval) {
-				wrong("a look at %s began %s after the one before, which ran until %v", l.site, l.began.Sub(earlier.began), earlier.ended)
+				wrong("a look at %s began %s after the one before, which ran until %v",
+					l.site, l.began.Sub(earlier.began), earlier.ended)
 			}
 			if overlap && hostname.Domain(earlier.site) == hostname.Domain(l.site) {
 				running++

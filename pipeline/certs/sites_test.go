@@ -221,7 +221,8 @@ func TestOneLookServesAllWhoNeedOne(t *testing.T) {
 	})
 }
 
-// A caller that waits for a look that began before since would call signatures bad by a certificate that was replaced before they came.
+// A caller that waits for a look that began before since would call signatures bad by a certificate that was replaced
+// before they came.
 func TestALookThatBeganBeforeDoesNotServe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		old, rotated := chainsOf(t, testsite.SiteConfig{}), chainsOf(t, testsite.SiteConfig{})
@@ -361,10 +362,12 @@ func TestTheCallersDeadlineSaysWhyThereIsNoAnswer(t *testing.T) {
 			synctest.Wait()
 		}
 		flood("s")
-		if u := unavailable(t, ask("s1.example.com", time.Second), "s1.example.com", "has not answered in time"); !errors.Is(u, ErrNoAnswer) {
+		u := unavailable(t, ask("s1.example.com", time.Second), "s1.example.com", "has not answered in time")
+		if !errors.Is(u, ErrNoAnswer) {
 			t.Errorf("%v, want ErrNoAnswer", u)
 		}
-		if u := unavailable(t, ask("s101.example.com", time.Second), "s101.example.com", "turn did not come in time"); !errors.Is(u, ErrNoTurn) {
+		u = unavailable(t, ask("s101.example.com", time.Second), "s101.example.com", "turn did not come in time")
+		if !errors.Is(u, ErrNoTurn) {
 			t.Errorf("%v, want ErrNoTurn", u)
 		}
 		flood("more")
@@ -383,8 +386,9 @@ func TestTheCallersDeadlineSaysWhyThereIsNoAnswer(t *testing.T) {
 	})
 }
 
-// 10,000 sites of one wildcard domain that never answer, asked for by one client, wait. A newcomer's look begins at once. Neither the
-// domain nor the client has more than eight looks under way. When the flood has gone, nothing of it is kept.
+// 10,000 sites of one wildcard domain that never answer, asked for by one client, wait. A newcomer's look begins at
+// once. Neither the domain nor the client has more than eight looks under way. When the flood has gone, nothing of it
+// is kept.
 func TestSitesThatHangHoldUpNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		chains := chainsOf(t, testsite.SiteConfig{})
@@ -416,7 +420,9 @@ func TestSitesThatHangHoldUpNobodyElse(t *testing.T) {
 		}
 		at("newcomer.example", "newcomer", 0)
 		at("unknown-client.example", "", 0)
-		if running, waiting := gauge(t, registry, "countersign_certs_looks_running"), gauge(t, registry, "countersign_certs_looks_waiting"); running != 8 || waiting != 9992 {
+		running := gauge(t, registry, "countersign_certs_looks_running")
+		waiting := gauge(t, registry, "countersign_certs_looks_waiting")
+		if running != 8 || waiting != 9992 {
 			t.Errorf("the metrics say that %v looks run and %v wait, want 8 and 9992", running, waiting)
 		}
 		// Another site that the flooder asks for, too, doesn't wait behind the flood when somebody else asks for it.
@@ -446,7 +452,8 @@ func TestSitesThatHangHoldUpNobodyElse(t *testing.T) {
 		sites.mu.Lock()
 		defer sites.mu.Unlock()
 		if sites.queue.Len() != 0 || sites.turns != 0 || len(sites.queued) != 0 || len(sites.asked) != 0 {
-			t.Errorf("left: %d in the queue, %d turns, %d accounts, %d sites", sites.queue.Len(), sites.turns, len(sites.queued), len(sites.asked))
+			t.Errorf("left: %d in the queue, %d turns, %d accounts, %d sites",
+				sites.queue.Len(), sites.turns, len(sites.queued), len(sites.asked))
 		}
 	})
 }
