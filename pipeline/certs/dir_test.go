@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ed25519"
@@ -55,6 +56,54 @@ func checkSame(t *testing.T, chains []Chain, site *testsite.Site) {
 			t.Errorf("chain %d of %d certificates isn't the site's of %d", i, len(chains[i].Certificates), len(want[i]))
 		}
 	}
+}
+
+// A file is parsed again when its inode, length or time is another one, and not otherwise.
+func TestAFileIsReadAgainWhenItChanged(t *testing.T) {
+	folder := t.TempDir()
+	site := newSite(t, newCA(t), siteName, testsite.SiteConfig{Curve: elliptic.P256()})
+	path, err := site.WriteChain(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	longAgo := time.Now().Add(-time.Hour)
+	write := func(text []byte, changed time.Time) {
+		t.Helper()
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, changed, changed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := newDir(folder, time.Now)
+	check := func(what string, want bool) {
+		t.Helper()
+		if _, err := chainsIn(t, d); (err == nil) != want {
+			t.Errorf("%s: error %v, want none: %t", what, err, want)
+		}
+	}
+	nothing := bytes.Repeat([]byte("x"), len(text))
+	write(text, longAgo)
+	check("the file", true)
+	write(nothing, longAgo)
+	check("another text that looks the same from outside", true)
+	write(nothing, longAgo.Add(time.Nanosecond))
+	check("another time", false)
+	write(text, longAgo)
+	check("the first text again", true)
+	write(nothing[1:], longAgo)
+	check("another length", false)
+	// Shortly after a change the time tells nothing: the file system's clock may not have gone on.
+	now := time.Now()
+	write(text, now)
+	check("a new file", true)
+	write(nothing, now)
+	check("another text at the same time", false)
 }
 
 func TestAllLeavesOfAFileThatAreValidCount(t *testing.T) {
