@@ -108,8 +108,8 @@ func TestNetworkDoesNotReachPrivateAddressesByName(t *testing.T) {
 }
 
 // A name server that answers with a public address first and a private one
-// afterwards fools whoever looks the name up once to judge it and once more to
-// dial. Here the name is looked up once, and what is dialled is what was judged.
+// afterwards fools a program that looks the name up once to check it and once more to
+// dial. Here the name is looked up once, and the address that was checked is dialled.
 func TestNetworkJudgesTheAddressItConnectsTo(t *testing.T) {
 	names := &nameServer{answer: func(before int64) netip.Addr {
 		if before == 0 {

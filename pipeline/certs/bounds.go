@@ -8,8 +8,8 @@ const (
 	// Interval is the least time between the beginnings of two looks at one site over the network. A look that failed
 	// answers those who know nothing of the site, and come within Interval of its end.
 	Interval = 2 * time.Second
-	// MaxWait is how long [Sites.Look] and [Sites.Find] wait at most, whatever their context says. verify decides every
-	// upload within this time.
+	// MaxWait is how long [Sites.Look] and [Sites.Await] wait at most, whatever their context says. verify decides
+	// every upload within this time.
 	MaxWait = 30 * time.Second
 	// UsualGrace is how long a leaf counts after it was seen last, where Config.Grace is 0.
 	UsualGrace = 24 * time.Hour

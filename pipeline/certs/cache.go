@@ -1,6 +1,6 @@
 package certs
 
-// Get and Refetch are the questions that pipeline/verify asks today. They are Find and Look without a client, and go
+// Get and Refetch are the questions that pipeline/verify asks today. They are Await and Look without a client, and go
 // when verify asks those.
 
 import (
@@ -17,9 +17,9 @@ type Entry struct {
 
 func entryOf(known Known) *Entry { return &Entry{Chains: known.Chains(), Keys: known.Keys()} }
 
-// Get is [Sites.Find] without a client.
+// Get is [Sites.Await] without a client.
 func (s *Sites) Get(ctx context.Context, site string) (*Entry, error) {
-	known, err := s.Find(ctx, site, "")
+	known, err := s.Await(ctx, site, "")
 	if err != nil {
 		return nil, err
 	}

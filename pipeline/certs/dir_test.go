@@ -217,7 +217,7 @@ func TestDirStaysInside(t *testing.T) {
 		return nil, false, errors.New("asked")
 	}})
 	for _, name := range append(notNames(), "../"+siteName, "certs/../../"+siteName, filepath.Join(outer, siteName)) {
-		_, err := sites.Find(t.Context(), name, "")
+		_, err := sites.Await(t.Context(), name, "")
 		unavailable(t, err, name, "is not a host name")
 	}
 	_, err := chainsIn(t, newDir(dir, time.Now))
@@ -230,7 +230,7 @@ func TestTheNetworkIsAskedWhereThereIsNoFile(t *testing.T) {
 	ca, dir := newCA(t), t.TempDir()
 	served, address := serve(t, ca, siteName, testsite.SiteConfig{Curve: elliptic.P256()})
 	sites := newSites(t, Config{Dir: dir, Network: at(ca, address)})
-	known, err := sites.Find(t.Context(), siteName, "")
+	known, err := sites.Await(t.Context(), siteName, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -281,7 +281,7 @@ func TestAFolderThatIsGoneIsNoEmptyFolder(t *testing.T) {
 	if err := check.Probe(t.Context()); err == nil || !strings.Contains(err.Error(), dir) {
 		t.Errorf("the folder is gone: %v, want an error that names it", err)
 	}
-	_, err := sites.Find(t.Context(), siteName, "")
+	_, err := sites.Await(t.Context(), siteName, "")
 	if u := unavailable(t, err, siteName, "folder of certificates"); strings.Contains(u.Reason, dir) || asked != 0 {
 		t.Errorf("reason %q, and the network was asked %d times", u.Reason, asked)
 	}

@@ -5,7 +5,7 @@ package certs
 // and a look adds to them.
 //
 // The memory is bounded in bytes. Where it is full, the registrable domain that uses most of it loses the site that was
-// used least recently. So who makes up a hundred thousand names under a wildcard certificate pushes out names of their
+// used least recently. So a hundred thousand made-up names under one wildcard certificate push out names of their
 // own domain.
 
 import (
@@ -92,7 +92,7 @@ func newMemory(grace time.Duration, most int) *memory {
 	}
 }
 
-// get returns the sightings that count now, and when the last look that found any began. The caller must not change
+// get returns the sightings that are valid now, and when the last look that found any began. The caller must not change
 // them.
 func (m *memory) get(site string, now time.Time) (sightings []sighting, looked time.Time) {
 	s := m.sites[site]
@@ -100,15 +100,15 @@ func (m *memory) get(site string, now time.Time) (sightings []sighting, looked t
 		return nil, time.Time{}
 	}
 	s.domain.sites.MoveToFront(s.place)
-	if sightings = m.count(s.sightings, now); len(sightings) == 0 {
+	if sightings = m.valid(s.sightings, now); len(sightings) == 0 {
 		m.forget(s)
 		return nil, time.Time{}
 	}
 	return sightings, s.looked
 }
 
-// count returns those sightings that count now, in a slice of their own if some don't.
-func (m *memory) count(sightings []sighting, now time.Time) []sighting {
+// valid returns the sightings that are within grace and valid now, in a slice of their own if some don't.
+func (m *memory) valid(sightings []sighting, now time.Time) []sighting {
 	past := func(s sighting) bool { return now.Sub(s.seen) > m.grace || now.After(s.until) }
 	if !slices.ContainsFunc(sightings, past) {
 		return sightings
@@ -121,8 +121,8 @@ func (m *memory) see(site string, seen []found, began, now time.Time) {
 	var merged []sighting
 	known := func(f [32]byte) func(sighting) bool { return func(s sighting) bool { return s.fingerprint == f } }
 	for _, f := range seen {
-		if print := f.chain.Fingerprint(); !slices.ContainsFunc(merged, known(print)) {
-			merged = append(merged, sighting{found: f, fingerprint: print, seen: began})
+		if fingerprint := f.chain.Fingerprint(); !slices.ContainsFunc(merged, known(fingerprint)) {
+			merged = append(merged, sighting{found: f, fingerprint: fingerprint, seen: began})
 		}
 	}
 	looked := began
@@ -137,7 +137,7 @@ func (m *memory) see(site string, seen []found, began, now time.Time) {
 		}
 		m.forget(s)
 	}
-	merged = m.count(merged, now)
+	merged = m.valid(merged, now)
 	slices.SortStableFunc(merged, func(a, b sighting) int { return b.seen.Compare(a.seen) })
 	if len(merged) == 0 {
 		return
@@ -195,10 +195,10 @@ func (m *memory) weigh(d *rememberedDomain, bytes int) {
 	heap.Fix(&m.heavy, d.index)
 }
 
-// leaves is how many leaves count now, of how many sites.
+// leaves is how many leaves are valid now, of how many sites.
 func (m *memory) leaves(now time.Time) (leaves, sites int) {
 	for _, s := range m.sites {
-		if n := len(m.count(s.sightings, now)); n > 0 {
+		if n := len(m.valid(s.sightings, now)); n > 0 {
 			leaves += n
 			sites++
 		}

@@ -1,6 +1,6 @@
 package certs
 
-// How often one address is dialled, whoever asks and whatever the names are. Anybody can make up names that lead to one
+// How often one address is dialled, for all clients and all names together. Anybody can make up names that lead to one
 // address, so this is what keeps the service from being the weapon of a flood.
 
 import (

@@ -4,12 +4,12 @@ package certs
 // with Close, never with a caller's context. So a caller that gives up costs the others nothing.
 //
 // Of one site one look runs at a time, and a second one may wait: for the end of the first, for Interval since its
-// beginning, and then for its turn. Who needs a look that begins after a moment joins the one that runs, if it began
-// after that moment, and else the one that waits. A look that nobody waits for any more doesn't begin.
+// beginning, and then for its turn. A caller that needs a look which begins after a moment joins the one that runs, if
+// that began after the moment, and else the one that waits. A look that nobody waits for any more doesn't begin.
 //
 // Turns are those of internal/fair, charged to the registrable domain and to the client. A look waits for a turn of
-// each client that needs it, and begins at the first of them: otherwise a flooder who asks for a site first would hold
-// up everybody else who asks for it later. Names under a domain that have leaves are charged to another account than
+// each client that needs it, and begins at the first of them: otherwise a flooder that asks for a site first would hold
+// up all clients that ask for it later. Names under a domain that have leaves are charged to another account than
 // names that have none, so that a flood of names that don't exist holds up no name that does.
 //
 // golang.org/x/sync/singleflight does not fit: it can't tell when a call began, has no second call that waits, and no

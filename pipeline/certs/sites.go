@@ -162,10 +162,10 @@ func (s *Sites) known(sightings []sighting, looked time.Time) (Known, error) {
 	return known, nil
 }
 
-// Find is for signatures of a site of which nothing may be known. It gives what is known. Where that is nothing, it
+// Await is for signatures of a site of which nothing may be known. It gives what is known. Where that is nothing, it
 // gives what the next look finds, which may have begun before the call, or the error of a look that ended less than
 // [Interval] ago. client is as for Look, and so are the errors.
-func (s *Sites) Find(ctx context.Context, site, client string) (Known, error) {
+func (s *Sites) Await(ctx context.Context, site, client string) (Known, error) {
 	if known := s.Known(site); len(known.Leaves) > 0 {
 		return known, nil
 	}
@@ -177,11 +177,11 @@ func (s *Sites) Find(ctx context.Context, site, client string) (Known, error) {
 // at most for [MaxWait].
 //
 // since is when the signatures arrived, by Config.Clock and in this process. A moment that lies ahead counts as now.
-// client is whom the look is charged to, beside the site's domain: 8 bytes that stand for the address of whoever sent
-// the signatures, or nothing where that is not known.
+// client is whom the look is charged to, beside the site's domain: 8 bytes that stand for the address of the client
+// that sent the signatures, or nothing where that is not known.
 //
 // The error is an *[Unavailable] where the look found no leaf, where ctx's deadline came first, and where no turn came.
-// Known is then what is known without that look: a signature that fails under it is not bad, but can't be judged.
+// Known is then what is known without that look: a signature that fails under it is not bad, but undecided.
 // Otherwise the error says nothing about the site: it wraps ctx's error where ctx was cancelled, or [ErrClosed].
 func (s *Sites) Look(ctx context.Context, site, client string, since time.Time) (Known, error) {
 	if now := s.config.Clock(); since.After(now) {
@@ -190,7 +190,7 @@ func (s *Sites) Look(ctx context.Context, site, client string, since time.Time) 
 	return s.look(ctx, site, client, &since)
 }
 
-// look is Look, and with no since the part of Find that asks.
+// look is Look, and with no since the part of Await that asks.
 func (s *Sites) look(ctx context.Context, site, client string, since *time.Time) (Known, error) {
 	if hostname.Check(site) != nil {
 		return Known{}, notAHostName(site)

@@ -148,9 +148,9 @@ func TestLeavesCountWithinGraceAndWhileTheyAreValid(t *testing.T) {
 		if known := sites.Known(siteName); len(known.Leaves) != 0 || len(f.looks(siteName)) != 0 {
 			t.Errorf("%d leaves before any look, after %d looks", len(known.Leaves), len(f.looks(siteName)))
 		}
-		checkLeaves(t, "the first look", find(t, sites), first)
+		checkLeaves(t, "the first look", await(t, sites), first)
 		time.Sleep(time.Hour)
-		checkLeaves(t, "an hour later, without a look", find(t, sites), first)
+		checkLeaves(t, "an hour later, without a look", await(t, sites), first)
 		f.set(second, nil)
 		checkLeaves(t, "after rotation", lookSince(t, sites, time.Now()), second, first)
 		f.set(third, nil)
@@ -170,7 +170,7 @@ func TestLeavesCountWithinGraceAndWhileTheyAreValid(t *testing.T) {
 		checkLeaves(t, "the grace of the first has ended", sites.Known(siteName), third)
 		time.Sleep(time.Hour + time.Second)
 		checkLeaves(t, "all grace has ended", sites.Known(siteName))
-		checkLeaves(t, "found again", find(t, sites), third)
+		checkLeaves(t, "found again", await(t, sites), third)
 	})
 }
 
@@ -212,7 +212,7 @@ func TestOneLookServesAllWhoNeedOne(t *testing.T) {
 		if looks := f.looks(siteName); len(looks) != 1 {
 			t.Errorf("%d looks, want 1", len(looks))
 		}
-		// Who comes later, for signatures that came before the look began, is served by it, too.
+		// A later caller, whose signatures came before the look began, is served by that look, too.
 		time.Sleep(time.Hour)
 		lookSince(t, sites, since)
 		if looks := f.looks(siteName); len(looks) != 1 {
@@ -267,9 +267,9 @@ func TestALookOutlivesItsFirstCaller(t *testing.T) {
 		defer sites.Close()
 		ctx, leave := context.WithCancel(t.Context())
 		first, second := make(chan error, 1), make(chan error, 1)
-		go func() { _, err := sites.Find(ctx, siteName, ""); first <- err }()
+		go func() { _, err := sites.Await(ctx, siteName, ""); first <- err }()
 		synctest.Wait()
-		go func() { _, err := sites.Find(t.Context(), siteName, ""); second <- err }()
+		go func() { _, err := sites.Await(t.Context(), siteName, ""); second <- err }()
 		synctest.Wait() // until both wait for the look
 		leave()
 		err := <-first
@@ -290,7 +290,7 @@ func TestFailuresServeForTwoSeconds(t *testing.T) {
 		sites := newSites(t, Config{source: f.source})
 		defer sites.Close()
 		for range 3 {
-			if _, err := sites.Find(t.Context(), siteName, ""); err != error(failure) {
+			if _, err := sites.Await(t.Context(), siteName, ""); err != error(failure) {
 				t.Fatalf("error %v, want the source's", err)
 			}
 			time.Sleep(600 * time.Millisecond)
@@ -304,7 +304,7 @@ func TestFailuresServeForTwoSeconds(t *testing.T) {
 		}
 		f.set(chainsOf(t, testsite.SiteConfig{}), nil)
 		time.Sleep(Interval)
-		find(t, sites)
+		await(t, sites)
 		if looks := f.looks(siteName); len(looks) != 3 {
 			t.Errorf("%d looks, want 3", len(looks))
 		}
@@ -331,7 +331,7 @@ func TestEveryErrorIsOneForTheUploader(t *testing.T) {
 		"a leaf that is none":      {chains: []Chain{{Certificates: [][]byte{[]byte("hello")}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := newSites(t, Config{source: f.source}).Find(t.Context(), siteName, "")
+			_, err := newSites(t, Config{source: f.source}).Await(t.Context(), siteName, "")
 			unavailable(t, err, siteName, "can't be used")
 		})
 	}
@@ -399,7 +399,7 @@ func TestSitesThatHangHoldUpNobodyElse(t *testing.T) {
 		var callers sync.WaitGroup
 		ask := func(site, client string) {
 			callers.Go(func() {
-				if _, err := sites.Find(t.Context(), site, client); err == nil {
+				if _, err := sites.Await(t.Context(), site, client); err == nil {
 					t.Errorf("%s answered", site)
 				}
 			})
@@ -411,7 +411,7 @@ func TestSitesThatHangHoldUpNobodyElse(t *testing.T) {
 		at := func(site, client string, most time.Duration) {
 			t.Helper()
 			began := time.Now()
-			if _, err := sites.Find(t.Context(), site, client); err != nil {
+			if _, err := sites.Await(t.Context(), site, client); err != nil {
 				t.Errorf("%s for %s: %v", site, client, err)
 			}
 			if waited := time.Since(began); waited > most {
@@ -426,7 +426,7 @@ func TestSitesThatHangHoldUpNobodyElse(t *testing.T) {
 			t.Errorf("the metrics say that %v looks run and %v wait, want 8 and 9992", running, waiting)
 		}
 		// Another site that the flooder asks for, too, doesn't wait behind the flood when somebody else asks for it.
-		callers.Go(func() { sites.Find(t.Context(), "popular.example", "flooder") })
+		callers.Go(func() { sites.Await(t.Context(), "popular.example", "flooder") })
 		synctest.Wait()
 		if n := len(f.looks("popular.example")); n != 0 {
 			t.Fatalf("%d looks: the flooder has nine places", n)
@@ -465,7 +465,7 @@ func TestNoMoreLooksRunThanThereArePlaces(t *testing.T) {
 		defer sites.Close()
 		var callers sync.WaitGroup
 		for i := range 2 * maxRunning {
-			callers.Go(func() { sites.Find(t.Context(), fmt.Sprintf("s%d.example", i), "") })
+			callers.Go(func() { sites.Await(t.Context(), fmt.Sprintf("s%d.example", i), "") })
 		}
 		synctest.Wait()
 		f.mu.Lock()
@@ -492,7 +492,7 @@ func TestAnAccountsQueueIsBounded(t *testing.T) {
 		for i := range maxQueuedOfAccount + maxRunningOfAccount + 100 {
 			callers.Go(func() {
 				began := time.Now()
-				_, err := sites.Find(t.Context(), fmt.Sprintf("s%d.flood.com", i), "")
+				_, err := sites.Await(t.Context(), fmt.Sprintf("s%d.flood.com", i), "")
 				if errors.Is(err, ErrNoTurn) && time.Since(began) == 0 {
 					mu.Lock()
 					defer mu.Unlock()
@@ -516,11 +516,11 @@ func TestCloseEndsLooksWithoutAVerdict(t *testing.T) {
 		sites := newSites(t, Config{source: f.source})
 		results := make(chan error, 20)
 		for i := range cap(results) { // eight run, the others wait
-			go func() { _, err := sites.Find(t.Context(), fmt.Sprintf("s%d.example.com", i), ""); results <- err }()
+			go func() { _, err := sites.Await(t.Context(), fmt.Sprintf("s%d.example.com", i), ""); results <- err }()
 		}
 		synctest.Wait()
 		sites.Close()
-		_, later := sites.Find(t.Context(), siteName, "")
+		_, later := sites.Await(t.Context(), siteName, "")
 		errs := []error{later}
 		for range cap(results) {
 			errs = append(errs, <-results)
