@@ -21,7 +21,7 @@ var below = map[string][]string{
 	"cmd/countersign-bench": {"bench", "internal"},
 	"scripts/demo":          {"client", "testsite"},
 	"bench":                 {"client", "pipeline", "sink", "testsite"},
-	"ingest":                {"pipeline/record", "pipeline/log", "sink/store"},
+	"ingest":                {"internal", "pipeline/record", "pipeline/log", "sink/store"},
 	"pipeline/verify":       {"pipeline/record", "pipeline/log", "pipeline/certs", "pipeline/signature"},
 	"pipeline/signature":    {"pipeline/signature"},
 	"pipeline/certs":        {"pipeline/signature"},
