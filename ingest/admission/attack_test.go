@@ -118,8 +118,8 @@ func TestSlowBodiesOfUnknownClientsAreKnownSoon(t *testing.T) {
 func TestBodiesAtTheMinimumRateNeverCloseTheService(t *testing.T) {
 	for _, a := range []attack{
 		{bodies: 64, addresses: 1, burst: 20 << 10, pause: time.Second},
-		{bodies: 8192, addresses: 1, burst: 20 << 10, pause: time.Second},
-		{bodies: 8192, addresses: 30, burst: 20 << 10, pause: time.Second},
+		{bodies: 2000, addresses: 1, burst: 20 << 10, pause: time.Second},
+		{bodies: 2000, addresses: 30, burst: 20 << 10, pause: time.Second},
 		{bodies: 64, addresses: 1, burst: 40 << 10, pause: 2 * time.Second},
 	} {
 		t.Run(fmt.Sprintf("%d bodies from %d addresses", a.bodies, a.addresses), func(t *testing.T) {

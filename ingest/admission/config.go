@@ -33,9 +33,9 @@ type Config struct {
 	// MaxWaiting is how many requests wait for places of one kind. Each holds its connection. A newcomer for whom there
 	// is no room takes the room of a waiter that would come after it, if there is one. Default 1024.
 	MaxWaiting int
-	// RecallAfter is how long a client below its share waits for a place of one above its share. Then the youngest place
-	// of the client that holds most is taken back, however quick it is. It is longer than BodyGrace, so that slow bodies
-	// go first. Default 500 ms.
+	// RecallAfter is how long a client below its share waits for a place of one above its share. Then the youngest
+	// place of the client that holds most is taken back, however quick it is. It is longer than BodyGrace, so that slow
+	// bodies go first. Default 500 ms.
 	RecallAfter time.Duration
 	// StruckTime is how long a client waits behind others that hold as many places as it does, after it lost a place to
 	// slowness or asked for more than its share while others waited. After slowness its next places also have only a
@@ -46,8 +46,9 @@ type Config struct {
 	ReviewInterval time.Duration
 
 	// MinBodyRate is the least bytes a second that a body must bring, not counting the time in which the service itself
-	// is busy with it. It binds while somebody with fewer places waits, and while more than half of MaxUploads are taken
-	// by several clients. A modem of 1998 brings 7 KiB/s, a poor mobile connection 50. Negative: no least rate. Default 16 KiB/s.
+	// is busy with it. It binds while somebody with fewer places waits, and while more than half of MaxUploads are
+	// taken by several clients. A modem of 1998 brings 7 KiB/s, a poor mobile connection 50. Negative: no least rate.
+	// Default 16 KiB/s.
 	MinBodyRate int64
 	// BodyGrace is how much a new body may fall behind MinBodyRate: its first bytes may take a round trip after a
 	// "100 Continue", some 300 ms from the other side of the world. Default 300 ms.
@@ -63,8 +64,8 @@ type Config struct {
 	CallGrace time.Duration
 
 	// UnfoldSlack and UnfoldFactor bound what a compressed body may unfold to: UnfoldSlack bytes and UnfoldFactor times
-	// the bytes received so far. Hashes and signatures are random: honest bodies unfold to 1.3 to 3 times what was sent,
-	// and to 12 times where a list of hashes comes with one signature. Defaults 64 KiB and 20.
+	// the bytes received so far. Hashes and signatures are random: honest bodies unfold to 1.3 to 3 times what was
+	// sent, and to 12 times where a list of hashes comes with one signature. Defaults 64 KiB and 20.
 	UnfoldSlack  int64
 	UnfoldFactor int64
 

@@ -1,8 +1,8 @@
 package admission
 
-// Connections: places that are given at once or not at all, because whoever accepts connections can't wait. When all are
-// taken, a newcomer gets the connection of a client that has more of them than its own, or as many and has not used it
-// for a while: one on which no request is under way. So thousands of idle connections don't keep anybody out.
+// Connections: places that are given at once or not at all, because whoever accepts connections can't wait. When all
+// are taken, a newcomer gets the connection of a client that has more of them than its own, or as many and has not used
+// it for a while: one on which no request is under way. So thousands of idle connections don't keep anybody out.
 
 import (
 	"encoding/binary"

@@ -1,9 +1,9 @@
 package admission
 
-// Places that are taken back. A slow place goes to a waiter whose client keeps fewer. A place of a client above its share
-// goes to one below it that has waited Config.RecallAfter, slow or not: otherwise sixty-four bodies from one address at
-// just the minimum rate would close the API. And when more than half of the places are taken by several clients, a body
-// that stays slow is ended though nobody waits.
+// Places that are taken back. A slow place goes to a waiter whose client keeps fewer. A place of a client above its
+// share goes to one below it that has waited Config.RecallAfter, slow or not: otherwise sixty-four bodies from one
+// address at just the minimum rate would close the API. And when more than half of the places are taken by several
+// clients, a body that stays slow is ended though nobody waits.
 //
 // A holder learns by the end of its Context; the place counts as taken until it is released. So there are never more
 // holders than places.

@@ -1,8 +1,9 @@
 package admission
 
-// Clients behind proxies. A proxy appends the address it got a request from to a field of the head, so the field is read
-// from its end: the last address was written by the proxy that is connected here, the one before by the proxy before
-// that, and so on while each is trusted. What is further left was sent by the client, who may write anything there.
+// Clients behind proxies. A proxy appends the address it got a request from to a field of the head, so the field is
+// read from its end: the last address was written by the proxy that is connected here, the one before by the proxy
+// before that, and so on while each is trusted. What is further left was sent by the client, who may write anything
+// there.
 
 import (
 	"errors"
@@ -105,8 +106,8 @@ func (p Proxies) walk(remote netip.Addr, lines []string, parse func(string) (net
 	return last, len(lines) > 0
 }
 
-// cutLast cuts s at its last separator outside of a quoted string, and trims what comes after it. It reads from the end,
-// so that a quote left open further left, by the client, can't hide what a proxy appended.
+// cutLast cuts s at its last separator outside of a quoted string, and trims what comes after it. It reads from the
+// end, so that a quote left open further left, by the client, can't hide what a proxy appended.
 func cutLast(s string, separator byte) (before, after string, found bool) {
 	quoted := false
 	for i := len(s) - 1; i >= 0; i-- {

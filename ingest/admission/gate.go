@@ -2,10 +2,10 @@ package admission
 
 // A fixed number of places, shared by clients.
 //
-// A free place is given at once. When none is free, newcomers wait, and a place that comes free goes to the waiter whose
-// client holds fewest; among those to one that was not struck lately (see account), then to one whose domain holds
-// fewest, then to the first. So a client with no place is next, however many wait, and nothing is held back: one client
-// alone gets all places.
+// A free place is given at once. When none is free, newcomers wait, and a place that comes free goes to the waiter
+// whose client holds fewest; among those to one that was not struck lately (see account), then to one whose domain
+// holds fewest, then to the first. So a client with no place is next, however many wait, and nothing is held back: one
+// client alone gets all places.
 //
 // Shares are counted by client and not by site. Anybody may name any site: were its places counted for all who name it,
 // sixty slow bodies for a site from somewhere would lock out the site itself. The domain only decides between clients

@@ -307,6 +307,7 @@ func TestOneClientAloneGetsAllPlacesAtAnySpeed(t *testing.T) {
 		synctest.Wait()
 		late := w.enter(Who{Client: client(1)}, true)
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		for _, h := range holders {
 			if h.failed != nil || h.waited != 0 || h.cause != nil {
 				t.Fatalf("refused %v, waited %s, taken back %v", h.failed, h.waited, h.cause)
@@ -393,6 +394,7 @@ func TestServiceThatIsBusyCallsNobodySlow(t *testing.T) {
 			time.Sleep(3 * time.Second) // the service is busy
 			h := w.enter(Who{Client: client(2)}, false)
 			time.Sleep(300 * time.Millisecond)
+			synctest.Wait()
 			if h.place != nil || ctx.Err() != nil {
 				t.Fatal("a place was taken back")
 			}

@@ -1,7 +1,7 @@
 package admission
 
-// The header fields RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers): structured fields that tell a
-// program what a person reads in the refusal.
+// The header fields RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers): structured fields that tell
+// a program what a person reads in the refusal.
 
 import (
 	"fmt"

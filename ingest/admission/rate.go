@@ -1,10 +1,10 @@
 package admission
 
-// The allowance of a holder: how much longer it may keep the service waiting. It starts with the grace of its gate (a quarter, for clients that
-// were slow lately). Time
-// in which the service waits for the holder is taken from it, and bytes that come are added, as much as they would take
-// at the minimum rate. So it is an average over the last seconds in two numbers. Time in which the service is busy
-// itself costs the holder nothing: a service that is slow must not call its clients so.
+// The allowance of a holder: how much longer it may keep the service waiting. It starts with the grace of its gate (a
+// quarter, for clients that were slow lately). Time in which the service waits for the holder is taken from it, and
+// bytes that come are added, as much as they would take at the minimum rate. So it is an average over the last seconds
+// in two numbers. Time in which the service is busy itself costs the holder nothing: a service that is slow must not
+// call its clients so.
 
 import (
 	"math"
