@@ -64,8 +64,8 @@ type Config struct {
 	CallGrace time.Duration
 
 	// UnfoldSlack and UnfoldFactor bound what a compressed body may unfold to: UnfoldSlack bytes and UnfoldFactor times
-	// the bytes received so far. Hashes and signatures are random: honest bodies unfold to 1.3 to 3 times what was
-	// sent, and to 12 times where a list of hashes comes with one signature. Defaults 64 KiB and 20.
+	// the bytes received so far. Hashes and signatures are random: by gzip -9, 20,000 pairs unfold to 1.3 (RSA-2048) to
+	// 3.4 times what was sent (P-256, indented by 40), and to 10 times with one signature for all. Defaults 64 KiB, 20.
 	UnfoldSlack  int64
 	UnfoldFactor int64
 
