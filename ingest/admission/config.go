@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -54,13 +55,14 @@ type Config struct {
 	// "100 Continue", some 300 ms from the other side of the world. Default 300 ms.
 	BodyGrace time.Duration
 	// BodyCredit is how far ahead of MinBodyRate a body may get. So a quick one may pause that long, for a lost packet
-	// or two. Default 2 s.
+	// or two. It is shorter than MaxWait, so that who waits for the place still gets it. Default 600 ms.
 	BodyCredit time.Duration
 	// BodyPatience is how much longer than its allowance a body may be slow when nobody waits for its place, but more
 	// than half of the places are taken. Default 5 s.
 	BodyPatience time.Duration
 	// CallGrace is how long a synchronous call waits for its result before its place may go to a client with fewer.
-	// Results take some milliseconds; a second means that the site's certificate can't be had. Default 1 s.
+	// Results take some milliseconds, and with a certificate that must be fetched some hundred. It is shorter than
+	// MaxWait, so that who waits for the place still gets it. Default 750 ms.
 	CallGrace time.Duration
 
 	// UnfoldSlack and UnfoldFactor bound what a compressed body may unfold to: UnfoldSlack bytes and UnfoldFactor times
@@ -97,9 +99,9 @@ func (c Config) withDefaults() (Config, error) {
 	orDefault(&c.ReviewInterval, 25*time.Millisecond)
 	orDefault(&c.MinBodyRate, 16<<10)
 	orDefault(&c.BodyGrace, 300*time.Millisecond)
-	orDefault(&c.BodyCredit, 2*time.Second)
+	orDefault(&c.BodyCredit, 600*time.Millisecond)
 	orDefault(&c.BodyPatience, 5*time.Second)
-	orDefault(&c.CallGrace, time.Second)
+	orDefault(&c.CallGrace, 750*time.Millisecond)
 	orDefault(&c.UnfoldSlack, 64<<10)
 	orDefault(&c.UnfoldFactor, 20)
 	orDefault(&c.UndecidedTime, 2*time.Minute)
@@ -152,6 +154,18 @@ type Admission struct {
 
 	cfg Config
 }
+
+// ClientOf returns the client of a request that came over a connection from remote. head is asked for only where it
+// counts.
+func (a *Admission) ClientOf(remote netip.Addr, head func() Forwarding) Client {
+	if !a.cfg.TrustedProxies.Trust(remote) {
+		return ClientOf(remote)
+	}
+	return a.cfg.TrustedProxies.ClientOf(remote, head())
+}
+
+// MinBodyRate is Config.MinBodyRate.
+func (a *Admission) MinBodyRate() int64 { return a.cfg.MinBodyRate }
 
 // New checks the configuration, every problem at once, and registers the metrics.
 func New(c Config) (*Admission, error) {

@@ -351,6 +351,13 @@ func (p *Place) Context(parent context.Context) (context.Context, context.Cancel
 	return ctx, func() { cancel(nil) }
 }
 
+// Share is how many places a client may hold now, while others want some.
+func (g *Gate) Share() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.share()
+}
+
 // Held is how many places are taken.
 func (g *Gate) Held() int {
 	g.mu.Lock()

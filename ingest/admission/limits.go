@@ -11,7 +11,7 @@ import (
 // PolicyField is the value of RateLimit-Policy: the name of the bound, how much one may have (q), and of what (qu).
 func (r *Refusal) PolicyField() string {
 	unit := "concurrent-requests"
-	if r.Of == nameUndecided {
+	if r.Undecided() {
 		unit = "records"
 	}
 	return fmt.Sprintf("%q;q=%d;qu=%q", r.Of, r.Limit, unit)

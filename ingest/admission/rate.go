@@ -27,8 +27,12 @@ type allowance struct {
 	slowAt atomic.Int64
 }
 
-// Await says that the service waits for the holder from now on: for bytes of its body, or for its result.
+// Await says that the service waits for the holder from now on: for bytes of its body, or for its result. Said again
+// before Received, it changes nothing.
 func (p *Place) Await() {
+	if p.slowAt.Load() != int64(never) {
+		return
+	}
 	p.began = p.gate.elapsed()
 	end := never
 	if p.left < never-p.began {

@@ -39,6 +39,9 @@ func (r *Refusal) Error() string {
 	return fmt.Sprintf("no place among %s: %s, the limit is %d", r.Of, r.Reason, r.Limit)
 }
 
+// Undecided reports whether the refusal is the Ledger's: Limit counts records.
+func (r *Refusal) Undecided() bool { return r.Of == nameUndecided }
+
 // Why the context of a Place ended.
 var (
 	// ErrSlow: the holder kept the service waiting, and somebody with fewer places waits, or places are short.
