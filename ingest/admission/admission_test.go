@@ -183,3 +183,37 @@ func BenchmarkDomain(b *testing.B) {
 		_ = Domain("downloads.example.co.uk")
 	}
 }
+
+// BenchmarkReview is the dearest review: all places slow, the line full, every client with as many places as any other.
+func BenchmarkReview(b *testing.B) {
+	a := newAdmission(b, Config{MaxWait: time.Hour, CallGrace: time.Nanosecond})
+	g := a.Calls
+	for i := range 2048 {
+		who := Who{client(i % 1024), site(i % 1024)}
+		if i < 1024 {
+			p, err := g.Enter(context.Background(), who)
+			if err != nil {
+				b.Fatal(err)
+			}
+			p.Await()
+			defer p.Release()
+			continue
+		}
+		g.mu.Lock()
+		w := &waiter{who: who, decided: make(chan struct{})}
+		w.client, w.domain = g.accounts(who)
+		w.client.waiting++
+		w.domain.waiting++
+		g.waiting = append(g.waiting, w)
+		g.mu.Unlock()
+	}
+	time.Sleep(time.Millisecond)
+	for b.Loop() {
+		g.mu.Lock()
+		g.takeBack(g.elapsed())
+		g.mu.Unlock()
+	}
+	g.mu.Lock()
+	g.waiting = nil
+	g.mu.Unlock()
+}
