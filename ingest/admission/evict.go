@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// mostTried is for how many waiters a review looks for a place: that bounds its work to some 0.5 ms (go test -bench Review).
+// mostTried is for how many waiters a review looks for a place: that bounds its work to some 0.5 ms (go test -bench
+// Review).
 const mostTried = 64
 
 // arm has the places reviewed soon, if there is something to find.
