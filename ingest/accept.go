@@ -67,7 +67,8 @@ type acceptedUpload struct {
 	site     string
 	pairs    uint64
 	at       time.Time
-	repeated bool // an earlier request with the same key and body was accepted already
+	records  int64 // of the log: its chunks, its seal, and the decision to come
+	repeated bool  // an earlier request with the same key and body was accepted already
 }
 
 // row is the upload's row in table uploads.
@@ -92,6 +93,9 @@ func (in *intake) accept(ctx context.Context, x submission) (acceptedUpload, err
 	partition := record.Shard(place, in.cfg.UploadPartitions)
 	a := newAttempt(in.cfg.Log, &in.buffers, partition, attemptID, x.site, in.cfg.WindowBytes)
 	a.single = x.single
+	if token, ok := x.who.Client.Token(); ok {
+		a.client = token[:]
+	}
 	limits := jsonstream.Limits{MaxPairs: x.maxPairs, MaxElement: in.cfg.MaxElement}
 	pairs, err := x.source.decode(limits, sum, func(c *jsonstream.Columns) error { return a.add(ctx, c) })
 	if err == nil {
@@ -110,7 +114,7 @@ func (in *intake) seal(
 ) (acceptedUpload, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), in.cfg.SealTimeout)
 	defer cancel()
-	up := acceptedUpload{site: x.site, pairs: uint64(pairs), at: in.cfg.Clock()}
+	up := acceptedUpload{site: x.site, pairs: uint64(pairs), at: in.cfg.Clock(), records: a.records + 2}
 	var err error
 	if body == nil {
 		up.id, err = uuid.NewRandomFromReader(in.cfg.Random)

@@ -3,6 +3,9 @@ package ingest
 // What is checked before a body is read: cheap checks first, places last.
 
 import (
+	"errors"
+
+	"countersign/ingest/admission"
 	"countersign/ingest/problem"
 	"countersign/ingest/server"
 	"countersign/pipeline/record"
@@ -10,28 +13,37 @@ import (
 
 // signer is what the head of a request says about who signs.
 type signer struct {
-	name string // the site as in the path, decoded
-	site string // its canonical form
-	key  string // Idempotency-Key; empty: none
+	name string        // the site as in the path, decoded
+	site string        // its canonical form
+	key  string        // Idempotency-Key; empty: none
+	who  admission.Who // what its places and its undecided records are charged to
 }
 
 func (s *Server) admitUpload(x *server.Exchange) (server.Handler, *problem.Problem) {
-	by, _, p := s.admitBody(x)
+	by, p := s.admitPairs(x)
 	if p != nil {
+		return nil, p
+	}
+	if _, p := enterBody(x, s.admission.Uploads, by.who); p != nil {
 		return nil, p
 	}
 	return func(x *server.Exchange) *problem.Problem { return s.serveUpload(x, by) }, nil
 }
 
 func (s *Server) admitSyncUpload(x *server.Exchange) (server.Handler, *problem.Problem) {
-	by, giveBack, p := s.admitBody(x)
+	by, p := s.admitPairs(x)
 	if p != nil {
 		return nil, p
 	}
-	if _, p := s.waits.occupy(x); p != nil {
+	call, p := enterCall(x, s.admission.Calls, by.who) // first: a body that has its place must come
+	if p != nil {
 		return nil, p
 	}
-	return func(x *server.Exchange) *problem.Problem { return s.serveSyncUpload(x, by, giveBack) }, nil
+	body, p := enterBody(x, s.admission.Uploads, by.who)
+	if p != nil {
+		return nil, p
+	}
+	return func(x *server.Exchange) *problem.Problem { return s.serveSyncUpload(x, by, call, body) }, nil
 }
 
 func (s *Server) admitSingle(x *server.Exchange) (server.Handler, *problem.Problem) {
@@ -42,31 +54,28 @@ func (s *Server) admitSingle(x *server.Exchange) (server.Handler, *problem.Probl
 	if by.key, p = admitKey(x); p != nil {
 		return nil, p
 	}
-	if p := s.admitLoad(); p != nil {
+	if p := s.admitLoad(by.who); p != nil {
 		return nil, p
 	}
-	if _, p := s.waits.occupy(x); p != nil {
+	call, p := enterCall(x, s.admission.Calls, by.who)
+	if p != nil {
 		return nil, p
 	}
-	return func(x *server.Exchange) *problem.Problem { return s.serveSingle(x, by) }, nil
+	return func(x *server.Exchange) *problem.Problem { return s.serveSingle(x, by, call) }, nil
 }
 
-// admitBody checks a request that brings pairs. giveBack gives back the place of its body.
-func (s *Server) admitBody(x *server.Exchange) (by signer, giveBack func(), p *problem.Problem) {
+// admitPairs checks a request that brings pairs in its body.
+func (s *Server) admitPairs(x *server.Exchange) (by signer, p *problem.Problem) {
 	if by, p = admitSite(x); p != nil {
-		return by, nil, p
+		return by, p
 	}
 	if p = x.AdmitBody(); p != nil {
-		return by, nil, p
+		return by, p
 	}
 	if by.key, p = admitKey(x); p != nil {
-		return by, nil, p
+		return by, p
 	}
-	if p = s.admitLoad(); p != nil {
-		return by, nil, p
-	}
-	giveBack, p = s.uploads.occupy(x)
-	return by, giveBack, p
+	return by, s.admitLoad(by.who)
 }
 
 // admitSite reads the site from the path.
@@ -75,7 +84,8 @@ func admitSite(x *server.Exchange) (signer, *problem.Problem) {
 	if err != nil {
 		return signer{}, problem.InvalidSite(err)
 	}
-	return signer{name: x.Arg(0), site: site}, nil
+	who := admission.Who{Client: x.Client(), Domain: admission.Domain(site)}
+	return signer{name: x.Arg(0), site: site, who: who}, nil
 }
 
 func admitKey(x *server.Exchange) (string, *problem.Problem) {
@@ -96,12 +106,13 @@ func admitKey(x *server.Exchange) (string, *problem.Problem) {
 }
 
 // admitLoad decides whether the server takes new work at all.
-func (s *Server) admitLoad() *problem.Problem {
+func (s *Server) admitLoad(who admission.Who) *problem.Problem {
 	if s.http.Stopping() {
 		return problem.Stopping()
 	}
-	if waiting := s.backlog.Load(); waiting > s.cfg.MaxBacklog {
-		return problem.Backlog(waiting, s.cfg.MaxBacklog)
+	waiting := s.backlog.Load()
+	if err := s.admission.Ledger.Admit(who, waiting); err != nil {
+		return refused(err, waiting)
 	}
 	if s.results.Unrecorded() >= s.cfg.MaxUnrecorded { // uploads that are open already may exceed it by their number
 		return problem.TooManyUnrecorded(s.cfg.MaxUnrecorded)
@@ -109,26 +120,41 @@ func (s *Server) admitLoad() *problem.Problem {
 	return nil
 }
 
-// places bounds how many requests of a kind are open: a token for each, its capacity the bound.
-type places chan struct{}
-
-// occupy takes a place until the exchange ends, or giveBack is called, which may be called again.
-func (p places) occupy(x *server.Exchange) (giveBack func(), full *problem.Problem) {
-	select {
-	case p <- struct{}{}:
-	default:
-		return nil, problem.Busy(cap(p))
+// enterBody takes a place for the request's body, until the end of the exchange or its Release.
+func enterBody(x *server.Exchange, gate *admission.Gate, who admission.Who) (*admission.Place, *problem.Problem) {
+	place, err := gate.Enter(x.Context(), who)
+	if err != nil {
+		return nil, refused(err, 0)
 	}
-	occupied := true // only ever seen by the goroutine of x
-	giveBack = func() {
-		if occupied {
-			occupied = false
-			<-p
-		}
-	}
-	x.OnEnd(giveBack)
-	return giveBack, nil
+	x.HoldPlace(place)
+	return place, nil
 }
 
-// open is how many places are occupied.
-func (p places) open() int { return len(p) }
+// enterCall takes a place for a synchronous call, until the end of the exchange.
+func enterCall(x *server.Exchange, gate *admission.Gate, who admission.Who) (*admission.Place, *problem.Problem) {
+	place, err := gate.Enter(x.Context(), who)
+	if err != nil {
+		return nil, refused(err, 0)
+	}
+	x.OnEnd(place.Release)
+	return place, nil
+}
+
+// refused is the reply for an error of package admission. waiting is the backlog in records.
+func refused(err error, waiting int64) *problem.Problem {
+	var refusal *admission.Refusal
+	if !errors.As(err, &refusal) {
+		return problem.Stopping()
+	}
+	p := problem.Busy(int(refusal.Limit))
+	switch {
+	case refusal.Reason == admission.Backlog:
+		p = problem.Backlog(waiting, refusal.Limit)
+	case refusal.Reason == admission.OverShare && refusal.Undecided():
+		p = problem.OverUndecidedShare(refusal.Limit, refusal.RetryAfter)
+	case refusal.Reason == admission.OverShare:
+		p = problem.OverShare(refusal.Limit, refusal.RetryAfter)
+	}
+	p.RateLimit = [2]string{refusal.PolicyField(), refusal.LimitField()}
+	return p
+}

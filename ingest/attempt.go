@@ -28,14 +28,15 @@ type attempt struct {
 	partition int
 	id        uuid.UUID
 	site      string
-	window    int  // bytes
-	single    bool // its caller learns the result from the events
+	window    int    // bytes
+	single    bool   // its caller learns the result from the events
+	client    []byte // token of who sent it; empty: not known
 
 	held     *jsonstream.Columns // the first chunk, not yet sent
 	inFlight []sent              // oldest first
 	bytes    int                 // of inFlight
 	first    int64               // smallest offset of an acknowledged chunk; -1: none yet
-	sentAny  bool
+	records  int64               // chunks sent on their own
 }
 
 type sent struct {
@@ -77,7 +78,7 @@ func (a *attempt) send(ctx context.Context, c *jsonstream.Columns) error {
 			return err
 		}
 	}
-	a.sentAny = true
+	a.records++
 	ack, err := a.log.Send(ctx, a.partition, *buf)
 	if err != nil {
 		return a.failure(ctx, fmt.Errorf("send pairs from position %d on: %w", c.First, err))
@@ -137,7 +138,7 @@ func (a *attempt) ready(ctx context.Context, pairs int) error {
 func (a *attempt) seal(ctx context.Context, upload uuid.UUID, pairs int, accepted time.Time) error {
 	s := &recordpb.Seal{
 		Attempt: a.id[:], Upload: upload[:], Site: a.site, Count: uint64(pairs), FirstOffset: a.first,
-		AcceptedMs: accepted.UnixMilli(), Single: a.single,
+		AcceptedMs: accepted.UnixMilli(), Single: a.single, Client: a.client,
 	}
 	m := &recordpb.Upload{Kind: &recordpb.Upload_Seal{Seal: s}}
 	if a.held != nil {
@@ -158,7 +159,7 @@ func (a *attempt) seal(ctx context.Context, upload uuid.UUID, pairs int, accepte
 // abort tells the log that the attempt will never be sealed: a courtesy that frees memory in verify, so its failure is
 // nobody's.
 func (a *attempt) abort(ctx context.Context, reason string) {
-	if !a.sentAny {
+	if a.records == 0 {
 		return
 	}
 	abort := &recordpb.Abort{Attempt: a.id[:], Reason: reason}

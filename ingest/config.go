@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"countersign/ingest/admission"
 	"countersign/ingest/results"
 	"countersign/ingest/server"
 	"countersign/pipeline/record"
@@ -39,13 +40,19 @@ type Config struct {
 	MaxSyncPairs int
 	// MaxElement is the most bytes of one pair in the body. Default 64 KiB.
 	MaxElement int
-	// MaxUploads is the most bodies open at a time; more get 503. Each takes less than 4 MB beside its connection, a
+	// TrustedProxies are the peers whose X-Forwarded-For or Forwarded names the client. Default: none.
+	TrustedProxies admission.Proxies
+	// MinBodyRate is how many bytes a second a body must bring while others wait. Negative: no least rate. Default 16
+	// KiB.
+	MinBodyRate int64
+	// MaxUploads is the most bodies open at a time; more wait for a second, and get 503. Each takes less than 4 MB beside its connection, a
 	// zstd body up to 8 MiB more for its window. Default 64.
 	MaxUploads int
-	// MaxSync is the most synchronous calls open at a time; more get 503. Default 1024.
+	// MaxSync is the most synchronous calls open at a time; more wait for a second, and get 503. Default 1024.
 	MaxSync int
 	// MaxBacklog is how many records may wait in the log, for verifying and for storing together, before new uploads
-	// get 503. A record holds up to 1000 pairs. Default 20,000.
+	// get 503, and half of how many before clients with more than their share get 429 (admission.Ledger). A record holds
+	// up to 1000 pairs. Default 20,000.
 	MaxBacklog int64
 	// MaxUnrecorded is how many accepted uploads may wait for their row in table uploads, some 150 bytes each, before
 	// new ones get 503. Default 65,536.
@@ -130,6 +137,14 @@ func (c Config) withDefaults() (Config, error) {
 		c.Clock = time.Now
 	}
 	return c, c.check()
+}
+
+// admission is the part of c that is for package admission.
+func (c *Config) admission() admission.Config {
+	return admission.Config{
+		TrustedProxies: c.TrustedProxies, MaxUploads: c.MaxUploads, MaxCalls: c.MaxSync, MaxConnections: c.HTTP.MaxConnections,
+		MaxBacklog: c.MaxBacklog, MinBodyRate: c.MinBodyRate, Registerer: c.Registerer,
+	}
 }
 
 func (c *Config) check() error {

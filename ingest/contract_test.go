@@ -145,7 +145,7 @@ func TestCertificateUnavailableInLists(t *testing.T) {
 }
 
 func TestHowBodiesArrive(t *testing.T) {
-	plain := string(pairs(0, 1500, 64))
+	plain := string(ingesttest.RandomPairs(0, 1500, 64))
 	spaced := strings.NewReplacer(",", " ,\r\n\t", "[", " [\n ", "]", "\t ] ").Replace(plain)
 	coding := func(name string) []string { return []string{"Content-Encoding", name} }
 	expect := []string{"Expect", "100-continue"}

@@ -200,7 +200,7 @@ func TestStopWaitsForOpenBodies(t *testing.T) {
 	text := pairs(0, 2500, 64)
 	c := h.Dial()
 	fmt.Fprintf(c, bulkHead+"%s", site, len(text), text[:1000])
-	ingesttest.Until(t, "the body is read", func() bool { return h.uploads.open() == 1 })
+	ingesttest.Until(t, "the body is read", func() bool { return h.admission.Uploads.Held() == 1 })
 	stopped := make(chan error, 1)
 	go func() { stopped <- h.Shutdown(t.Context()) }()
 	ingesttest.Until(t, "the server stops", h.http.Stopping)

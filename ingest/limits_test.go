@@ -174,10 +174,10 @@ func TestPathsAndMethods(t *testing.T) {
 // openUpload begins an upload and returns once it has its place.
 func openUpload(t *testing.T, h *harness) io.Closer {
 	t.Helper()
-	before := h.uploads.open()
+	before := h.admission.Uploads.Held()
 	c := h.Dial()
 	fmt.Fprintf(c, "POST /api/v1/asyncsign/%s HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n[", site)
-	ingesttest.Until(t, "the upload is open", func() bool { return h.uploads.open() > before })
+	ingesttest.Until(t, "the upload is open", func() bool { return h.admission.Uploads.Held() > before })
 	return c
 }
 

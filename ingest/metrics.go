@@ -40,8 +40,8 @@ func (m *metrics) register(r prometheus.Registerer, s *Server) error {
 	}
 	for _, c := range []prometheus.Collector{
 		m.pairs, m.bytes, m.bodies,
-		gauge("open_uploads", "Bodies being received.", func() float64 { return float64(s.uploads.open()) }),
-		gauge("open_sync_calls", "Synchronous calls being served.", func() float64 { return float64(s.waits.open()) }),
+		gauge("open_uploads", "Bodies being received.", func() float64 { return float64(s.admission.Uploads.Held()) }),
+		gauge("open_sync_calls", "Synchronous calls being served.", func() float64 { return float64(s.admission.Calls.Held()) }),
 		gauge("backlog_records", "Records that wait in the log.", func() float64 { return float64(s.backlog.Load()) }),
 		gauge("unrecorded_uploads", "Accepted uploads whose row is not stored yet.",
 			func() float64 { return float64(s.results.Unrecorded()) }),

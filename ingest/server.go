@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"countersign/ingest/admission"
 	"countersign/ingest/results"
 	"countersign/ingest/server"
 	"countersign/ingest/web"
@@ -25,9 +26,8 @@ type Server struct {
 	results *results.Tracker
 	metrics *metrics
 
-	uploads places // for each open body
-	waits   places // for each synchronous call
-	backlog atomic.Int64
+	admission *admission.Admission
+	backlog   atomic.Int64 // records
 
 	start      sync.Once
 	background sync.WaitGroup  // until cancel
@@ -38,11 +38,14 @@ type Server struct {
 // New checks the configuration, every problem at once, and makes a server that does nothing yet.
 func New(c Config) (*Server, error) {
 	cfg, err := c.withDefaults()
-	s := &Server{cfg: cfg, uploads: make(places, max(cfg.MaxUploads, 0)), waits: make(places, max(cfg.MaxSync, 0))}
+	s := &Server{cfg: cfg}
+	var admissionErr error
+	s.admission, admissionErr = admission.New(cfg.admission())
+	cfg.HTTP.Admission = s.admission
 	cfg.HTTP.Logger, cfg.HTTP.Registerer = cfg.Logger, cfg.Registerer
 	var httpErr error
 	s.http, httpErr = server.New(cfg.HTTP, append(s.calls(), web.Calls()...))
-	if err := errors.Join(err, httpErr); err != nil {
+	if err := errors.Join(err, admissionErr, httpErr); err != nil {
 		return nil, err
 	}
 	s.results = results.New(results.Config{

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 
+	"countersign/ingest/admission"
 	"countersign/ingest/jsonstream"
 	"countersign/ingest/problem"
 	"countersign/ingest/results"
@@ -69,7 +70,7 @@ func (p single) decode(_ jsonstream.Limits, sum hash.Hash, sink func(*jsonstream
 }
 
 // serveSingle is GET /api/v1/sign/:url.
-func (s *Server) serveSingle(x *server.Exchange, by signer) *problem.Problem {
+func (s *Server) serveSingle(x *server.Exchange, by signer, call *admission.Place) *problem.Problem {
 	pair, p := singleOf(x)
 	if p != nil {
 		return p
@@ -79,7 +80,7 @@ func (s *Server) serveSingle(x *server.Exchange, by signer) *problem.Problem {
 		x.ReplyText([]byte(textInvalidSignature))
 		return nil
 	}
-	w := waiter{server: s}
+	w := waiter{server: s, who: by.who, place: call}
 	defer w.close()
 	ctx, cancel := context.WithTimeout(x.Context(), s.cfg.SyncTimeout)
 	defer cancel()

@@ -8,21 +8,22 @@ import (
 	"context"
 	"errors"
 
+	"countersign/ingest/admission"
 	"countersign/ingest/problem"
 	"countersign/ingest/results"
 	"countersign/ingest/server"
 	"countersign/sink/store"
 )
 
-// serveSyncUpload is POST /api/v1/sign/:url. giveBack gives back the place of its body.
-func (s *Server) serveSyncUpload(x *server.Exchange, by signer, giveBack func()) *problem.Problem {
-	w := waiter{server: s}
+// serveSyncUpload is POST /api/v1/sign/:url.
+func (s *Server) serveSyncUpload(x *server.Exchange, by signer, call, body *admission.Place) *problem.Problem {
+	w := waiter{server: s, who: by.who, place: call}
 	defer w.close()
 	up, p := s.receive(x, submission{signer: by, maxPairs: s.cfg.MaxSyncPairs, beforeSeal: w.watchUpload}, true)
 	if p != nil {
 		return p
 	}
-	giveBack() // others may send while this one waits
+	body.Release() // others may send while this one waits
 	var details []store.BatchResult
 	p = w.finish(x.Context(), up, func(ctx context.Context, _ results.Outcome) (err error) {
 		details, err = w.watch.Details(ctx)
@@ -39,16 +40,26 @@ func (s *Server) serveSyncUpload(x *server.Exchange, by signer, giveBack func())
 // waiter is a synchronous call between its seal and its answer.
 type waiter struct {
 	server *Server
+	who    admission.Who
+	place  *admission.Place
 	watch  *results.Watch // nil: the upload has no UUID yet
+	// undecided is the upload in the ledger; nil: it is not there. One that is not finished in time stays there.
+	undecided *admission.Undecided
 }
 
 // watchUpload begins to watch an upload before its seal is written.
-func (w *waiter) watchUpload(up acceptedUpload) { w.watch = w.server.results.Watch(up.id, up.pairs) }
+func (w *waiter) watchUpload(up acceptedUpload) {
+	w.watch = w.server.results.Watch(up.id, up.pairs)
+	if !up.repeated {
+		w.undecided = w.server.admission.Ledger.Add(w.who, up.records)
+	}
+}
 
 func (w *waiter) close() {
 	if w.watch != nil {
 		w.watch.Close()
 	}
+	w.undecided.Done()
 }
 
 // finish waits for the outcome and for the log's flush. read gets whatever else the answer needs, under the same
@@ -57,8 +68,11 @@ func (w *waiter) finish(
 	ctx context.Context, up acceptedUpload, read func(context.Context, results.Outcome) error,
 ) *problem.Problem {
 	s := w.server
-	waiting, cancel := context.WithTimeout(ctx, s.cfg.SyncTimeout)
+	placed, done := w.place.Context(ctx)
+	defer done()
+	waiting, cancel := context.WithTimeout(placed, s.cfg.SyncTimeout)
 	defer cancel()
+	w.place.Await()
 	flushed := make(chan error, 1)
 	go func() { flushed <- s.intake.flush(waiting, up) }() // its end is awaited below, on every path
 	outcome, err := w.watch.Wait(waiting, up.repeated)
@@ -71,9 +85,13 @@ func (w *waiter) finish(
 	if err == nil {
 		return nil
 	}
+	w.undecided = nil
 	s.results.Record(up.row()) // the answer says to poll: the upload must be known
-	if errors.Is(err, server.ErrStopping) {
+	switch {
+	case errors.Is(err, server.ErrStopping):
 		return problem.NotFinishedByStop(up.id, err)
+	case errors.Is(err, admission.ErrSlow), errors.Is(err, admission.ErrRecalled):
+		return problem.NotFinishedForOthers(up.id, err)
 	}
 	return problem.NotFinished(up.id, s.cfg.SyncTimeout, err)
 }

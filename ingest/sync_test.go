@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"countersign/ingest/admission"
 	"countersign/ingest/internal/ingesttest"
 )
 
@@ -100,7 +101,7 @@ func TestNotFinishedInTime(t *testing.T) {
 		t.Error(s)
 	}
 	h.Problem(h.Do("POST", "/api/v1/sign/"+site, pairsThatWait(h)), 504, "not-finished")
-	if n := h.waits.open() + h.uploads.open(); n != 0 {
+	if n := h.admission.Calls.Held() + h.admission.Uploads.Held(); n != 0 {
 		t.Errorf("%d places are still occupied", n)
 	}
 }
@@ -129,20 +130,23 @@ func TestManySingleCallsAtOnce(t *testing.T) {
 			t.Errorf("%d hashes", len(s.Hashes))
 		}
 	})
-	if n := h.waits.open(); n != 0 {
+	if n := h.admission.Calls.Held(); n != 0 {
 		t.Errorf("%d places are still occupied", n)
 	}
 }
 
 func TestTooManySyncCalls(t *testing.T) {
 	h := start(t, func(c *Config) { c.MaxSync = 1 })
-	h.waits <- struct{}{}
+	place, err := h.admission.Calls.Enter(t.Context(), admission.Who{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	h.Problem(h.sign(site, 0), 503, "busy")
 	h.Problem(h.Do("POST", "/api/v1/sign/"+site, "[]"), 503, "busy")
-	if h.uploads.open() != 0 {
+	if h.admission.Uploads.Held() != 0 {
 		t.Error("a refused call keeps the place of its body")
 	}
-	<-h.waits
+	place.Release()
 	if r := h.Do("POST", "/api/v1/sign/"+site, "[]"); r.Status != 200 {
 		t.Error(r)
 	}
@@ -150,7 +154,7 @@ func TestTooManySyncCalls(t *testing.T) {
 
 func TestIdempotencyKey(t *testing.T) {
 	h := start(t, nil)
-	text := pairs(0, 2500, 64)
+	text := ingesttest.RandomPairs(0, 2500, 64)
 	id := h.upload(site, text, "Idempotency-Key", "one")
 	if parseID(t, id).Version() != 8 {
 		t.Errorf("UUID %s", id)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"time"
 
+	"countersign/ingest/admission"
 	"countersign/ingest/problem"
 	"countersign/ingest/server"
 	"countersign/sink/store"
@@ -14,10 +15,12 @@ import (
 // serveUpload is POST /api/v1/asyncsign/:url and /api/v1/signasync/:url.
 func (s *Server) serveUpload(x *server.Exchange, by signer) *problem.Problem {
 	var expected *acceptedUpload // that polls are answered about from now on
+	var undecided *admission.Undecided
 	up, p := s.receive(x, submission{signer: by, maxPairs: s.cfg.MaxPairs, beforeSeal: func(up acceptedUpload) {
 		if !up.repeated {
 			expected = &up
-			s.results.Expect(up.row())
+			undecided = s.admission.Ledger.Add(by.who, up.records)
+			s.results.Expect(up.row(), undecided.Done)
 		}
 	}}, false)
 	if p == nil {
@@ -26,6 +29,7 @@ func (s *Server) serveUpload(x *server.Exchange, by signer) *problem.Problem {
 		}
 	}
 	if p != nil {
+		undecided.Done()
 		if expected != nil {
 			s.results.Forget(expected.id) // only the store knows whether it was accepted all the same
 		}

@@ -25,6 +25,7 @@ import (
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
 
+	"countersign/ingest/admission"
 	"countersign/internal/bytesize"
 	"countersign/pipeline/certs"
 	"countersign/pipeline/record"
@@ -45,10 +46,13 @@ type config struct {
 	TLSCert     string `koanf:"tls-cert"`
 	TLSKey      string `koanf:"tls-key"`
 
+	TrustedProxies []string `koanf:"trusted-proxies"`
+
 	MaxPairs      int           `koanf:"max-pairs"`
 	MaxBody       bytesize.Size `koanf:"max-body"`
 	MaxUploads    int           `koanf:"max-uploads"`
 	MaxBacklog    int64         `koanf:"max-backlog"`
+	MinBodyRate   bytesize.Size `koanf:"min-body-rate"`
 	StallTimeout  time.Duration `koanf:"stall-timeout"`
 	UploadTimeout time.Duration `koanf:"upload-timeout"`
 
@@ -106,10 +110,13 @@ func bind(f *pflag.FlagSet) {
 	f.String("tls-cert", "", "PEM `file` with the API's certificate chain: HTTPS instead of HTTP; read again when it changes")
 	f.String("tls-key", "", "PEM `file` with its private key")
 
+	f.StringSlice("trusted-proxies", nil, "addresses and `CIDR` prefixes of proxies whose X-Forwarded-For or Forwarded names the client")
+
 	f.Int("max-pairs", 1_000_000, "pairs in one upload; more get 413")
 	sized("max-body", 512<<20, "bytes in one upload's body, after decompression; more get 413")
-	f.Int("max-uploads", 64, "uploads open at once; more get 503")
+	f.Int("max-uploads", 64, "uploads open at once; more wait for a second, and get 503")
 	f.Int64("max-backlog", 20_000, "records of the log that may wait to be verified or stored; above that, uploads get 503")
+	sized("min-body-rate", 16<<10, "bytes a second that a body must bring while others wait, or while more than half of --max-uploads are open; 0: none")
 	f.Duration("stall-timeout", 30*time.Second, "how long an upload's body may pause; then 408")
 	f.Duration("upload-timeout", 10*time.Minute, "how long an upload's body may take; then 408")
 
@@ -223,6 +230,8 @@ func (c *config) check() []error {
 	wrong(err != nil, "%v", err)
 	_, err = certs.ParsePrefixes(c.DenyAddress)
 	wrong(err != nil, "--deny-address: %v", err)
+	_, err = c.proxies()
+	wrong(err != nil, "--trusted-proxies: %v", err)
 	wrong(!slices.Contains([]string{"", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}, c.KafkaSASL), "--kafka-sasl %q: there are PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512", c.KafkaSASL)
 	wrong((c.KafkaSASL == "") != (c.KafkaUser == ""), "--kafka-sasl and --kafka-user go together")
 	for name, n := range map[string]int64{
@@ -245,6 +254,11 @@ func (c *config) check() []error {
 	wrong(c.LogFormat != "text" && c.LogFormat != "json", "--log-format %q: there are text and json", c.LogFormat)
 	slices.SortFunc(problems, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return problems
+}
+
+// proxies is --trusted-proxies.
+func (c *config) proxies() (admission.Proxies, error) {
+	return admission.ParseProxies(strings.Join(c.TrustedProxies, ","))
 }
 
 // hosts is --cert-host as a map.

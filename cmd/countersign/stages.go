@@ -3,6 +3,7 @@ package main
 // The stages: what each is given, and how it is stopped.
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"fmt"
@@ -92,6 +93,10 @@ func (p *process) startIngest(listener net.Listener, db *store.DB, l *openLog) e
 		p.ready.Store(&alwaysReady)
 		return nil
 	}
+	proxies, err := p.cfg.proxies()
+	if err != nil {
+		return err
+	}
 	api, err := ingest.New(ingest.Config{
 		HTTP: server.Config{
 			TLSCert: p.cfg.TLSCert, TLSKey: p.cfg.TLSKey, MaxBody: int64(p.cfg.MaxBody),
@@ -99,6 +104,7 @@ func (p *process) startIngest(listener net.Listener, db *store.DB, l *openLog) e
 		},
 		Log: ingest.KafkaLog(l.client, l.producer), UploadPartitions: l.uploads, Store: db,
 		MaxPairs: p.cfg.MaxPairs, MaxUploads: p.cfg.MaxUploads, MaxBacklog: p.cfg.MaxBacklog,
+		MinBodyRate: cmp.Or(int64(p.cfg.MinBodyRate), -1), TrustedProxies: proxies,
 		Logger: p.log.With("part", roleIngest), Registerer: p.metrics,
 	})
 	if err != nil {

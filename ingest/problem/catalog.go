@@ -160,7 +160,43 @@ func TooSlow(after time.Duration) *Problem {
 			"or zstd.", after)
 }
 
+// UnfoldsTooFar says that the first sent bytes of a compressed body unfold to more than limit bytes.
+func UnfoldsTooFar(sent, limit int64) *Problem {
+	p := newProblem(http.StatusRequestEntityTooLarge, "unfolds-too-far", "Compressed body unfolds too far",
+		"The first %d bytes of the body unfold to more than %d: nothing of it was kept. Hashes and signatures don't "+
+			"compress so well at any level: send each pair once and without padding, or send the plain body.", sent, limit)
+	p.Limit = limit
+	return p
+}
+
+// TooSlowForOthers is for a body that was so slow that its place went to another client.
+func TooSlowForOthers(rate int64) *Problem {
+	p := newProblem(http.StatusRequestTimeout, "too-slow", "Body too slow",
+		"Others wait to send, and the body came more slowly than %d bytes a second: nothing of it was kept; send it again, "+
+			"in one piece, or compress it with gzip or zstd.", rate)
+	p.RetryAfter = time.Second
+	return p
+}
+
 // Admission.
+
+// OverShare says that the client has the share of places, limit, that it may have while others wait.
+func OverShare(limit int64, after time.Duration) *Problem {
+	return overShare(limit, after, "While others wait, one client may have %d requests of this kind open at a time: "+
+		"nothing of this one was kept; try again in a moment.", limit)
+}
+
+// OverUndecidedShare says that the client's accepted uploads have more undecided records than its share, limit.
+func OverUndecidedShare(limit int64, after time.Duration) *Problem {
+	return overShare(limit, after, "Much is waiting to be verified and stored, and more than this client's share of %d "+
+		"records is of its own uploads: try again when some of them are done.", limit)
+}
+
+func overShare(limit int64, after time.Duration, format string, args ...any) *Problem {
+	p := newProblem(http.StatusTooManyRequests, "over-share", "More than this client's share", format, args...)
+	p.Limit, p.RetryAfter = limit, after
+	return p
+}
 
 // TooManyConnections says that limit connections are open.
 func TooManyConnections(limit int) *Problem {
@@ -283,6 +319,14 @@ func CertificateUnavailable(site, reason string) *Problem {
 // NotFinished says that an upload was accepted whose result did not come in time.
 func NotFinished(upload uuid.UUID, waited time.Duration, cause error) *Problem {
 	return notFinished(upload, cause, fmt.Sprintf("The request was accepted, but has no result after %s", waited))
+}
+
+// NotFinishedForOthers says that an upload was accepted, and that the call's place went to another client before the
+// result came.
+func NotFinishedForOthers(upload uuid.UUID, cause error) *Problem {
+	p := notFinished(upload, cause, "The request was accepted and goes on, but others wait for the place of this call")
+	p.RetryAfter = time.Second
+	return p
 }
 
 // NotFinishedByStop says that an upload was accepted whose result can't be waited for, because the server stops.

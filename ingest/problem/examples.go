@@ -32,10 +32,12 @@ func Examples() []*Problem {
 		Stalled(30 * time.Second),
 		TooSlow(10 * time.Minute),
 		BodyTooLarge(512 << 20),
+		UnfoldsTooFar(6418, 193_896),
 		TooManyPairs(1_000_000, false, 1_000_000, 90_000_000),
 		ElementTooLong(errors.New("element 1, at byte 90, is longer than 65536 bytes, the most that one pair may "+
 			"take: send the hash in hex and its signature in base64, nothing else"), 64<<10, 1, 90),
 		UnsupportedEncoding("br"),
+		OverShare(32, time.Second),
 		HeadTooLarge(16 << 10),
 		Internal(nil),
 		CertificateUnavailable("example.com", "connection refused"),

@@ -27,6 +27,7 @@ type Problem struct {
 	RetryAfter time.Duration // "retryAfter" in whole seconds, and the header; 0: left out
 	Upload     uuid.UUID     // "uuid": what to ask for; zero: left out
 	Header     [2]string     // one more header; empty: none
+	RateLimit  [2]string     // values of RateLimit-Policy and RateLimit; empty: left out
 
 	cause error // for the log, not for the caller
 }

@@ -27,11 +27,12 @@ const (
 type remembered struct {
 	row store.Upload
 
-	mu      sync.Mutex
-	status  Status    // the furthest that is known; guarded by mu
-	asked   time.Time // when ClickHouse was asked last, of the times it answered; zero: never; guarded by mu
-	changed time.Time // when an event came that tally didn't count; guarded by mu
-	tally   *tally    // nil: events are not counted, or the upload is complete; guarded by mu
+	mu       sync.Mutex
+	status   Status    // the furthest that is known; guarded by mu
+	asked    time.Time // when ClickHouse was asked last, of the times it answered; zero: never; guarded by mu
+	changed  time.Time // when an event came that tally didn't count; guarded by mu
+	complete func()    // called once the upload is complete; nil: nobody wants to know, or it was; guarded by mu
+	tally    *tally    // nil: events are not counted, or the upload is complete; guarded by mu
 }
 
 // remember makes an upload of which nothing is known but its row. If counted is set, all its events are still to come.
@@ -79,7 +80,12 @@ func (u *remembered) advance(s Status) {
 	if s.Done > u.status.Done {
 		u.status = s
 	}
-	if u.status.Complete() {
-		u.tally = nil
+	if !u.status.Complete() {
+		return
+	}
+	u.tally = nil
+	if u.complete != nil {
+		u.complete()
+		u.complete = nil
 	}
 }

@@ -55,7 +55,7 @@ func TestStatusFollowsEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestTracker()
 		id := uuid.UUID{1}
-		h.Expect(store.Upload{ID: id, Count: 3000})
+		h.Expect(store.Upload{ID: id, Count: 3000}, nil)
 		u, _ := h.uploads.Get(id)
 		publish := func(batch uint32) {
 			for _, e := range []*recordpb.Event{{Shard: 2, Added: 999}, {Shard: -1, Claims: 999, BadSignatures: 1}} {

@@ -12,8 +12,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
+	"countersign/ingest/admission"
 	"countersign/ingest/problem"
 )
 
@@ -28,21 +30,64 @@ type Body struct {
 	close   func()
 }
 
-// OpenBody begins to read the body that AdmitBody admitted. Close must be called when nothing more is read.
-func (x *Exchange) OpenBody() (*Body, *problem.Problem) {
-	cfg := &x.server.cfg
-	ctx, cancel := context.WithDeadlineCause(x.server.base, time.Now().Add(cfg.BodyTimeout), errTooSlow)
+// HoldPlace says which place the request's body has. From now on the client must send it, or may lose the place. The
+// end of the exchange gives it back.
+func (x *Exchange) HoldPlace(place *admission.Place) {
+	x.place = place
+	x.OnEnd(place.Release)
+	x.beginReading()
+	x.OnEnd(x.stopReading)
+	place.Await()
+}
+
+// beginReading makes the context that bounds the reading of the body. stopReading must be called when nothing more is
+// read, and may be called again.
+func (x *Exchange) beginReading() {
+	ctx, cancel := context.WithDeadlineCause(x.server.base, time.Now().Add(x.server.cfg.BodyTimeout), errTooSlow)
+	if x.place != nil {
+		cancelDeadline := cancel
+		placed, cancelPlace := x.place.Context(ctx)
+		ctx, cancel = placed, func() { cancelPlace(); cancelDeadline() }
+	}
 	c := x.ctx.Conn()
 	// A Read that waits for the client notices ctx's end by its deadline.
 	stop := context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })
-	closeWire := func() {
+	x.reading = ctx
+	x.stopReading = sync.OnceFunc(func() {
 		if !stop() { // the deadline in the past may yet be set: it must not meet another request
 			x.ctx.SetConnectionClose()
 		}
 		cancel()
+	})
+}
+
+// lostPlace is the problem of a body whose place went to another client; nil: it has its place still, or needs none.
+func (x *Exchange) lostPlace() *problem.Problem {
+	if x.reading == nil {
+		return nil
 	}
+	return lostPlace(x.reading, x.server.cfg.Admission)
+}
+
+func lostPlace(reading context.Context, a *admission.Admission) *problem.Problem {
+	switch cause := context.Cause(reading); {
+	case errors.Is(cause, admission.ErrSlow):
+		return problem.TooSlowForOthers(a.MinBodyRate())
+	case errors.Is(cause, admission.ErrRecalled):
+		return problem.OverShare(int64(a.Uploads.Share()), time.Second)
+	}
+	return nil
+}
+
+// OpenBody begins to read the body that AdmitBody admitted. Close must be called when nothing more is read.
+func (x *Exchange) OpenBody() (*Body, *problem.Problem) {
+	cfg := &x.server.cfg
+	if x.reading == nil {
+		x.beginReading()
+	}
+	c := x.ctx.Conn()
 	x.body = &wire{
-		ctx: ctx, src: x.ctx.RequestBodyStream(), deadline: c.SetReadDeadline, stall: cfg.StallTimeout,
+		ctx: x.reading, place: x.place, admission: cfg.Admission, src: x.ctx.RequestBodyStream(), deadline: c.SetReadDeadline, stall: cfg.StallTimeout,
 		slow: cfg.BodyTimeout, announced: int64(x.ctx.Request.Header.ContentLength()), max: cfg.MaxBody,
 		gone: hungUp(c),
 	}
@@ -51,10 +96,10 @@ func (x *Exchange) OpenBody() (*Body, *problem.Problem) {
 	}
 	decoded, closeDecoder, err := decode(x.body, x.coding)
 	if err != nil {
-		closeWire()
+		x.stopReading()
 		return nil, problem.Internal(err)
 	}
-	return &Body{ctx, x.body, decoded, func() { closeDecoder(); closeWire() }}, nil
+	return &Body{x.reading, x.body, decoded, func() { closeDecoder(); x.stopReading() }}, nil
 }
 
 // Context ends when the body may no longer be read: Config.BodyTimeout is over, or the server stops, with the cause
@@ -69,9 +114,15 @@ func (b *Body) Read(p []byte) (int, error) { return b.decoded.Read(p) }
 // *problem.Problem then.
 func (b *Body) Check() error { return b.wire.check() }
 
-// Explain returns what a parser's error comes of. A body of which nothing came was cut off, whatever a parser says of
-// nothing.
+// Explain returns what an error comes of. A body of which nothing came was cut off, whatever a parser says of nothing.
+// Where the body lost its place, that is the reason of whatever failed.
 func (b *Body) Explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	if p := lostPlace(b.ctx, b.wire.admission); p != nil {
+		return p
+	}
 	if b.wire.cut && b.wire.n == 0 {
 		return b.wire.check()
 	}
@@ -86,8 +137,10 @@ func (b *Body) Close() { b.close() }
 
 // wire reads a body as it is on the wire.
 type wire struct {
-	ctx       context.Context // of the body; its end makes Read return
-	src       io.Reader       // fasthttp's stream
+	ctx       context.Context  // of the body; its end makes Read return
+	place     *admission.Place // nil: it has none
+	admission *admission.Admission
+	src       io.Reader // fasthttp's stream
 	deadline  func(time.Time) error
 	stall     time.Duration
 	slow      time.Duration // the body's deadline, for the text
@@ -109,7 +162,13 @@ func (w *wire) Read(p []byte) (int, error) {
 	if err := w.arm(); err != nil {
 		return 0, w.expired()
 	}
+	if w.place != nil {
+		w.place.Await()
+	}
 	n, err := w.src.Read(p)
+	if w.place != nil {
+		w.place.Received(n)
+	}
 	w.n += int64(n)
 	switch {
 	case w.n > w.max:
@@ -159,6 +218,9 @@ func (w *wire) timedOut(err error) bool {
 
 // expired says which deadline passed.
 func (w *wire) expired() *problem.Problem {
+	if p := lostPlace(w.ctx, w.admission); p != nil {
+		return p
+	}
 	switch {
 	case w.ctx.Err() == nil:
 		return problem.Stalled(w.stall)

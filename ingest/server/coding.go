@@ -8,6 +8,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"countersign/ingest/admission"
 	"countersign/ingest/problem"
 )
 
@@ -36,7 +37,7 @@ func decode(body *wire, coding string) (r io.Reader, closeDecoder func(), err er
 	switch coding {
 	case "gzip":
 		z := &inflated{coding: coding, body: body, max: body.max}
-		z.src = &lazyGzip{body: body}
+		z.src = body.unfold(&lazyGzip{body: body})
 		return z, func() {}, nil
 	case "zstd":
 		d, err := zstd.NewReader(body, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
@@ -44,9 +45,14 @@ func decode(body *wire, coding string) (r io.Reader, closeDecoder func(), err er
 		if err != nil {
 			return nil, nil, err
 		}
-		return &inflated{coding: coding, body: body, src: d, max: body.max}, d.Close, nil
+		return &inflated{coding: coding, body: body, src: body.unfold(d), max: body.max}, d.Close, nil
 	}
 	return body, func() {}, nil
+}
+
+// unfold bounds what a decompressor of the body gives.
+func (w *wire) unfold(src io.Reader) io.Reader {
+	return w.admission.Unfold(src, func() int64 { return w.n })
 }
 
 // lazyGzip makes its reader at the first Read: making it reads the body.
@@ -85,8 +91,11 @@ func (z *inflated) Read(p []byte) (int, error) {
 		return n, err
 	}
 	var connection *problem.Problem
+	var much *admission.UnfoldError
 	switch {
 	case errors.As(err, &connection):
+	case errors.As(err, &much):
+		err = problem.UnfoldsTooFar(much.Sent, much.Limit)
 	case z.body.cut:
 		err = problem.CutOff(z.body.n, z.body.announced)
 	default:

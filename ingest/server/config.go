@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"countersign/ingest/admission"
 )
 
 // Config is the manual of a server. Zero values mean the default that each field states.
@@ -18,10 +20,13 @@ type Config struct {
 	// read again when they change; a pair that doesn't load leaves the previous one in use.
 	TLSCert, TLSKey string
 
+	// Admission decides who gets connections, and what a compressed body may unfold to. Default: one with
+	// MaxConnections, and otherwise its own defaults.
+	Admission *admission.Admission
 	// MaxBody is the most bytes in a request body, as sent and as decoded. Default 512 MiB.
 	MaxBody int64
-	// MaxConnections is the most connections open at a time; more are closed after a 503. Each takes MaxHead and some 8
-	// KiB. Default 8192.
+	// MaxConnections is the most connections open at a time. Beyond, idle ones of clients that hold more are closed, or
+	// the new one is, after a 503. Each takes MaxHead and some 8 KiB. Default 8192.
 	MaxConnections int
 	// MaxHead is the most bytes in a request's head. Default 16 KiB.
 	MaxHead int

@@ -13,6 +13,9 @@ import (
 	"net"
 	"sync/atomic"
 	"time"
+
+	"countersign/ingest/admission"
+	"countersign/ingest/problem"
 )
 
 // lingering is how connections are closed. All of a server share one.
@@ -32,8 +35,9 @@ type conn struct {
 	closing *lingering
 	linger  atomic.Bool
 	closed  atomic.Bool
-	open    *atomic.Int64 // of the listener
-	gone    atomic.Bool   // the client ended its side, and all that it sent before was read
+	place   *admission.Connection
+	loss    *problem.Problem // of its last request, which lost its place; belongs to fasthttp's goroutine
+	gone    atomic.Bool      // the client ended its side, and all that it sent before was read
 }
 
 // Read reads from the client. The end of its side comes alone, never together with bytes: so a reader that meets it
@@ -67,6 +71,36 @@ func linger(c net.Conn) {
 	}
 }
 
+// busy says that c serves a request, until the function it returns is called.
+func busy(c net.Conn) (idle func()) {
+	if p, ok := c.(interface{ admitted() *admission.Connection }); ok {
+		place := p.admitted()
+		place.Busy()
+		return place.Idle
+	}
+	return func() {}
+}
+
+// noteLoss keeps the problem of a request that lost its place before its handler ran, and lossOf returns it; nil:
+// there is none. fasthttp keeps nothing of such a request.
+func noteLoss(c net.Conn, p *problem.Problem) {
+	if l, ok := c.(interface{ setLoss(*problem.Problem) }); ok {
+		l.setLoss(p)
+	}
+}
+
+func lossOf(c net.Conn) *problem.Problem {
+	if l, ok := c.(interface{ getLoss() *problem.Problem }); ok {
+		return l.getLoss()
+	}
+	return nil
+}
+
+func (c *conn) setLoss(p *problem.Problem) { c.loss = p }
+func (c *conn) getLoss() *problem.Problem  { return c.loss }
+
+func (c *conn) admitted() *admission.Connection { return c.place }
+
 func (c *conn) lingerOnClose() { c.linger.Store(true) }
 
 // tlsConn lets fasthttp do the handshake and see that the connection is secure.
@@ -85,7 +119,7 @@ func (c *conn) Close() error {
 		if c.linger.Load() {
 			c.drain()
 		}
-		c.open.Add(-1)
+		c.place.Close()
 	}
 	return c.Conn.Close()
 }

@@ -11,23 +11,27 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"countersign/ingest/admission"
 	"countersign/ingest/problem"
 )
 
 // Exchange is one request and its reply. It belongs to the goroutine of its handler and ends when the handler returns,
 // with every []byte that it gave out.
 type Exchange struct {
-	server  *Server
-	ctx     *fasthttp.RequestCtx
-	call    *Call     // nil: there is none for the request
-	args    [2]string // decoded path parameters
-	allow   string    // value of an Allow header
-	serve   Handler   // what admission returned
-	problem *problem.Problem
-	coding  string   // of the body; set by AdmitBody
-	body    *wire    // nil until opened
-	release []func() // what OnEnd collected
-	outcome string   // for the metrics, where it isn't the problem's kind
+	server      *Server
+	ctx         *fasthttp.RequestCtx
+	call        *Call     // nil: there is none for the request
+	args        [2]string // decoded path parameters
+	allow       string    // value of an Allow header
+	serve       Handler   // what admission returned
+	problem     *problem.Problem
+	coding      string           // of the body; set by AdmitBody
+	body        *wire            // nil until opened
+	place       *admission.Place // of the body; nil: it has none
+	reading     context.Context  // of the body; nil: it has not begun
+	stopReading func()           // ends reading; nil: it has not begun
+	release     []func()         // what OnEnd collected
+	outcome     string           // for the metrics, where it isn't the problem's kind
 }
 
 // Arg is the i-th parameter of the path, counted from 0, percent-decoded.
@@ -43,6 +47,21 @@ func (x *Exchange) Field(name string) [][]byte { return x.ctx.Request.Header.Pee
 // Context ends with the cause ErrStopping when the server can't wait for its requests any longer. It does not end when
 // the client goes away: HTTP/1.1 doesn't tell.
 func (x *Exchange) Context() context.Context { return x.server.base }
+
+// Client is who sent the request: the client connected, or the one that trusted proxies name.
+func (x *Exchange) Client() admission.Client {
+	return x.server.cfg.Admission.ClientOf(addressOf(x.ctx.Conn()), func() admission.Forwarding {
+		return admission.Forwarding{XForwardedFor: texts(x.Field("X-Forwarded-For")), Forwarded: texts(x.Field("Forwarded"))}
+	})
+}
+
+func texts(values [][]byte) []string {
+	list := make([]string, len(values))
+	for i, v := range values {
+		list[i] = string(v)
+	}
+	return list
+}
 
 // OnEnd has release called when the exchange is over, even if no handler ever ran. If a handler calls release earlier,
 // the second call must do nothing.
@@ -101,6 +120,10 @@ func writeProblem(ctx *fasthttp.RequestCtx, p *problem.Problem) {
 	if p.Header[0] != "" {
 		ctx.Response.Header.Set(p.Header[0], p.Header[1])
 	}
+	if p.RateLimit[0] != "" {
+		ctx.Response.Header.Set("RateLimit-Policy", p.RateLimit[0])
+		ctx.Response.Header.Set("RateLimit", p.RateLimit[1])
+	}
 	ctx.Response.SetBodyRaw(p.AppendJSON(nil))
 }
 
@@ -143,6 +166,9 @@ type waiting struct{ *Exchange }
 type waitingKey struct{}
 
 func (w waiting) Close() error {
+	if p := w.lostPlace(); p != nil && w.body == nil {
+		noteLoss(w.ctx.Conn(), p)
+	}
 	w.end()
 	return nil
 }

@@ -8,8 +8,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"countersign/ingest/problem"
@@ -28,7 +28,6 @@ type listener struct {
 	tls     *tls.Config // nil: plain
 	refusal []byte      // the reply to connections beyond the limit, as sent
 	tooMany *problem.Problem
-	open    atomic.Int64 // connections
 
 	refusals sync.WaitGroup // goroutines that wait until a refusal was read
 	places   chan struct{}  // a token for each of them; capacity maxRefusals
@@ -51,12 +50,12 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if l.open.Add(1) > int64(l.server.cfg.MaxConnections) {
-			l.open.Add(-1)
+		place, err := l.server.cfg.Admission.Connections.Open(addressOf(raw), func() { _ = raw.Close() })
+		if err != nil {
 			l.refuse(raw)
 			continue
 		}
-		c := conn{Conn: raw, raw: raw, closing: &l.server.closing, open: &l.open}
+		c := conn{Conn: raw, raw: raw, closing: &l.server.closing, place: place}
 		if l.tls == nil {
 			return &c, nil
 		}
@@ -64,6 +63,14 @@ func (l *listener) Accept() (net.Conn, error) {
 		c.Conn = t
 		return &tlsConn{conn: &c, tls: t}, nil
 	}
+}
+
+// addressOf returns the address of a connection's client; the zero Addr where it has none.
+func addressOf(c net.Conn) netip.Addr {
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		return a.AddrPort().Addr()
+	}
+	return netip.Addr{}
 }
 
 // refuse answers a connection that is one too many. With TLS it would take a handshake to say anything.

@@ -25,6 +25,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"countersign/ingest/admission"
 	"countersign/ingest/problem"
 )
 
@@ -54,6 +55,11 @@ func New(c Config, calls []Call) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, routes: newRoutes(calls), metrics: newMetrics()}
+	if s.cfg.Admission == nil {
+		if s.cfg.Admission, err = admission.New(admission.Config{MaxConnections: cfg.MaxConnections}); err != nil {
+			return nil, err
+		}
+	}
 	s.closing.timeout, s.closing.bytes = cfg.LingerTimeout, cfg.LingerBytes
 	if cfg.TLSCert != "" {
 		if s.keys, err = newKeyPair(cfg.TLSCert, cfg.TLSKey, cfg.Logger); err != nil {
@@ -151,6 +157,7 @@ func (s *Server) admit(ctx *fasthttp.RequestCtx) *Exchange {
 // a body would tell the client nothing, and this version sends what it finds (TestExpectRefused watches over that).
 func (s *Server) expect(ctx *fasthttp.RequestCtx) (code int) {
 	defer s.recoverPanic(ctx, func() { code = http.StatusInternalServerError })
+	defer busy(ctx.Conn())()
 	x := s.admit(ctx)
 	if x.problem == nil {
 		ctx.SetUserValue(waitingKey{}, waiting{x})
@@ -165,6 +172,7 @@ func (s *Server) expect(ctx *fasthttp.RequestCtx) (code int) {
 func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	started := time.Now()
 	defer s.recoverPanic(ctx, func() { ctx.SetConnectionClose() })
+	defer busy(ctx.Conn())()
 	var x *Exchange
 	if w, ok := ctx.UserValue(waitingKey{}).(waiting); ok {
 		x = w.Exchange
@@ -206,6 +214,8 @@ func (s *Server) malformed(ctx *fasthttp.RequestCtx, err error) {
 	p := problem.MalformedRequest(
 		"The request can't be read as HTTP/1.1: check its first line, its header fields and its framing.")
 	switch {
+	case lossOf(ctx.Conn()) != nil: // between its 100 and the first byte of its body
+		p = lossOf(ctx.Conn())
 	case errors.As(err, &small):
 		p = problem.HeadTooLarge(s.cfg.MaxHead)
 	case errors.As(err, &timeout) && timeout.Timeout():

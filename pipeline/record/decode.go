@@ -120,6 +120,9 @@ func checkSeal(s *recordpb.Seal) error {
 	if s.GetCount() > MaxPairs {
 		return fmt.Errorf("count %d is too large", s.GetCount())
 	}
+	if n := len(s.GetClient()); n != 0 && n != 8 {
+		return fmt.Errorf("a client of %d bytes", n)
+	}
 	return errors.Join(checkID("attempt", s.GetAttempt()), checkID("upload", s.GetUpload()), checkSite(s.GetSite()))
 }
 

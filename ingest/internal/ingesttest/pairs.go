@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -48,6 +49,30 @@ func Pairs(i, n, signatureBytes int) []byte {
 		b = append(b, `"]`...)
 	}
 	return append(b, ']')
+}
+
+// RandomPairs returns a list of n good pairs that compress no better than real ones. i tells lists apart.
+func RandomPairs(i, n, signatureBytes int) []byte {
+	random := rand.New(rand.NewPCG(uint64(i), 0))
+	b := []byte{'['}
+	var hash [32]byte
+	signature := make([]byte, signatureBytes)
+	for k := range n {
+		if k > 0 {
+			b = append(b, ',')
+		}
+		fill(random, hash[:])
+		fill(random, signature)
+		signature[0] = 'g'
+		b = append(b, Pair(hex.EncodeToString(hash[:]), base64.StdEncoding.EncodeToString(signature))...)
+	}
+	return append(b, ']')
+}
+
+func fill(random *rand.Rand, b []byte) {
+	for i := range b {
+		b[i] = byte(random.Uint32())
+	}
 }
 
 // Chunked hides the length of a body, so that net/http sends it in chunked encoding.

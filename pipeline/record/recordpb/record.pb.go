@@ -319,6 +319,7 @@ type Seal struct {
 	FirstOffset   int64                  `protobuf:"varint,5,opt,name=first_offset,json=firstOffset,proto3" json:"first_offset,omitempty"` // log offset of the attempt's first chunk; -1 without chunks; not read in a chunk's own seal
 	AcceptedMs    int64                  `protobuf:"varint,6,opt,name=accepted_ms,json=acceptedMs,proto3" json:"accepted_ms,omitempty"`    // Unix milliseconds
 	Single        bool                   `protobuf:"varint,7,opt,name=single,proto3" json:"single,omitempty"`                              // one pair, whose caller takes the result from the events and not from the store
+	Client        []byte                 `protobuf:"bytes,8,opt,name=client,proto3" json:"client,omitempty"`                               // stands for the client's address: 8 bytes of a digest; empty when not known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -400,6 +401,13 @@ func (x *Seal) GetSingle() bool {
 		return x.Single
 	}
 	return false
+}
+
+func (x *Seal) GetClient() []byte {
+	if x != nil {
+		return x.Client
+	}
+	return nil
 }
 
 // Abort says that an attempt will never be sealed.
@@ -1654,7 +1662,7 @@ const file_pipeline_record_recordpb_record_proto_rawDesc = "" +
 	"\bUnparsed\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xbe\x01\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xd6\x01\n" +
 	"\x04Seal\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\fR\aattempt\x12\x16\n" +
 	"\x06upload\x18\x02 \x01(\fR\x06upload\x12\x12\n" +
@@ -1663,7 +1671,8 @@ const file_pipeline_record_recordpb_record_proto_rawDesc = "" +
 	"\ffirst_offset\x18\x05 \x01(\x03R\vfirstOffset\x12\x1f\n" +
 	"\vaccepted_ms\x18\x06 \x01(\x03R\n" +
 	"acceptedMs\x12\x16\n" +
-	"\x06single\x18\a \x01(\bR\x06single\"9\n" +
+	"\x06single\x18\a \x01(\bR\x06single\x12\x16\n" +
+	"\x06client\x18\b \x01(\fR\x06client\"9\n" +
 	"\x05Abort\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\fR\aattempt\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x80\x01\n" +
