@@ -258,7 +258,7 @@ func (w *world) InsertHashes(ctx context.Context, r *store.HashRows) error {
 	n := len(r.Upload)
 	return w.call(ctx, "hashes", n, func() {
 		if len(r.Hash) != 32*n || len(r.Position) != n || len(r.Site) != n || len(r.SignedAt) != n || len(r.Algorithm) != n ||
-			len(r.Signature) != n || len(r.Certificate) != n {
+			len(r.Signature) != n || len(r.Certificate) != n || len(r.Upper) != n {
 			w.breaks("columns of unequal length")
 			return
 		}

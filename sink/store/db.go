@@ -4,6 +4,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -53,7 +54,8 @@ func (c Config) withDefaults() (Config, error) {
 
 // DB is an open store. Its methods may be called concurrently.
 type DB struct {
-	conn      driver.Conn
+	conn      driver.Conn // of the stages: inserts, migrations, and what decides about a hash or an upload
+	reads     driver.Conn // of callers who ask: they may be any number, and no stage waits behind them
 	dialer    *dialer
 	cfg       Config
 	addresses []string // for messages
@@ -73,12 +75,20 @@ func Open(_ context.Context, cfg Config) (*DB, error) {
 	fillOptions(opts, cfg.Cluster)
 	d := &dialer{timeout: opts.DialTimeout, tls: opts.TLS, open: make(map[*gentleConn]struct{})}
 	d.use(opts)
-	conn, err := clickhouse.Open(opts)
-	if err != nil {
-		return nil, fmt.Errorf("clickhouse URL: %w", err)
+	db := &DB{dialer: d, cfg: cfg, addresses: opts.Addr}
+	reading := *opts
+	reading.MaxOpenConns, reading.MaxIdleConns = readConns, readConns
+	for conn, opts := range map[*driver.Conn]*clickhouse.Options{&db.conn: opts, &db.reads: &reading} {
+		if *conn, err = clickhouse.Open(opts); err != nil {
+			return nil, fmt.Errorf("clickhouse URL: %w", err)
+		}
 	}
-	return &DB{conn: conn, dialer: d, cfg: cfg, addresses: opts.Addr}, nil
+	return db, nil
 }
+
+// readConns is how many reads that callers cause are under way at most. Further ones wait for a connection, up to the
+// driver's dial_timeout. The URL's max_open_conns is about the stages' connections.
+const readConns = 8
 
 // fillOptions fills what the URL leaves open. What the URL says wins.
 func fillOptions(opts *clickhouse.Options, cluster string) {
@@ -114,7 +124,7 @@ func fillOptions(opts *clickhouse.Options, cluster string) {
 
 // Close releases the connections, and waits until they are closed. It is called after the last call returned.
 func (db *DB) Close() error {
-	err := db.conn.Close()
+	err := errors.Join(db.conn.Close(), db.reads.Close())
 	db.dialer.close()
 	if err != nil {
 		return fmt.Errorf("clickhouse: close: %w", err)
@@ -122,11 +132,21 @@ func (db *DB) Close() error {
 	return nil
 }
 
-// selectAll runs a query and calls scan for each row. An error of scan ends the query early and is returned, wrapped.
+// selectAll runs a query of a stage and calls scan for each row. An error of scan ends the query early and is returned,
+// wrapped.
 func (db *DB) selectAll(ctx context.Context, what, query string, scan func(driver.Rows) error) error {
+	return db.selectOn(ctx, db.conn, what, query, scan)
+}
+
+// readAll is selectAll for what callers ask.
+func (db *DB) readAll(ctx context.Context, what, query string, scan func(driver.Rows) error) error {
+	return db.selectOn(ctx, db.reads, what, query, scan)
+}
+
+func (db *DB) selectOn(ctx context.Context, conn driver.Conn, what, query string, scan func(driver.Rows) error) error {
 	running, cancel := context.WithCancel(ctx)
 	defer cancel()
-	rows, err := db.conn.Query(running, query)
+	rows, err := conn.Query(running, query)
 	if err != nil {
 		return db.wrap(ctx, err, what)
 	}
