@@ -1,0 +1,140 @@
+package coalesce
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// store answers after a while: even keys have a value, ten times themselves.
+type store struct {
+	mu    sync.Mutex
+	asked [][]int
+	busy  int
+	most  int
+}
+
+func (s *store) ask(ctx context.Context, keys []int) (map[int]int, error) {
+	s.mu.Lock()
+	s.asked = append(s.asked, slices.Clone(keys))
+	s.busy++
+	s.most = max(s.most, s.busy)
+	s.mu.Unlock()
+	defer func() { s.mu.Lock(); s.busy--; s.mu.Unlock() }()
+	select {
+	case <-time.After(time.Second):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	found := map[int]int{}
+	for _, k := range keys {
+		if k%2 == 0 {
+			found[k] = 10 * k
+		}
+	}
+	return found, nil
+}
+
+func group(s *store) *Group[int, int] {
+	return New(Config[int, int]{Ask: s.ask, MaxKeys: 100, MaxConcurrent: 2, MaxWaiting: 1000, Timeout: time.Minute})
+}
+
+func TestManyQuestionsAreFewCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := new(store)
+		g := group(s)
+		var wg sync.WaitGroup
+		for i := range 500 {
+			wg.Go(func() {
+				v, found, err := g.Get(t.Context(), i)
+				if err != nil || found != (i%2 == 0) || found && v != 10*i {
+					t.Errorf("key %d: %d, %t, %v", i, v, found, err)
+				}
+			})
+		}
+		wg.Wait()
+		if s.most > 2 || len(s.asked) > 8 { // two with one key each, and five or six with the rest
+			t.Errorf("%d calls, %d at once", len(s.asked), s.most)
+		}
+		if g.Waiting() != 0 {
+			t.Errorf("%d wait", g.Waiting())
+		}
+	})
+}
+
+// An answer must be from a call that began after the question: what was stored in between would be missing otherwise.
+func TestNoQuestionJoinsACallThatHasBegun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := new(store)
+		g := group(s)
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() { _, _, _ = g.Get(t.Context(), 7) })
+			synctest.Wait()
+		}
+		wg.Wait()
+		if len(s.asked) != 2 {
+			t.Errorf("%d calls", len(s.asked))
+		}
+	})
+}
+
+func TestTooManyAreRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := new(store)
+		g := group(s)
+		var wg sync.WaitGroup
+		for i := range 1000 {
+			wg.Go(func() { _, _, _ = g.Get(t.Context(), i) })
+		}
+		synctest.Wait()
+		if _, _, err := g.Get(t.Context(), 5000); !errors.Is(err, ErrFull) {
+			t.Errorf("%v", err)
+		}
+		wg.Wait()
+		if _, _, err := g.Get(t.Context(), 5000); err != nil {
+			t.Errorf("afterwards: %v", err)
+		}
+	})
+}
+
+func TestOneCallersPatienceIsItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := group(new(store))
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			defer cancel()
+			if _, _, err := g.Get(ctx, 2); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("the impatient one got %v", err)
+			}
+		})
+		wg.Go(func() {
+			if v, found, err := g.Get(t.Context(), 2); v != 20 || !found || err != nil {
+				t.Errorf("the patient one got %d, %t, %v", v, found, err)
+			}
+		})
+		wg.Wait()
+	})
+}
+
+func TestAFailureReachesEverybodyWhoAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := New(Config[int, int]{
+			Ask: new(store).ask, MaxKeys: 100, MaxConcurrent: 1, MaxWaiting: 10, Timeout: time.Millisecond,
+		})
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				if _, _, err := g.Get(t.Context(), 2); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("%v", err)
+				}
+			})
+		}
+		wg.Wait()
+	})
+}

@@ -1,0 +1,239 @@
+package fair
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+func take[K comparable, T any](t *testing.T, q *Queue[K, T]) (T, func()) {
+	t.Helper()
+	work, done, err := q.Take(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return work, done
+}
+
+func TestNewcomersAreNextWhateverWaits(t *testing.T) {
+	q := New[string, string](0)
+	for i := range 1000 {
+		q.Put(fmt.Sprint("flood ", i), 10, "attacker")
+	}
+	for range 5 { // the flood is under way
+		_, done := take(t, q)
+		done()
+	}
+	q.Put("honest", 1, "honest")
+	for n := 1; ; n++ {
+		work, done := take(t, q)
+		done()
+		if work == "honest" {
+			if n > 2 {
+				t.Errorf("it came after %d pieces of the flood", n-1)
+			}
+			return
+		}
+	}
+}
+
+func TestSharesAreEqualInCost(t *testing.T) {
+	q := New[string, string](0)
+	for range 100 {
+		q.Put("dear", 50, "dear")
+		for range 10 {
+			q.Put("cheap", 5, "cheap")
+		}
+	}
+	spent := map[string]int{}
+	for range 550 { // half of all cost
+		work, done := take(t, q)
+		done()
+		spent[work] += map[string]int{"dear": 50, "cheap": 5}[work]
+		if d := spent["dear"] - spent["cheap"]; d > 55 || d < -55 {
+			t.Fatalf("dear work got %d, cheap work %d", spent["dear"], spent["cheap"])
+		}
+		if spent["dear"]+spent["cheap"] > 5000 {
+			return
+		}
+	}
+}
+
+func TestOneAloneKeepsItsOrderAndGetsEverything(t *testing.T) {
+	q := New[int, int](0)
+	for i := range 500 {
+		q.Put(i, int64(1+i%7), 1)
+	}
+	for i := range 500 {
+		work, done := take(t, q)
+		done()
+		if work != i {
+			t.Fatalf("piece %d came as number %d", work, i)
+		}
+	}
+	if q.Len() != 0 {
+		t.Errorf("%d are left", q.Len())
+	}
+}
+
+func TestNoAccountRunsMoreThanItMay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := New[string, int](2)
+		for i := range 40 {
+			q.Put(i, 1, "slow")
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var mu sync.Mutex
+		running, most, others, done := 0, 0, 0, 0
+		var workers sync.WaitGroup
+		for range 8 {
+			workers.Go(func() {
+				for {
+					i, end, err := q.Take(ctx)
+					if err != nil {
+						return
+					}
+					mu.Lock()
+					if i < 100 {
+						running++
+						most = max(most, running)
+					} else {
+						others++
+					}
+					mu.Unlock()
+					if i < 100 {
+						time.Sleep(time.Second)
+						mu.Lock()
+						running--
+						done++
+						mu.Unlock()
+					}
+					end()
+				}
+			})
+		}
+		synctest.Wait() // two are running, all others wait
+		q.Put(100, 1, "quick")
+		synctest.Wait()
+		mu.Lock()
+		if most != 2 || others != 1 {
+			t.Errorf("%d of the slow account ran at once; %d of the quick one were done beside it", most, others)
+		}
+		mu.Unlock()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		mu.Lock()
+		if done != 40 || q.Len() != 0 {
+			t.Errorf("%d of 40 done, %d wait", done, q.Len())
+		}
+		mu.Unlock()
+		cancel()
+		workers.Wait()
+	})
+}
+
+func TestTakeEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, _, err := New[int, int](0).Take(ctx); err != context.DeadlineExceeded {
+			t.Error(err)
+		}
+	})
+}
+
+// Everything that is put is taken once, with any accounts, limits and orders.
+func TestNothingIsLost(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		q := New[int, int](rapid.IntRange(0, 3).Draw(t, "most"))
+		left := map[int]bool{}
+		var running []func()
+		takeOne := func() {
+			q.mu.Lock()
+			p := q.next()
+			if p != nil {
+				q.now = max(q.now, p.start)
+				q.forgetPast()
+				for _, a := range p.accounts {
+					q.running[a]++
+				}
+			}
+			q.mu.Unlock()
+			if p == nil {
+				if len(running) == 0 && len(left) > 0 {
+					t.Fatalf("%d pieces wait, none runs, and none may be taken", len(left))
+				}
+				return
+			}
+			if !left[p.work] {
+				t.Fatalf("piece %d was not there", p.work)
+			}
+			delete(left, p.work)
+			running = append(running, func() { q.finish(p) })
+		}
+		for i := range rapid.IntRange(0, 200).Draw(t, "steps") {
+			switch rapid.IntRange(0, 2).Draw(t, "step") {
+			case 0:
+				accounts := rapid.SliceOfNDistinct(rapid.IntRange(0, 4), 0, 3, rapid.ID[int]).Draw(t, "accounts")
+				q.Put(i, rapid.Int64Range(0, 9).Draw(t, "cost"), accounts...)
+				left[i] = true
+			case 1:
+				takeOne()
+			case 2:
+				if len(running) > 0 {
+					running[0]()
+					running = running[1:]
+				}
+			}
+		}
+		for len(left) > 0 || len(running) > 0 {
+			takeOne()
+			if len(running) > 0 {
+				running[0]()
+				running = running[1:]
+			}
+		}
+		if q.Len() != 0 || len(q.running) != 0 || len(q.blocked) != 0 {
+			t.Fatalf("left: %d waiting, %d running, %d blocked", q.Len(), len(q.running), len(q.blocked))
+		}
+	})
+}
+
+func TestEverNewAccountsDoNotHoldUpAnOldOne(t *testing.T) {
+	q := New[int, int](0)
+	for range 10 {
+		q.Put(0, 10, 0)
+	}
+	left := 10
+	for i := 1; left > 0; i++ {
+		q.Put(i, 10, i) // one new account for each piece that is done
+		work, done := take(t, q)
+		done()
+		if work == 0 {
+			left--
+		}
+		if i > 700 {
+			t.Fatalf("%d of 10 pieces were not done after %d of others", left, i)
+		}
+	}
+}
+
+func TestEndsInThePastAreForgotten(t *testing.T) {
+	q := New[int, int](0)
+	for i := range 100_000 {
+		q.Put(i, 1, i)
+		q.Put(i, 1, i+1) // somebody always waits
+		for range min(2, q.Len()-1) {
+			_, done := take(t, q)
+			done()
+		}
+	}
+	if len(q.ends) > 1000 {
+		t.Errorf("%d accounts are remembered that have nothing waiting", len(q.ends))
+	}
+}

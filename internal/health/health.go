@@ -1,0 +1,173 @@
+// Package health tells whether a process can do its work, by asking its parts once a second and never trusting one to
+// answer.
+//
+// It must not know any other package of this module.
+package health
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Check asks one part.
+type Check struct {
+	// Name begins the reason, and is the label of the metric: a few letters, such as "log".
+	Name string
+	// Probe returns nil when the part can do its work, and otherwise a sentence for the operator. ctx bounds it; a
+	// Probe that doesn't return when ctx ends is a failure, too, and isn't called again before it has returned. Calls
+	// of one Probe don't overlap.
+	Probe func(ctx context.Context) error
+	// Patience is how long failures may go on before they count. 0: the first one counts.
+	Patience time.Duration
+}
+
+// Config of a Board.
+type Config struct {
+	// Checks are asked in parallel.
+	Checks []Check
+	// Every is how often. Default: a second.
+	Every time.Duration
+	// Timeout bounds one probe. Default: 5 s.
+	Timeout time.Duration
+	// Clock measures patience. Default: time.Now.
+	Clock func() time.Time
+	// Registerer gets gauge countersign_ready by check, 1 or 0. nil: not registered.
+	Registerer prometheus.Registerer
+}
+
+func (c Config) withDefaults() Config {
+	if c.Every <= 0 {
+		c.Every = time.Second
+	}
+	if c.Timeout <= 0 {
+		c.Timeout = 5 * time.Second
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	return c
+}
+
+// Board keeps what the checks said last. It is safe for concurrent use.
+type Board struct {
+	cfg   Config
+	ready *prometheus.GaugeVec
+
+	mu     sync.Mutex
+	states []state // by check; guarded by mu
+}
+
+// state is what is known of one check.
+type state struct {
+	asked  bool      // it has answered, or failed to, at least once
+	reason string    // empty: all is well
+	since  time.Time // of the failures in a row; zero while all is well
+}
+
+// New makes a board on which every check is a reason until it was asked. Run asks.
+func New(cfg Config) *Board {
+	cfg = cfg.withDefaults()
+	b := &Board{cfg: cfg, states: make([]state, len(cfg.Checks))}
+	b.ready = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "countersign_ready", Help: "1 where the check says that the process can do its work, 0 where /readyz names it.",
+	}, []string{"check"})
+	if cfg.Registerer != nil {
+		cfg.Registerer.MustRegister(b.ready)
+	}
+	for _, c := range cfg.Checks {
+		b.ready.WithLabelValues(c.Name).Set(0)
+	}
+	return b
+}
+
+// Run asks until ctx ends, and returns when no probe is under way.
+func (b *Board) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	for i := range b.cfg.Checks {
+		wg.Go(func() { b.keepAsking(ctx, i) })
+	}
+	wg.Wait()
+}
+
+func (b *Board) keepAsking(ctx context.Context, i int) {
+	ticker := time.NewTicker(b.cfg.Every)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		b.ask(ctx, i)
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// ask calls a probe, notes at its time-out that it hangs, and returns when it has returned.
+func (b *Board) ask(ctx context.Context, i int) {
+	check := b.cfg.Checks[i]
+	probing, cancel := context.WithTimeout(ctx, b.cfg.Timeout)
+	defer cancel()
+	answer := make(chan error, 1)
+	go func() { answer <- check.Probe(probing) }()
+	select {
+	case err := <-answer:
+		b.note(ctx, i, err)
+		return
+	case <-probing.Done():
+	}
+	select {
+	case err := <-answer: // it took the whole time, and has an answer all the same
+		b.note(ctx, i, err)
+	default:
+		b.note(ctx, i, fmt.Errorf("no answer within %s", b.cfg.Timeout))
+		b.note(ctx, i, <-answer)
+	}
+}
+
+func (b *Board) note(ctx context.Context, i int, err error) {
+	if ctx.Err() != nil {
+		return // the process is stopping: what fails now says nothing
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := &b.states[i]
+	if err == nil {
+		*s = state{asked: true}
+		b.ready.WithLabelValues(b.cfg.Checks[i].Name).Set(1)
+		return
+	}
+	now := b.cfg.Clock()
+	if s.since.IsZero() {
+		s.since = now
+	}
+	if s.asked && now.Sub(s.since) < b.cfg.Checks[i].Patience {
+		return
+	}
+	s.asked, s.reason = true, err.Error()
+	b.ready.WithLabelValues(b.cfg.Checks[i].Name).Set(0)
+}
+
+// Reasons says why the process isn't ready, one sentence a check, in the order of the checks; nil when it is. With
+// names, only those checks count.
+func (b *Board) Reasons(names ...string) []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var reasons []string
+	for i, s := range b.states {
+		name := b.cfg.Checks[i].Name
+		if len(names) > 0 && !slices.Contains(names, name) {
+			continue
+		}
+		switch {
+		case !s.asked && s.reason == "":
+			reasons = append(reasons, name+": not asked yet")
+		case s.reason != "":
+			reasons = append(reasons, name+": "+s.reason)
+		}
+	}
+	return reasons
+}
