@@ -21,6 +21,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sys/unix"
 
 	"countersign/ingest"
 	"countersign/pipeline/certs"
@@ -58,6 +59,7 @@ type service struct {
 
 // serve runs until ctx ends or a part fails, and then stops what was started.
 func serve(ctx context.Context, cfg *config) error {
+	unix.Umask(0o077) // what this process and its engine write is for this user alone
 	s := &service{cfg: cfg, log: cfg.logger(), metrics: prometheus.NewRegistry(), failed: make(chan error, 1)}
 	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if cfg.MemoryLimit > 0 {
@@ -252,7 +254,7 @@ func (s *service) startLog(ctx context.Context) error {
 				s.log.Warn("stopping the embedded log", "error", err)
 			}
 		})
-		cfg.Brokers, cfg.Flush = broker.Brokers(), broker.Flush
+		cfg.Brokers, cfg.Dial, cfg.Flush = broker.Brokers(), broker.Dial, broker.Flush
 	}
 	if s.kafka, err = log.Open(ctx, cfg); err != nil {
 		return fmt.Errorf("--kafka: %w", err)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,9 @@ import (
 type Config struct {
 	// Brokers are addresses (host:port) to ask for the cluster's layout, tried in turn. At least one is required.
 	Brokers []string
+	// Dial opens a connection to a broker: (*embedded.Broker).Dial. nil: TCP. The connection must honour deadlines. If
+	// it has a method HungUp() bool, that tells whether the peer has closed it.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// TLS encrypts connections to the brokers. nil: plaintext. An empty ServerName is filled in with the host dialled.
 	TLS *tls.Config
 	// SASL authenticates connections. The zero value: none.
@@ -43,6 +47,9 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
+	if c.Dial == nil {
+		c.Dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}).DialContext
+	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}

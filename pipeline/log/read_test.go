@@ -63,7 +63,7 @@ func TestReadRange(t *testing.T) {
 		if err := p.ReadRange(ctx, 0, 500, func(log.Message) error { return made }); err != made {
 			t.Errorf("the function's error: %v", err)
 		}
-		logtest.DeleteBelow(t, cfg.Brokers, topic, 300)
+		logtest.DeleteBelow(t, cfg, topic, 300)
 		if err := read(ctx, p, 299, 310); !errors.Is(err, log.ErrOffsetGone) {
 			t.Errorf("a deleted range: %v", err)
 		}
