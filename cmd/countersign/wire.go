@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"countersign/ingest"
+	"countersign/internal/health"
 	"countersign/pipeline/certs"
 	"countersign/pipeline/log"
 	"countersign/pipeline/log/embedded"
@@ -49,6 +50,9 @@ type service struct {
 	failed  chan error // capacity 1: the first part that ended by itself
 	stops   []func(context.Context)
 	ready   atomic.Pointer[func() []string] // nil while starting
+
+	checks []health.Check // of the parts that were started
+	board  *health.Board  // nil while starting
 
 	kafka    *log.Client
 	producer *log.Producer
@@ -125,11 +129,27 @@ func (s *service) start(ctx context.Context) error {
 			return err
 		}
 	}
+	s.startBoard()
 	if err := s.startIngest(api); err != nil {
 		return err
 	}
 	s.log.Info("ready", "roles", s.cfg.Role, "listen", address(api), "admin", address(admin), "shards", s.shards)
 	return nil
+}
+
+// startBoard begins to ask the parts that were started whether they can do their work.
+func (s *service) startBoard() {
+	s.board = health.New(health.Config{Checks: s.checks, Registerer: s.metrics})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.board.Run(ctx)
+	}()
+	s.onStop(func(context.Context) {
+		cancel()
+		<-done
+	})
 }
 
 func address(l net.Listener) string {
@@ -168,7 +188,7 @@ func (s *service) startAdmin(l net.Listener) {
 
 func (s *service) notReady() []string {
 	if ready := s.ready.Load(); ready != nil {
-		return (*ready)()
+		return append((*ready)(), s.board.Reasons()...)
 	}
 	return []string{"starting"}
 }
@@ -244,16 +264,26 @@ func (s *service) startLog(ctx context.Context) error {
 	}
 	if len(cfg.Brokers) == 0 {
 		broker, err := embedded.Start(ctx, embedded.Config{
-			Dir: filepath.Join(s.cfg.DataDir, "log"), Logger: s.log.With("part", "log"),
+			Dir: filepath.Join(s.cfg.DataDir, "log"), MinFreeDisk: int64(s.cfg.MinFreeDisk), Logger: s.log.With("part", "log"),
 		})
 		if err != nil {
 			return fmt.Errorf("start the embedded log: %w", err)
 		}
+		stopping := make(chan struct{})
+		go func() {
+			select {
+			case <-broker.Failed():
+				s.fail(broker.Err())
+			case <-stopping:
+			}
+		}()
 		s.onStop(func(context.Context) {
+			close(stopping)
 			if err := broker.Close(); err != nil {
 				s.log.Warn("stopping the embedded log", "error", err)
 			}
 		})
+		s.checks = append(s.checks, health.Check{Name: "disk", Probe: func(context.Context) error { return broker.Room() }})
 		cfg.Brokers, cfg.Dial, cfg.Flush = broker.Brokers(), broker.Dial, broker.Flush
 	}
 	if s.kafka, err = log.Open(ctx, cfg); err != nil {

@@ -54,6 +54,9 @@ type Config struct {
 	// Address (host:port) is where to listen with TCP, for tests in which several processes share the broker. Port 0
 	// is a free one, which Brokers tells. Empty: the broker is reached by Dial alone, and by this process alone.
 	Address string
+	// MinFreeDisk is how many bytes must be free on the file system of Dir for Room to be nil. 0: 1 GiB, or a fiftieth
+	// of the file system if that is less. Negative: none.
+	MinFreeDisk int64
 	// Logger gets what an operator should know. nil: slog.Default().
 	Logger *slog.Logger
 	// Clock is what retention compares record times with. nil: time.Now.
@@ -77,9 +80,11 @@ type Broker struct {
 	addresses []string
 	memory    *memoryListener // nil: the broker listens on TCP
 	flusher   *flusher
+	room      *room
+	failure   *failure
 
-	stopRetention context.CancelFunc // nil until retention runs
-	wg            sync.WaitGroup     // retention
+	stopLoops context.CancelFunc // nil until the loops run
+	wg        sync.WaitGroup     // the loops: retention and room
 
 	closing sync.Once
 	closed  error // what Close returns; written within closing
@@ -96,7 +101,7 @@ func Start(ctx context.Context, cfg Config) (_ *Broker, err error) {
 	if err := keepPrivate(cfg.Dir); err != nil {
 		return nil, unreadable(cfg.Dir, err)
 	}
-	b := &Broker{}
+	b := &Broker{room: newRoom(cfg), failure: newFailure()}
 	if b.lock, err = lock(cfg.Dir); err != nil {
 		return nil, err
 	}
@@ -111,18 +116,20 @@ func Start(ctx context.Context, cfg Config) (_ *Broker, err error) {
 	if cfg.Address == "" {
 		b.memory = newMemoryListener()
 	}
-	if b.cluster, err = startCluster(cfg, b.listen(cfg.Address)); err != nil {
+	if b.cluster, err = b.startCluster(cfg); err != nil {
 		return nil, unreadable(cfg.Dir, err)
 	}
 	debug.FreeOSMemory() // loading has read the whole log
-	b.addresses, b.flusher = b.cluster.ListenAddrs(), newFlusher(cfg.Dir)
+	b.addresses, b.flusher = b.cluster.ListenAddrs(), newFlusher(cfg.Dir, b.failure)
 	r := &retention{admin: admin{b.cluster, b.dialSelf}, clock: cfg.Clock, logger: cfg.Logger}
 	if err := r.clampCommits(ctx); err != nil {
 		return nil, fmt.Errorf("embedded broker: compare committed offsets with the log in %s: %w", cfg.Dir, err)
 	}
-	retaining, stop := context.WithCancel(context.Background())
-	b.stopRetention = stop
-	b.wg.Go(func() { r.run(retaining) })
+	b.room.look()
+	looping, stop := context.WithCancel(context.Background())
+	b.stopLoops = stop
+	b.wg.Go(func() { r.run(looping) })
+	b.wg.Go(func() { b.room.watch(looping) })
 	return b, nil
 }
 
@@ -160,7 +167,7 @@ func lock(dir string) (*os.File, error) {
 }
 
 // startCluster starts kfake, which panics on some of what it cannot read.
-func startCluster(cfg Config, listen func() (net.Listener, error)) (cluster *kfake.Cluster, err error) {
+func (b *Broker) startCluster(cfg Config) (cluster *kfake.Cluster, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("load: %v", r)
@@ -171,10 +178,10 @@ func startCluster(cfg Config, listen func() (net.Listener, error)) (cluster *kfa
 		kfake.ClusterID("countersign-embedded"),
 		kfake.DataDir(cfg.Dir),
 		kfake.ListenFn(func(string, string) (net.Listener, error) {
-			l, err := listen()
+			l, err := b.listen(cfg.Address)
 			return framedListener{l}, err
 		}),
-		kfake.WithLogger(brokerLogger{cfg.Logger}),
+		kfake.WithLogger(brokerLogger{cfg.Dir, cfg.Logger, b.room, b.failure}),
 		kfake.BrokerConfigs(map[string]string{
 			"log.segment.bytes":         strconv.Itoa(segmentBytes),
 			"log.cleaner.backoff.ms":    strconv.FormatInt(never.Milliseconds(), 10),
@@ -189,14 +196,12 @@ func unreadable(dir string, err error) error {
 		"lost then)", dir, err)
 }
 
-// listen returns what the broker listens with: memory, or TCP at the address.
-func (b *Broker) listen(address string) func() (net.Listener, error) {
-	return func() (net.Listener, error) {
-		if b.memory != nil {
-			return b.memory, nil
-		}
-		return net.Listen("tcp", address)
+// listen listens in memory, or with TCP at the address.
+func (b *Broker) listen(address string) (net.Listener, error) {
+	if b.memory != nil {
+		return b.memory, nil
 	}
+	return net.Listen("tcp", address)
 }
 
 // Brokers returns the one address (host:port) of the broker, in the form in which a client wants addresses. Without
@@ -217,18 +222,17 @@ func (b *Broker) dialSelf(ctx context.Context) (net.Conn, error) {
 	return b.Dial(ctx, "tcp", b.addresses[0])
 }
 
-// Flush returns nil when everything that was acknowledged before the call is on disk. Concurrent calls share a round
-// of fsync. After a failed fsync every call fails: the kernel may have dropped what it could not write, so only a
-// restart, which reads the files again, knows what is there. Flush returns ErrClosed after Close, and ctx's error
-// when ctx ends first.
+// Flush returns nil when everything that was acknowledged before the call is on disk. Concurrent calls share a round of
+// fsync. After a failed fsync every call fails, and Failed is closed. Flush returns ErrClosed after Close, and ctx's
+// error when ctx ends first.
 func (b *Broker) Flush(ctx context.Context) error { return b.flusher.flush(ctx) }
 
 // Close stops the broker, writes its files to disk and releases the directory. It reports what could not be written.
 // Clients should be closed before.
 func (b *Broker) Close() error {
 	b.closing.Do(func() {
-		if b.stopRetention != nil {
-			b.stopRetention()
+		if b.stopLoops != nil {
+			b.stopLoops()
 		}
 		b.wg.Wait()
 		var errs []error
@@ -240,20 +244,4 @@ func (b *Broker) Close() error {
 		b.closed = errors.Join(errs...)
 	})
 	return b.closed
-}
-
-// brokerLogger is kfake's logger.
-type brokerLogger struct{ logger *slog.Logger }
-
-func (l brokerLogger) Logf(level kfake.LogLevel, format string, args ...any) {
-	to := slog.LevelDebug
-	switch level {
-	case kfake.LogLevelError:
-		to = slog.LevelError
-	case kfake.LogLevelWarn:
-		to = slog.LevelWarn
-	}
-	if l.logger.Enabled(context.Background(), to) {
-		l.logger.Log(context.Background(), to, "embedded broker: "+fmt.Sprintf(format, args...))
-	}
 }

@@ -155,7 +155,7 @@ func TestFlushIsShared(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		disk := make(chan struct{})
-		f := newFlusher(dir)
+		f := newFlusher(dir, newFailure())
 		f.syncer.fsync = func(*os.File) error {
 			<-disk
 			return nil
@@ -282,8 +282,15 @@ func TestFlushFailureStays(t *testing.T) {
 	syncs.fail.Store(&broken)
 	logtest.Send(t, p, topic, 0, "x")
 	ctx := logtest.Context(t)
+	if err := b.Err(); err != nil {
+		t.Errorf("failed before anything did: %v", err)
+	}
 	if err := p.Flush(ctx); !errors.Is(err, broken) || !strings.Contains(err.Error(), dir) {
 		t.Errorf("flush: %v", err)
+	}
+	logtest.Receive(t, b.Failed(), "failure")
+	if err := b.Err(); !errors.Is(err, broken) || !strings.Contains(err.Error(), "fsync "+dir) {
+		t.Errorf("the broker failed with %v", err)
 	}
 	syncs.fail.Store(nil)
 	if err := p.Flush(ctx); !errors.Is(err, broken) {
