@@ -38,6 +38,7 @@ const (
 	stopTimeout  = 30 * time.Second // for all of an orderly stop
 	drainTimeout = 5 * time.Second  // for a stage to finish what is in the log
 	startTimeout = 60 * time.Second // for ClickHouse to answer
+	logPatience  = 3 * time.Second  // for a partition's leader to move
 	eventsKept   = time.Hour        // events are for those who wait now
 	cachedSites  = 1024             // an ECDSA key with its table takes half a megabyte
 )
@@ -292,6 +293,7 @@ func (s *service) startLog(ctx context.Context) error {
 	s.onStop(func(context.Context) { _ = s.kafka.Close() })
 	s.producer = s.kafka.NewProducer(log.ProducerConfig{})
 	s.onStop(func(ctx context.Context) { _ = s.producer.Close(ctx) })
+	s.checks = append(s.checks, health.Check{Name: "log", Probe: s.kafka.Check, Patience: logPatience})
 	return s.makeTopics(ctx)
 }
 

@@ -22,7 +22,9 @@ func (c *Client) offsetRanges(ctx context.Context, topic string, partitions int)
 		requests = append(requests, kafka.FirstOffsetOf(p), kafka.LastOffsetOf(p))
 	}
 	req := &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{topic: requests}}
-	res, err := c.admin.ListOffsets(ctx, req)
+	res, err := askAdmins(ctx, c, func(ctx context.Context, a *kafka.Client) (*kafka.ListOffsetsResponse, error) {
+		return a.ListOffsets(ctx, req)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +48,9 @@ func (c *Client) offsetRanges(ctx context.Context, topic string, partitions int)
 // doesn't take a partition's error for "none".
 func (c *Client) committed(ctx context.Context, group, topic string, partitions []int) (map[int]int64, error) {
 	req := &kafka.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{topic: partitions}}
-	res, err := c.admin.OffsetFetch(ctx, req)
+	res, err := askAdmins(ctx, c, func(ctx context.Context, a *kafka.Client) (*kafka.OffsetFetchResponse, error) {
+		return a.OffsetFetch(ctx, req)
+	})
 	if err == nil {
 		err = res.Error
 	}
