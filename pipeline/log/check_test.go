@@ -25,6 +25,24 @@ type network struct {
 	hung   map[string]bool // guarded by mu
 	gone   map[string]bool // guarded by mu
 	served []net.Conn      // other ends of connections to who hangs; guarded by mu
+	open   []net.Conn      // connections to who doesn't; guarded by mu
+	frozen bool            // everybody hangs up and refuses; guarded by mu
+}
+
+// freeze cuts every connection off, and refuses new ones until thaw.
+func (n *network) freeze() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.frozen = true
+	for _, c := range n.open {
+		c.Close()
+	}
+}
+
+func (n *network) thaw() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.frozen = false
 }
 
 func newNetwork(t *testing.T) *network {
@@ -48,7 +66,7 @@ func (n *network) set(which map[string]bool, address string, is bool) {
 func (n *network) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.gone[address] {
+	if n.frozen || n.gone[address] {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: errors.New("connection refused")}
 	}
 	if n.hung[address] {
@@ -56,7 +74,11 @@ func (n *network) dial(ctx context.Context, network, address string) (net.Conn, 
 		n.served = append(n.served, served)
 		return c, nil
 	}
-	return new(net.Dialer).DialContext(ctx, network, address)
+	c, err := new(net.Dialer).DialContext(ctx, network, address)
+	if err == nil {
+		n.open = append(n.open, c)
+	}
+	return c, err
 }
 
 // Whichever broker of three hangs, a process starts.
