@@ -219,6 +219,11 @@ func TestCommit(t *testing.T) {
 	if lag, err := c.Lag(ctx, group, topic); err != nil || lag != 4 {
 		t.Errorf("lag %d, %v", lag, err)
 	}
+	p.CommitDone(6, 3)
+	logtest.Eventually(t, "done beyond 6 known", func() bool {
+		lag, err := c.Lag(ctx, group, topic)
+		return err == nil && lag == 1
+	})
 	stop()
 	p.Commit(10)
 	if got := committed(); got != 8 {
