@@ -100,6 +100,9 @@ func (s *Server) admitLoad() *problem.Problem {
 	if s.http.Stopping() {
 		return problem.Stopping()
 	}
+	if p := s.refusal(); p != nil {
+		return p
+	}
 	if waiting := s.backlog.Load(); waiting > s.cfg.MaxBacklog {
 		return problem.Backlog(waiting, s.cfg.MaxBacklog)
 	}

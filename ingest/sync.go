@@ -72,6 +72,7 @@ func (w *waiter) finish(
 		return nil
 	}
 	s.results.Record(up.row()) // the answer says to poll: the upload must be known
+	<-s.tell(ctx, up)
 	if errors.Is(err, server.ErrStopping) {
 		return problem.NotFinishedByStop(up.id, err)
 	}
