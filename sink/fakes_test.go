@@ -41,6 +41,7 @@ type hashRow struct {
 	algorithm   string
 	signature   string
 	certificate [32]byte
+	upper       bool
 }
 
 type resultKey struct {
@@ -264,7 +265,8 @@ func (w *world) InsertHashes(ctx context.Context, r *store.HashRows) error {
 		}
 		for i := range n {
 			hash := [32]byte(r.Hash[32*i:])
-			row := hashRow{r.Upload[i], r.Position[i], r.Site[i], r.SignedAt[i], r.Algorithm[i], string(r.Signature[i]), r.Certificate[i]}
+			row := hashRow{r.Upload[i], r.Position[i], r.Site[i], r.SignedAt[i], r.Algorithm[i], string(r.Signature[i]), r.Certificate[i],
+				r.Upper[i]}
 			if was, ok := w.hashes[hash]; ok && was != row {
 				w.breaks("hash %x stored as %v and again as %v", hash[:4], was, row)
 			}
