@@ -110,6 +110,9 @@ func (s *Server) admitLoad(who admission.Who) *problem.Problem {
 	if s.http.Stopping() {
 		return problem.Stopping()
 	}
+	if p := s.refusal(); p != nil {
+		return p
+	}
 	waiting := s.backlog.Load()
 	if err := s.admission.Ledger.Admit(who, waiting); err != nil {
 		return refused(err, waiting)

@@ -18,7 +18,6 @@ import (
 	"countersign/ingest/results"
 	"countersign/ingest/server"
 	"countersign/pipeline/record"
-	"countersign/sink/store"
 )
 
 // Config is the manual of a [Server]. Zero values mean the default that each field states; fields without one are
@@ -31,6 +30,8 @@ type Config struct {
 	Log Log
 	// UploadPartitions is the number of partitions of topic uploads.
 	UploadPartitions int
+	// Shards is the number of partitions of topic verified. Default 1.
+	Shards int
 	// Store answers polls. *store.DB is one.
 	Store Store
 
@@ -94,9 +95,15 @@ type Log interface {
 	Flush(ctx context.Context) error
 	// MayBeStored reports whether a record, of which Send or Wait said err, may be in the log nevertheless.
 	MayBeStored(err error) bool
-	// Follow calls ready, on the calling goroutine, once it will see every later record of topic events, then fn with
-	// each, until ctx is done or it fails.
-	Follow(ctx context.Context, ready func(), fn func(value []byte)) error
+	// Tell appends value, a record of topic events, and returns once all in-sync replicas hold it.
+	Tell(ctx context.Context, value []byte) error
+	// Follower brings back the records of topic events, and says what has passed the log.
+	results.Follower
+	// Followed returns nil while the records of topic events arrive, and otherwise a sentence for the operator. It
+	// doesn't wait.
+	Followed() error
+	// Check returns nil if records can be appended now, and otherwise a sentence for the operator.
+	Check(ctx context.Context) error
 	// Backlog returns how many records wait in the log.
 	Backlog(ctx context.Context) (int64, error)
 }
@@ -108,15 +115,12 @@ type Ack interface {
 }
 
 // Store is where results are read and uploads are recorded. Errors that wrap store.ErrUnavailable say that asking again
-// later may help.
-type Store interface {
-	results.Store
-	// Certificate returns the chain whose leaf has this SHA-256, and whether it was ever seen.
-	Certificate(ctx context.Context, fingerprint [32]byte) (store.Certificate, bool, error)
-}
+// later may help. A Store that also has a method Check(context.Context) error is asked by it whether it takes inserts.
+type Store = results.Store
 
 // withDefaults returns c filled in, or every problem it has. HTTP is filled in by package server.
 func (c Config) withDefaults() (Config, error) {
+	c.Shards = cmp.Or(c.Shards, 1)
 	c.MaxPairs = cmp.Or(c.MaxPairs, 1_000_000)
 	c.MaxSyncPairs = cmp.Or(c.MaxSyncPairs, 100_000)
 	c.MaxElement = cmp.Or(c.MaxElement, 64<<10)
@@ -155,6 +159,9 @@ func (c *Config) check() error {
 	if c.UploadPartitions < 1 {
 		errs = append(errs,
 			fmt.Errorf("ingest: topic uploads has %d partitions: it needs at least one", c.UploadPartitions))
+	}
+	if c.Shards < 0 {
+		errs = append(errs, fmt.Errorf("ingest: topic verified can't have %d partitions", c.Shards))
 	}
 	if c.MaxPairs > record.MaxPairs {
 		errs = append(errs,

@@ -41,6 +41,9 @@ type fakeLog struct {
 	hold     chan struct{}                     // Acks come once it is closed
 	flush    func() error                      // called by Flush, not under mu
 	quiet    bool                              // no events
+	unready  error                             // Check's error
+	behind   chan struct{}                     // CaughtUp and Settled return once it is closed
+	mute     bool                              // Tell fails
 	deaf     bool                              // Follow fails
 	lag      chan struct{}                     // results come once it is closed
 	sinks    bool                              // the sink writes rows of uploads, too
@@ -120,6 +123,44 @@ func (l *fakeLog) Flush(context.Context) error {
 	return flush()
 }
 
+// Tell brings the record to every follower.
+func (l *fakeLog) Tell(_ context.Context, value []byte) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.away || l.mute {
+		return errAway
+	}
+	for _, fn := range l.followers {
+		fn(value)
+	}
+	return nil
+}
+
+func (l *fakeLog) Followed() error { return nil }
+
+func (l *fakeLog) Check(context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.unready
+}
+
+func (l *fakeLog) CaughtUp(ctx context.Context) error {
+	l.mu.Lock()
+	behind := l.behind
+	l.mu.Unlock()
+	if behind == nil {
+		return nil
+	}
+	select {
+	case <-behind:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (l *fakeLog) Settled(ctx context.Context) error { return l.CaughtUp(ctx) }
+
 func (l *fakeLog) Backlog(context.Context) (int64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -192,7 +233,7 @@ func (l *fakeLog) process(s *recordpb.Seal, chunks []*recordpb.Chunk) {
 		l.store.With(func(to *ingesttest.Store) {
 			to.Results[id] = batches
 			if l.sinks {
-				to.Uploads[id] = store.Upload{
+				to.Rows[id] = store.Upload{
 					ID: id, Site: s.GetSite(), Count: s.GetCount(), AcceptedAt: s.GetAcceptedMs(),
 				}
 			}
@@ -243,8 +284,9 @@ func outcomes(to *ingesttest.Store, c *recordpb.Chunk, s *recordpb.Seal, b *stor
 		claim := store.SignedHash{
 			Upload: uuid.UUID(s.GetUpload()), Position: c.GetFirst() + uint32(i), Site: s.GetSite(),
 			SignedAt: s.GetAcceptedMs(), Algorithm: "fake", Signature: append([]byte(nil), signature...),
+			Case: letterCase(record.Bit(c.GetUpper(), i)),
 		}
-		owner, owned := to.Hashes[hash]
+		owner, owned := to.Signed[hash]
 		switch {
 		case unparsed[i] != nil:
 			b.Errors = append(b.Errors, store.Failure{Text: unparsed[i].GetText(), Reason: unparsed[i].GetReason()})
@@ -253,7 +295,7 @@ func outcomes(to *ingesttest.Store, c *recordpb.Chunk, s *recordpb.Seal, b *stor
 		case n == 0 || signature[0] != 'g':
 			b.BadSignatures = append(b.BadSignatures, text)
 		case !owned:
-			to.Hashes[hash] = claim
+			to.Signed[hash] = claim
 			b.Added = append(b.Added, text)
 		case owner.Upload == claim.Upload && owner.Position == claim.Position: // a replay is no duplicate (I5)
 			b.Added = append(b.Added, text)
@@ -261,6 +303,13 @@ func outcomes(to *ingesttest.Store, c *recordpb.Chunk, s *recordpb.Seal, b *stor
 			b.Duplicates = append(b.Duplicates, text)
 		}
 	}
+}
+
+func letterCase(upper bool) store.LetterCase {
+	if upper {
+		return store.UpperCase
+	}
+	return store.LowerCase
 }
 
 // count returns how many records of each kind the log has.

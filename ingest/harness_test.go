@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -83,11 +85,10 @@ func start(t testing.TB, change func(*Config)) *harness {
 		t.Fatal(err)
 	}
 	h := &harness{Server: s, Client: ingesttest.Serve(t, s), t: t, log: log, store: log.store, clock: clock}
-	reasons := 0
-	if log.deaf {
-		reasons = 1
-	}
-	ingesttest.Until(t, "the server is as ready as it can be", func() bool { return len(s.NotReady()) == reasons })
+	ingesttest.Until(t, "the server follows the log and knows its health", func() bool {
+		unasked := func(reason string) bool { return strings.HasSuffix(reason, "not asked yet") }
+		return (log.deaf || s.results.Following()) && !slices.ContainsFunc(s.NotReady(), unasked)
+	})
 	return h
 }
 
@@ -128,9 +129,9 @@ func (h *harness) nothingKept() {
 	h.t.Helper()
 	_, seals, _ := h.log.count()
 	h.store.With(func(s *ingesttest.Store) {
-		if seals != 0 || len(s.Uploads) != 0 || len(s.Hashes) != 0 {
+		if seals != 0 || len(s.Rows) != 0 || len(s.Signed) != 0 {
 			h.t.Errorf("a rejected upload left %d seals, %d uploads, %d hashes behind",
-				seals, len(s.Uploads), len(s.Hashes))
+				seals, len(s.Rows), len(s.Signed))
 		}
 	})
 }

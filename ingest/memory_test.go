@@ -42,6 +42,11 @@ func (l *voidLog) Send(context.Context, int, []byte) (Ack, error) {
 func (l *voidLog) Flush(context.Context) error            { return nil }
 func (l *voidLog) MayBeStored(error) bool                 { return true }
 func (l *voidLog) Backlog(context.Context) (int64, error) { return 0, nil }
+func (l *voidLog) Tell(context.Context, []byte) error     { return nil }
+func (l *voidLog) CaughtUp(context.Context) error         { return nil }
+func (l *voidLog) Settled(context.Context) error          { return nil }
+func (l *voidLog) Followed() error                        { return nil }
+func (l *voidLog) Check(context.Context) error            { return nil }
 func (l *voidLog) Follow(ctx context.Context, ready func(), _ func([]byte)) error {
 	ready()
 	<-ctx.Done()

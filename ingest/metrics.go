@@ -13,6 +13,7 @@ type metrics struct {
 	pairs  prometheus.Counter
 	bytes  prometheus.Counter
 	bodies prometheus.Histogram // seconds
+	untold prometheus.Counter
 }
 
 func newMetrics() *metrics {
@@ -22,6 +23,9 @@ func newMetrics() *metrics {
 		}),
 		bytes: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "countersign_ingest_body_bytes_total", Help: "Bytes of bodies received, as sent.",
+		}),
+		untold: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "countersign_ingest_untold_uploads_total", Help: "Accepted uploads of which other processes were not told.",
 		}),
 		bodies: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "countersign_ingest_body_seconds", Help: "Time from the opening of a body to its seal.",
@@ -39,7 +43,7 @@ func (m *metrics) register(r prometheus.Registerer, s *Server) error {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "countersign_ingest_" + name, Help: help}, value)
 	}
 	for _, c := range []prometheus.Collector{
-		m.pairs, m.bytes, m.bodies,
+		m.pairs, m.bytes, m.bodies, m.untold,
 		gauge("open_uploads", "Bodies being received.", func() float64 { return float64(s.admission.Uploads.Held()) }),
 		gauge("open_sync_calls", "Synchronous calls being served.", func() float64 { return float64(s.admission.Calls.Held()) }),
 		gauge("backlog_records", "Records that wait in the log.", func() float64 { return float64(s.backlog.Load()) }),

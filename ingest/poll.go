@@ -40,9 +40,20 @@ func (s *Server) status(ctx context.Context, text string) (uuid.UUID, results.St
 	case errors.Is(err, results.ErrUnknownUpload):
 		return id, status, problem.UnknownUpload(text)
 	case err != nil:
-		return id, status, problem.StoreUnavailable(err)
+		return id, status, unanswered("upload "+text, err)
 	}
 	return id, status, nil
+}
+
+// unanswered is the reply where there is no answer about what was asked for.
+func unanswered(what string, err error) *problem.Problem {
+	switch {
+	case errors.Is(err, results.ErrBusy):
+		return problem.Busy(results.MaxWaiting)
+	case errors.Is(err, results.ErrNotCertain):
+		return problem.NotKnownYet(what, err)
+	}
+	return problem.StoreUnavailable(err)
 }
 
 // serveDetails is GET /api/v1/resultasync/:uuid/:batch.
@@ -55,12 +66,20 @@ func (s *Server) serveDetails(x *server.Exchange) *problem.Problem {
 	}
 	unknown := func() *problem.Problem { return problem.UnknownBatch(x.Arg(1), status.Done, status.Waiting) }
 	batch, err := strconv.ParseUint(x.Arg(1), 10, 32)
-	if err != nil || batch < 1 || batch > uint64(status.Done) {
+	if err != nil || batch < 1 || batch > uint64(status.Done+status.Waiting) {
 		return unknown()
 	}
-	result, ok, err := s.cfg.Store.Batch(ctx, id, uint32(batch))
+	if batch > uint64(status.Done) { // another process may have told the caller more
+		if status, err = s.results.StatusNow(ctx, id); err != nil {
+			return unanswered("batch "+x.Arg(1), err)
+		}
+		if batch > uint64(status.Done) {
+			return unknown()
+		}
+	}
+	result, ok, err := s.results.Batch(ctx, id, uint32(batch))
 	if err != nil {
-		return problem.StoreUnavailable(err)
+		return unanswered("batch "+x.Arg(1), err)
 	}
 	if !ok {
 		return unknown() // dropped since: its 48 hours are over
@@ -79,7 +98,7 @@ func (s *Server) serveHash(x *server.Exchange) *problem.Problem {
 	defer cancel()
 	found, ok, err := s.results.SignedHash(ctx, hash)
 	if err != nil {
-		return problem.StoreUnavailable(err)
+		return unanswered("a signature of that hash", err)
 	}
 	if !ok {
 		return problem.UnknownHash(hex.EncodeToString(hash[:]))

@@ -24,9 +24,9 @@ func (s *Server) serveCertificate(x *server.Exchange) *problem.Problem {
 	}
 	ctx, cancel := context.WithTimeout(x.Context(), s.cfg.StoreTimeout)
 	defer cancel()
-	found, ok, err := s.cfg.Store.Certificate(ctx, fingerprint)
+	found, ok, err := s.results.Certificate(ctx, fingerprint)
 	if err != nil {
-		return problem.StoreUnavailable(err)
+		return unanswered("that certificate", err)
 	}
 	if !ok {
 		return problem.UnknownCertificate(text)

@@ -92,16 +92,18 @@ func appendDuplicate(dst []byte, hash string) []byte {
 	return append(append(dst, "duplicate already in db "...), hash...)
 }
 
-// appendSignedHash appends the reply about a hash. It is one object on one line.
+// appendSignedHash appends the reply about a hash. It is one object on one line. signedText is left out where it isn't
+// known. Neither the upload nor the position in it is told: whoever has a file could ask what else was signed with it.
 func appendSignedHash(dst []byte, hash [32]byte, h *store.SignedHash) []byte {
 	dst = jsontext.AppendString(append(dst, `{"hash":`...), hex.EncodeToString(hash[:]))
+	if h.Case != store.UnknownCase {
+		dst = jsontext.AppendString(append(dst, `,"signedText":`...), record.HexText(hash[:], h.Case == store.UpperCase))
+	}
 	dst = jsontext.AppendString(append(dst, `,"site":`...), h.Site)
 	signedAt := time.UnixMilli(h.SignedAt).UTC().Format("2006-01-02T15:04:05.000Z07:00")
 	dst = jsontext.AppendString(append(dst, `,"signedAt":`...), signedAt)
 	dst = jsontext.AppendString(append(dst, `,"algorithm":`...), h.Algorithm)
 	dst = jsontext.AppendString(append(dst, `,"signature":`...), base64.StdEncoding.EncodeToString(h.Signature))
 	dst = jsontext.AppendString(append(dst, `,"certificate":`...), hex.EncodeToString(h.Certificate[:]))
-	dst = jsontext.AppendString(append(dst, `,"upload":`...), h.Upload.String())
-	dst = strconv.AppendUint(append(dst, `,"position":`...), uint64(h.Position), 10)
 	return append(dst, "}\n"...)
 }

@@ -15,6 +15,7 @@ import (
 	"countersign/ingest/results"
 	"countersign/ingest/server"
 	"countersign/ingest/web"
+	"countersign/internal/health"
 	"countersign/internal/pause"
 )
 
@@ -28,6 +29,9 @@ type Server struct {
 
 	admission *admission.Admission
 	backlog   atomic.Int64 // records
+
+	health   *health.Board
+	logAsked atomic.Bool // health has asked the log at least once
 
 	start      sync.Once
 	background sync.WaitGroup  // until cancel
@@ -48,10 +52,14 @@ func New(c Config) (*Server, error) {
 	if err := errors.Join(err, admissionErr, httpErr); err != nil {
 		return nil, err
 	}
-	s.results = results.New(results.Config{
-		Store: cfg.Store, Follow: cfg.Log.Follow, Poll: cfg.SyncPoll, StoreTimeout: cfg.StoreTimeout,
-		Retention: cfg.Retention, Clock: cfg.Clock, Logger: cfg.Logger,
+	s.results, err = results.New(results.Config{
+		Store: cfg.Store, Follower: cfg.Log, Shards: cfg.Shards, Poll: cfg.SyncPoll, StoreTimeout: cfg.StoreTimeout,
+		Retention: cfg.Retention, Clock: cfg.Clock, Logger: cfg.Logger, Registerer: cfg.Registerer,
 	})
+	if err != nil {
+		return nil, err
+	}
+	s.health = health.New(health.Config{Checks: s.probes()})
 	s.intake = &intake{cfg: &s.cfg, results: s.results}
 	s.metrics = newMetrics()
 	if err := s.metrics.register(cfg.Registerer, s); err != nil {
@@ -80,22 +88,9 @@ func (s *Server) Serve(l net.Listener) error {
 	s.start.Do(func() {
 		s.background.Go(func() { s.results.Run(s.running) })
 		s.background.Go(s.watchBacklog)
+		s.background.Go(func() { s.health.Run(s.running) })
 	})
 	return s.http.Serve(l)
-}
-
-// NotReady says why the server should get no requests now; empty: it should.
-func (s *Server) NotReady() []string {
-	var reasons []string
-	if !s.http.Serving() {
-		reasons = append(reasons, "the API does not listen yet")
-	}
-	if s.http.Stopping() {
-		reasons = append(reasons, "the API shuts down")
-	} else if !s.results.Following() {
-		reasons = append(reasons, "topic events can't be followed: is Kafka there?")
-	}
-	return reasons
 }
 
 // Shutdown stops: new uploads are refused and new connections too; open requests get up to Config.HTTP.DrainTimeout,
@@ -104,6 +99,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.http.Shutdown(ctx)
 	s.cancel()
 	s.background.Wait()
+	s.results.Close()
 	return err
 }
 

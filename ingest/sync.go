@@ -87,6 +87,7 @@ func (w *waiter) finish(
 	}
 	w.undecided = nil
 	s.results.Record(up.row()) // the answer says to poll: the upload must be known
+	<-s.tell(ctx, up)
 	switch {
 	case errors.Is(err, server.ErrStopping):
 		return problem.NotFinishedByStop(up.id, err)

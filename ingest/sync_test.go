@@ -126,8 +126,8 @@ func TestManySingleCallsAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 	h.store.With(func(s *ingesttest.Store) {
-		if len(s.Hashes) != 100 {
-			t.Errorf("%d hashes", len(s.Hashes))
+		if len(s.Signed) != 100 {
+			t.Errorf("%d hashes", len(s.Signed))
 		}
 	})
 	if n := h.admission.Calls.Held(); n != 0 {

@@ -8,6 +8,7 @@ import (
 
 	"countersign/ingest/admission"
 	"countersign/ingest/problem"
+	"countersign/ingest/results"
 	"countersign/ingest/server"
 	"countersign/sink/store"
 )
@@ -24,9 +25,11 @@ func (s *Server) serveUpload(x *server.Exchange, by signer) *problem.Problem {
 		}
 	}}, false)
 	if p == nil {
+		told := s.tell(x.Context(), up)
 		if err := s.intake.flush(x.Context(), up); err != nil {
 			p = problemOf(err, false)
 		}
+		<-told
 	}
 	if p != nil {
 		undecided.Done()
@@ -61,6 +64,29 @@ func (s *Server) receive(x *server.Exchange, in submission, sync bool) (accepted
 	}
 	s.metrics.pairs.Add(float64(up.pairs))
 	return up, nil
+}
+
+// tellTimeout bounds how long an answer waits until every process is told of its upload.
+const tellTimeout = time.Second
+
+// tell tells every process that an upload is accepted, so that its polls are answered wherever they come, also while the
+// store is away. The channel is closed when that was done, or was given up: then the upload counts as untold, and polls
+// at other processes wait until it is stored.
+func (s *Server) tell(ctx context.Context, up acceptedUpload) (told <-chan struct{}) {
+	done := make(chan struct{})
+	if up.repeated {
+		close(done)
+		return done
+	}
+	go func() {
+		defer close(done)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tellTimeout)
+		defer cancel()
+		if err := s.cfg.Log.Tell(ctx, results.AcceptedEvent(up.row())); err != nil {
+			s.metrics.untold.Inc()
+		}
+	}()
+	return done
 }
 
 // record has an upload's row stored, and waits a moment for that.

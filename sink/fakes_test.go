@@ -41,6 +41,7 @@ type hashRow struct {
 	algorithm   string
 	signature   string
 	certificate [32]byte
+	upper       bool
 }
 
 type resultKey struct {
@@ -258,13 +259,14 @@ func (w *world) InsertHashes(ctx context.Context, r *store.HashRows) error {
 	n := len(r.Upload)
 	return w.call(ctx, "hashes", n, func() {
 		if len(r.Hash) != 32*n || len(r.Position) != n || len(r.Site) != n || len(r.SignedAt) != n || len(r.Algorithm) != n ||
-			len(r.Signature) != n || len(r.Certificate) != n {
+			len(r.Signature) != n || len(r.Certificate) != n || len(r.Upper) != n {
 			w.breaks("columns of unequal length")
 			return
 		}
 		for i := range n {
 			hash := [32]byte(r.Hash[32*i:])
-			row := hashRow{r.Upload[i], r.Position[i], r.Site[i], r.SignedAt[i], r.Algorithm[i], string(r.Signature[i]), r.Certificate[i]}
+			row := hashRow{r.Upload[i], r.Position[i], r.Site[i], r.SignedAt[i], r.Algorithm[i], string(r.Signature[i]), r.Certificate[i],
+				r.Upper[i]}
 			if was, ok := w.hashes[hash]; ok && was != row {
 				w.breaks("hash %x stored as %v and again as %v", hash[:4], was, row)
 			}

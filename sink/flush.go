@@ -86,6 +86,7 @@ func (f *flush) reset() {
 		hashes: store.HashRows{
 			Hash: h.Hash[:0], Upload: h.Upload[:0], Position: h.Position[:0], Site: h.Site[:0], SignedAt: h.SignedAt[:0],
 			Algorithm: h.Algorithm[:0], Signature: h.Signature[:0], Certificate: h.Certificate[:0],
+			Upper: h.Upper[:0],
 		},
 		results: f.results[:0], uploads: f.uploads[:0], certificates: f.certificates[:0],
 		events: f.events[:0], marks: f.marks[:0],

@@ -57,7 +57,7 @@ func (w *world) checkEarly(e *recordpb.Event) {
 	case e.Added == 1:
 		hash := [32]byte(want.Added.Hashes)
 		if s == nil || [32]byte(s.Hash) != hash || v.owners[hash] != (store.Owner{Upload: want.Upload, Position: s.Position}) ||
-			s.Site == "" || len(s.Signature) == 0 {
+			s.Site == "" || len(s.Signature) == 0 || s.Upper != record.Bit(want.Added.Upper, 0) {
 			w.breaks("event before its row without the row: %v", e)
 		}
 	case e.Duplicates == 1:

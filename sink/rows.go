@@ -62,6 +62,7 @@ func appendHashes(h *store.HashRows, c *recordpb.Claims, verdicts []dedupe.Verdi
 			h.Algorithm = append(h.Algorithm, c.Signers[signer].GetAlgorithm())
 			h.Signature = append(h.Signature, c.Signatures[from:to:to])
 			h.Certificate = append(h.Certificate, signers[signer])
+			h.Upper = append(h.Upper, record.Bit(c.Upper, i))
 		}
 		from = to
 	}
@@ -163,6 +164,7 @@ func signedOf(c *resolved) *recordpb.Signed {
 		Hash: c.Hashes, Position: record.Position(c.Batch, record.Uint16(c.Indexes, 0)),
 		Site: c.Site, AcceptedMs: c.AcceptedMs,
 		Algorithm: signer.GetAlgorithm(), Signature: c.Signatures, Certificate: signer.GetFingerprint(),
+		Upper: record.Bit(c.Upper, 0),
 	}
 }
 

@@ -81,10 +81,10 @@ func TestClaimsBecomeRows(t *testing.T) {
 	r.end(w)
 
 	want := map[[32]byte]hashRow{
-		h(1): {uploadID(1), 2010, "site1.example", 1000, "RSA-2048", "signature 1/3/10", [32]byte(fingerprint(1))},
-		h(2): {uploadID(1), 2011, "site1.example", 1000, "P-256", "signature 1/3/11", [32]byte(fingerprint(77))},
-		h(3): {uploadID(1), 2013, "site1.example", 1000, "P-256", "signature 1/3/13", [32]byte(fingerprint(77))},
-		h(9): {uploadID(2), 0, "site2.example", 2000, "RSA-2048", "signature 2/1/0", [32]byte(fingerprint(2))},
+		h(1): {uploadID(1), 2010, "site1.example", 1000, "RSA-2048", "signature 1/3/10", [32]byte(fingerprint(1)), false},
+		h(2): {uploadID(1), 2011, "site1.example", 1000, "P-256", "signature 1/3/11", [32]byte(fingerprint(77)), false},
+		h(3): {uploadID(1), 2013, "site1.example", 1000, "P-256", "signature 1/3/13", [32]byte(fingerprint(77)), false},
+		h(9): {uploadID(2), 0, "site2.example", 2000, "RSA-2048", "signature 2/1/0", [32]byte(fingerprint(2)), true},
 	}
 	if !reflect.DeepEqual(w.hashes, want) {
 		t.Errorf("hashes: %v\nwant:   %v", w.hashes, want)

@@ -102,7 +102,7 @@ func (p *process) startIngest(listener net.Listener, db *store.DB, l *openLog) e
 			TLSCert: p.cfg.TLSCert, TLSKey: p.cfg.TLSKey, MaxBody: int64(p.cfg.MaxBody),
 			StallTimeout: p.cfg.StallTimeout, BodyTimeout: p.cfg.UploadTimeout,
 		},
-		Log: ingest.KafkaLog(l.client, l.producer), UploadPartitions: l.uploads, Store: db,
+		Log: ingest.KafkaLog(l.client, l.producer), UploadPartitions: l.uploads, Shards: l.shards, Store: db,
 		MaxPairs: p.cfg.MaxPairs, MaxUploads: p.cfg.MaxUploads, MaxBacklog: p.cfg.MaxBacklog,
 		MinBodyRate: cmp.Or(int64(p.cfg.MinBodyRate), -1), TrustedProxies: proxies,
 		Logger: p.log.With("part", roleIngest), Registerer: p.metrics,

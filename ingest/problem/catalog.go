@@ -250,7 +250,8 @@ func LogUnavailable(cause error) *Problem {
 func OutcomeUnknown(upload uuid.UUID, cause error) *Problem {
 	p := unavailable("outcome-unknown", "It is not known whether the upload was accepted", time.Minute,
 		"The log went away while the upload was being completed, so it may be processed in full, or not at all: "+
-			"ask GET /api/v1/resultasync/%s in a minute. As long as that says 404, it was not accepted; then send it again.",
+			"ask GET /api/v1/resultasync/%s in a minute. As long as that says 503, it is not known yet; 404 says that it was not "+
+			"accepted and never will be: then send it again.",
 		upload)
 	p.Upload, p.cause = upload, cause
 	return p
@@ -260,6 +261,15 @@ func OutcomeUnknown(upload uuid.UUID, cause error) *Problem {
 func StoreUnavailable(cause error) *Problem {
 	p := unavailable("store-unavailable", "Database away", 5*time.Second,
 		"The database that holds the results does not answer: try again later.")
+	p.cause = cause
+	return p
+}
+
+// NotKnownYet says that this server can't tell yet whether something exists.
+func NotKnownYet(what string, cause error) *Problem {
+	p := unavailable("not-known-yet", "Not known yet", 2*time.Second,
+		"Whether there is %s is not known yet, for not everything that was accepted before is stored, or the log does not "+
+			"answer: ask again later.", what)
 	p.cause = cause
 	return p
 }

@@ -45,6 +45,7 @@ func Examples() []*Problem {
 		Backlog(20_001, 20_000),
 		LogUnavailable(nil),
 		StoreUnavailable(nil),
+		NotKnownYet("upload "+id.String(), nil),
 		OutcomeUnknown(id, nil),
 		Stopping(),
 		NotFinished(id, 30*time.Second, nil),

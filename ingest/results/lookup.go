@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"countersign/pipeline/record"
 	"countersign/sink/store"
 )
 
@@ -35,13 +36,22 @@ func (t *Tracker) Record(row store.Upload) (stored <-chan struct{}) { return t.r
 // Unrecorded is how many accepted uploads wait for their row.
 func (t *Tracker) Unrecorded() int { return t.recorder.size() }
 
-// Accepted returns an upload that was accepted, by this process or another one, and whether it is known. Errors are the
-// store's.
+// Accepted returns an upload that was accepted, by this process or another one, and whether it is known. It is for those
+// who accept uploads, doesn't wait behind questions of callers, and may not know an upload that was accepted a moment
+// ago elsewhere. Errors are the store's.
 func (t *Tracker) Accepted(ctx context.Context, upload uuid.UUID) (store.Upload, bool, error) {
-	if row, ok := t.recorder.get(upload); ok {
+	if row, ok := t.heardOf(upload); ok {
 		return row, true, nil
 	}
 	return t.cfg.Store.Upload(ctx, upload)
+}
+
+// heardOf returns an accepted upload that this process knows without asking the store.
+func (t *Tracker) heardOf(upload uuid.UUID) (store.Upload, bool) {
+	if row, ok := t.recorder.get(upload); ok {
+		return row, true
+	}
+	return t.accepted.Get(upload)
 }
 
 // Expired reports whether the results of an upload are no longer given out. acceptedAt is in Unix milliseconds.
@@ -49,23 +59,44 @@ func (t *Tracker) Expired(acceptedAt int64) bool {
 	return t.cfg.Clock().Sub(time.UnixMilli(acceptedAt)) > t.cfg.Retention
 }
 
-// Status returns how far an upload is, at most a second late. Errors are ErrUnknownUpload and the store's.
+// Status returns how far an upload is, at most a second late, and never less far than an event has told another process
+// before the call. Errors are ErrUnknownUpload, ErrBusy, ErrNotCertain and the store's.
 func (t *Tracker) Status(ctx context.Context, upload uuid.UUID) (Status, error) {
 	u, err := t.lookUp(ctx, upload)
 	if err != nil {
 		return Status{}, err
 	}
-	now := time.Now()
-	s, upToDate := u.current(now)
+	s, upToDate := u.current(time.Now())
+	if upToDate && !s.Complete() {
+		if t.caughtUp(ctx) != nil {
+			return t.ask(ctx, upload, u) // what an event has told is stored
+		}
+		s, upToDate = u.current(time.Now())
+	}
 	if upToDate {
 		return s, nil
 	}
-	progress, err := t.cfg.Store.Progress(ctx, upload)
+	return t.ask(ctx, upload, u)
+}
+
+// StatusNow is Status for a caller who was told more than Status says: it asks the store.
+func (t *Tracker) StatusNow(ctx context.Context, upload uuid.UUID) (Status, error) {
+	u, err := t.lookUp(ctx, upload)
 	if err != nil {
 		return Status{}, err
 	}
-	u.answered(statusOf(progress, s.Waiting+s.Done), now)
-	s, _ = u.current(now)
+	return t.ask(ctx, upload, u)
+}
+
+// ask asks the store how far an upload is.
+func (t *Tracker) ask(ctx context.Context, upload uuid.UUID, u *remembered) (Status, error) {
+	now := time.Now()
+	progress, _, err := t.questions.progress.get(ctx, upload)
+	if err != nil {
+		return Status{}, err
+	}
+	u.answered(statusOf(progress, record.Batches(u.row.Count)), now)
+	s, _ := u.current(now)
 	return s, nil
 }
 
@@ -73,7 +104,7 @@ func (t *Tracker) Status(ctx context.Context, upload uuid.UUID) (Status, error) 
 func (t *Tracker) lookUp(ctx context.Context, upload uuid.UUID) (*remembered, error) {
 	u, ok := t.uploads.Get(upload)
 	if !ok {
-		row, known, err := t.Accepted(ctx, upload)
+		row, known, err := t.known(ctx, upload)
 		if err != nil {
 			return nil, err
 		}
@@ -89,11 +120,51 @@ func (t *Tracker) lookUp(ctx context.Context, upload uuid.UUID) (*remembered, er
 	return u, nil
 }
 
+// known returns an accepted upload, and whether there is one. That there is none is only said when it is certain: the
+// store says so after the stages have stored everything that was in the log when the caller asked. So an upload is
+// found whoever accepted it and whatever events were missed, and one of which nobody could know whether it was accepted
+// is either found or will never be.
+func (t *Tracker) known(ctx context.Context, upload uuid.UUID) (row store.Upload, known bool, err error) {
+	for _, before := range []func(context.Context) error{func(context.Context) error { return nil }, t.settled} {
+		if err := before(ctx); err != nil {
+			return row, false, err
+		}
+		if row, ok := t.heardOf(upload); ok {
+			return row, true, nil
+		}
+		if row, known, err = t.questions.uploads.get(ctx, upload); known || err != nil {
+			return row, known, err
+		}
+	}
+	return row, false, nil
+}
+
+// Batch returns what became of the pairs of a batch, and whether anything is known of it. Errors are ErrBusy and the
+// store's.
+func (t *Tracker) Batch(ctx context.Context, upload uuid.UUID, batch uint32) (store.BatchResult, bool, error) {
+	return t.questions.batches.get(ctx, batchKey{upload, batch})
+}
+
+// Certificate returns the chain whose leaf has this SHA-256, and whether it was ever seen. Errors are ErrBusy and the
+// store's.
+func (t *Tracker) Certificate(ctx context.Context, fingerprint [32]byte) (store.Certificate, bool, error) {
+	return t.questions.certificates.get(ctx, fingerprint)
+}
+
 // SignedHash returns who signed a hash, and whether anybody has. It knows a single signing as soon as the caller of
-// that signing has its answer, although the row may not be stored yet. Errors are the store's.
+// that signing has its answer, from whichever process, although the row may not be stored yet. Errors are ErrBusy,
+// ErrNotCertain and the store's.
 func (t *Tracker) SignedHash(ctx context.Context, hash [32]byte) (store.SignedHash, bool, error) {
-	if row, ok := t.announced.Get(hash); ok {
+	if row, ok := t.announced.get(hash); ok {
 		return row, true, nil
 	}
-	return t.cfg.Store.Hash(ctx, hash)
+	row, found, err := t.questions.hashes.get(ctx, hash)
+	if found || err != nil {
+		return row, found, err
+	}
+	if err := t.caughtUp(ctx); err != nil {
+		return row, false, err
+	}
+	row, found = t.announced.get(hash)
+	return row, found, nil
 }

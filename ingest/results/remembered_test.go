@@ -126,7 +126,7 @@ func TestPollsInALoopAskOnce(t *testing.T) {
 // storedUpload puts a complete upload of one batch into a store.
 func storedUpload(s *ingesttest.Store, pairs int) store.Upload {
 	row := store.Upload{ID: uuid.UUID{7}, Count: uint64(pairs), AcceptedAt: time.Now().UnixMilli()}
-	s.Uploads[row.ID] = row
+	s.Rows[row.ID] = row
 	s.Results[row.ID] = []store.BatchResult{{Done: true, Added: make([]string, pairs)}}
 	return row
 }

@@ -54,7 +54,7 @@ func (w *Watch) ask(ctx context.Context) (Status, bool) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.StoreTimeout)
 	defer cancel()
-	progress, err := t.cfg.Store.Progress(ctx, w.upload)
+	progress, _, err := t.questions.progress.get(ctx, w.upload)
 	if err != nil {
 		if ctx.Err() == nil {
 			t.cfg.Logger.Warn("could not ask for a synchronous call's result", "upload", w.upload, "error", err)
@@ -71,7 +71,7 @@ func (w *Watch) Details(ctx context.Context) ([]store.BatchResult, error) {
 	batches := record.Batches(w.pairs)
 	results := make([]store.BatchResult, 0, batches)
 	for len(results) < batches {
-		r, ok, err := t.cfg.Store.Batch(ctx, w.upload, uint32(len(results)+1))
+		r, ok, err := t.Batch(ctx, w.upload, uint32(len(results)+1))
 		if err == nil && ok && r.Done {
 			results = append(results, r)
 			continue

@@ -38,10 +38,39 @@ func event(e *recordpb.Event) []byte {
 
 // newTestTracker makes a tracker that is given its events by count.
 func newTestTracker() *Tracker {
-	return New(Config{
-		Store: ingesttest.NewStore(), Poll: time.Second, StoreTimeout: 10 * time.Second, Retention: 48 * time.Hour,
+	t, err := New(Config{
+		Store: ingesttest.NewStore(), Follower: &follower{}, Shards: 1,
+		Poll: time.Second, StoreTimeout: 10 * time.Second, Retention: 48 * time.Hour,
 		Clock: time.Now, Logger: slog.New(slog.DiscardHandler),
 	})
+	if err != nil {
+		panic(err) // without a Registerer there is none
+	}
+	return t
+}
+
+// follower is the log: its functions may be nil.
+type follower struct {
+	follow            func(ctx context.Context, ready func(), fn func([]byte)) error
+	caughtUp, settled func(context.Context) error
+}
+
+func (f *follower) Follow(ctx context.Context, ready func(), fn func([]byte)) error {
+	return f.follow(ctx, ready, fn)
+}
+
+func (f *follower) CaughtUp(ctx context.Context) error {
+	if f.caughtUp == nil {
+		return nil
+	}
+	return f.caughtUp(ctx)
+}
+
+func (f *follower) Settled(ctx context.Context) error {
+	if f.settled == nil {
+		return nil
+	}
+	return f.settled(ctx)
 }
 
 func TestHubCountsEachRowOnce(t *testing.T) {
@@ -101,7 +130,7 @@ func TestHubCountsEachRowOnce(t *testing.T) {
 // The newest single signings are found, each once however often it is announced.
 func TestAnnouncedHashes(t *testing.T) {
 	h := newTestTracker()
-	h.announced = fifo.New[[32]byte, store.SignedHash](3)
+	h.announced = announced{fifo.New[[32]byte, store.SignedHash](3)}
 	announce := func(n byte) {
 		hash, id := [32]byte{n}, uuid.UUID{n}
 		signed := &recordpb.Signed{
@@ -116,7 +145,7 @@ func TestAnnouncedHashes(t *testing.T) {
 		announce(n)
 	}
 	for n := range byte(7) {
-		got, ok := h.announced.Get([32]byte{n})
+		got, ok := h.announced.get([32]byte{n})
 		if ok != (n >= 3 && n <= 5) {
 			t.Errorf("hash %d is there: %v", n, ok)
 		}
@@ -182,7 +211,7 @@ func TestFollowingIsTriedAgain(t *testing.T) {
 		var tries []time.Duration
 		begun := time.Now()
 		h := newTestTracker()
-		h.cfg.Follow = func(ctx context.Context, ready func(), fn func([]byte)) error {
+		h.cfg.Follower.(*follower).follow = func(ctx context.Context, ready func(), fn func([]byte)) error {
 			tries = append(tries, time.Since(begun))
 			if len(tries) == 3 {
 				ready()

@@ -5,7 +5,6 @@ package server
 import (
 	"bytes"
 	"context"
-	"net/http"
 	"strconv"
 	"time"
 
@@ -103,10 +102,7 @@ func (x *Exchange) ReplyText(body []byte) { x.Reply("text/plain; charset=utf-8",
 
 // replyProblem answers with a problem, and logs the cause where the operator should know of it.
 func (x *Exchange) replyProblem(p *problem.Problem) {
-	if cause := p.Unwrap(); cause != nil && p.Status >= http.StatusInternalServerError {
-		x.server.cfg.Logger.Warn("request failed",
-			"path", string(x.ctx.Path()), "problem", p.Kind, "upload", p.Upload, "error", cause)
-	}
+	x.server.failures.note(string(x.ctx.Path()), p)
 	writeProblem(x.ctx, p)
 	x.server.metrics.problem(p)
 }

@@ -31,12 +31,13 @@ import (
 
 // Server serves calls over HTTP/1.1. Its methods may be called from any goroutine.
 type Server struct {
-	cfg     Config
-	routes  routes
-	http    *fasthttp.Server
-	metrics *metrics
-	keys    *keyPair // nil without HTTPS
-	closing lingering
+	cfg      Config
+	routes   routes
+	http     *fasthttp.Server
+	metrics  *metrics
+	failures *failures
+	keys     *keyPair // nil without HTTPS
+	closing  lingering
 
 	serving, stopping atomic.Bool
 
@@ -54,7 +55,7 @@ func New(c Config, calls []Call) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, routes: newRoutes(calls), metrics: newMetrics()}
+	s := &Server{cfg: cfg, routes: newRoutes(calls), metrics: newMetrics(), failures: newFailures(cfg.Logger)}
 	if s.cfg.Admission == nil {
 		if s.cfg.Admission, err = admission.New(admission.Config{MaxConnections: cfg.MaxConnections}); err != nil {
 			return nil, err

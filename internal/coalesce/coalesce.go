@@ -34,7 +34,10 @@ type Config[K comparable, V any] struct {
 
 // Group asks questions together. It is safe for concurrent use. The zero Group is not usable; New makes one.
 type Group[K comparable, V any] struct {
-	cfg Config[K, V]
+	cfg    Config[K, V]
+	open   context.Context // ends with Close
+	close  context.CancelFunc
+	askers sync.WaitGroup // goroutines that call Ask
 
 	mu      sync.Mutex
 	pending map[K]*question[V] // not asked yet; guarded by mu
@@ -53,7 +56,15 @@ type question[V any] struct {
 
 // New makes a group.
 func New[K comparable, V any](cfg Config[K, V]) *Group[K, V] {
-	return &Group[K, V]{cfg: cfg, pending: make(map[K]*question[V])}
+	g := &Group[K, V]{cfg: cfg, pending: make(map[K]*question[V])}
+	g.open, g.close = context.WithCancel(context.Background())
+	return g
+}
+
+// Close ends the calls of Ask that are under way, and returns when they have returned. It is called after the last Get.
+func (g *Group[K, V]) Close() {
+	g.close()
+	g.askers.Wait()
 }
 
 // Get returns key's value, and whether it has one. The answer is from a call of Ask that began after Get was called.
@@ -95,7 +106,7 @@ func (g *Group[K, V]) join(key K) (*question[V], error) {
 	}
 	if g.asking < g.cfg.MaxConcurrent {
 		g.asking++
-		go g.ask()
+		g.askers.Go(g.ask)
 	}
 	return q, nil
 }
@@ -113,7 +124,7 @@ func (g *Group[K, V]) ask() {
 		if len(keys) == 0 {
 			return
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), g.cfg.Timeout)
+		ctx, cancel := context.WithTimeout(g.open, g.cfg.Timeout)
 		values, err := g.cfg.Ask(ctx, keys)
 		cancel()
 		for i, q := range questions {

@@ -138,3 +138,26 @@ func TestAFailureReachesEverybodyWhoAsked(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// Close ends what callers gave up waiting for, and waits for it.
+func TestClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ended := false
+		g := New(Config[int, string]{
+			Ask: func(ctx context.Context, _ []int) (map[int]string, error) {
+				<-ctx.Done()
+				ended = true
+				return nil, ctx.Err()
+			},
+			MaxKeys: 1, MaxConcurrent: 1, MaxWaiting: 1, Timeout: time.Hour,
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, _, err := g.Get(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		if g.Close(); !ended {
+			t.Error("a call is still under way")
+		}
+	})
+}

@@ -47,7 +47,7 @@ func (db *DB) InsertCertificates(ctx context.Context, certificates []Certificate
 func (db *DB) Certificate(ctx context.Context, fingerprint [32]byte) (c Certificate, found bool, err error) {
 	query := "SELECT site, chain, last_seen FROM certificates WHERE fingerprint = " + literal(fingerprint[:]) +
 		" ORDER BY last_seen DESC LIMIT 1"
-	err = db.selectAll(ctx, "look up a certificate", query, func(rows driver.Rows) error {
+	err = db.readAll(ctx, "look up a certificate", query, func(rows driver.Rows) error {
 		var seen time.Time
 		found = true
 		err := rows.Scan(&c.Site, &c.Chain, &seen)

@@ -61,10 +61,11 @@ func (c Config) withDefaults() (Config, error) {
 
 // DB is an open store. Its methods may be called concurrently.
 type DB struct {
-	conn      driver.Conn // for what is read
+	conn      driver.Conn // for what the stages read
+	reads     driver.Conn // for callers who ask: they may be any number, and no stage waits behind them
 	writer    driver.Conn // for inserts and migrations: it bears silence (silence.go)
 	probe     driver.Conn // for questions whether the server is there: it waits for nobody
-	dialers   []*dialer   // of these three
+	dialers   []*dialer   // of these four
 	cfg       Config
 	addresses []string // for messages
 }
@@ -90,13 +91,17 @@ func Open(_ context.Context, cfg Config) (*DB, error) {
 		db.addresses = []string{socket}
 	}
 	silent := new(silentAddresses)
-	few := *opts
+	reading, few := *opts, *opts
+	reading.MaxOpenConns, reading.MaxIdleConns = readConns, readConns
 	few.MaxOpenConns, few.MaxIdleConns = probeConns, probeConns
 	for _, pool := range []struct {
 		conn    *driver.Conn
 		opts    clickhouse.Options
 		silence time.Duration
-	}{{&db.conn, *opts, readSilence}, {&db.writer, *opts, insertSilence}, {&db.probe, few, probeSilence}} {
+	}{
+		{&db.conn, *opts, readSilence}, {&db.reads, reading, readSilence},
+		{&db.writer, *opts, insertSilence}, {&db.probe, few, probeSilence},
+	} {
 		d := &dialer{
 			timeout: opts.DialTimeout, tls: opts.TLS, socket: socket, silent: silent, silence: pool.silence, open: make(map[*gentleConn]struct{}),
 		}
@@ -114,6 +119,10 @@ const probeConns = 2
 
 // where names the server in messages.
 func (db *DB) where() string { return strings.Join(db.addresses, ",") }
+
+// readConns is how many reads that callers cause are under way at most. Further ones wait for a connection, up to the
+// driver's dial_timeout. The URL's max_open_conns is about the stages' connections.
+const readConns = 8
 
 // fillOptions fills what the URL leaves open. What the URL says wins.
 func fillOptions(opts *clickhouse.Options, cfg Config) {
@@ -170,7 +179,7 @@ const socketParameter = "socket"
 
 // Close releases the connections, and waits until they are closed. It is called after the last call returned.
 func (db *DB) Close() error {
-	err := errors.Join(db.conn.Close(), db.writer.Close(), db.probe.Close())
+	err := errors.Join(db.conn.Close(), db.reads.Close(), db.writer.Close(), db.probe.Close())
 	for _, d := range db.dialers {
 		d.close()
 	}
@@ -190,9 +199,15 @@ func (db *DB) exec(ctx context.Context, statement string) error {
 	return db.watched(ctx, func(ctx context.Context) error { return db.writer.Exec(ctx, statement) })
 }
 
-// selectAll runs a query and calls scan for each row. An error of scan ends the query early and is returned, wrapped.
+// selectAll runs a query of a stage and calls scan for each row. An error of scan ends the query early and is returned,
+// wrapped.
 func (db *DB) selectAll(ctx context.Context, what, query string, scan func(driver.Rows) error) error {
 	return db.selectOn(ctx, db.conn, what, query, scan)
+}
+
+// readAll is selectAll for what callers ask.
+func (db *DB) readAll(ctx context.Context, what, query string, scan func(driver.Rows) error) error {
+	return db.selectOn(ctx, db.reads, what, query, scan)
 }
 
 func (db *DB) selectOn(ctx context.Context, conn driver.Conn, what, query string, scan func(driver.Rows) error) error {

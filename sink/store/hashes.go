@@ -16,6 +16,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/ext"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/column"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/google/uuid"
 
@@ -35,6 +36,7 @@ type HashRows struct {
 	Algorithm   []string
 	Signature   [][]byte
 	Certificate [][32]byte // fingerprint of the leaf
+	Upper       []bool     // the hash was signed in upper case
 }
 
 // Len is the number of rows.
@@ -46,6 +48,7 @@ func (r *HashRows) Slice(from, to int) *HashRows {
 		Hash: r.Hash[from*HashSize : to*HashSize], Upload: r.Upload[from:to], Position: r.Position[from:to],
 		Site: r.Site[from:to], SignedAt: r.SignedAt[from:to],
 		Algorithm: r.Algorithm[from:to], Signature: r.Signature[from:to], Certificate: r.Certificate[from:to],
+		Upper: r.Upper[from:to],
 	}
 }
 
@@ -57,6 +60,7 @@ func (r *HashRows) check() error {
 	}{
 		{"Hash/32", len(r.Hash) / HashSize}, {"Position", len(r.Position)}, {"Site", len(r.Site)},
 		{"SignedAt", len(r.SignedAt)}, {"Algorithm", len(r.Algorithm)}, {"Signature", len(r.Signature)}, {"Certificate", len(r.Certificate)},
+		{"Upper", len(r.Upper)},
 	} {
 		if c.len != n {
 			return fmt.Errorf("clickhouse: insert hashes: %d rows, but column %s has %d", n, c.name, c.len)
@@ -76,7 +80,8 @@ func (db *DB) InsertHashes(ctx context.Context, rows *HashRows) error {
 	if rows.Len() == 0 {
 		return nil
 	}
-	const query = "INSERT INTO signed_hashes (hash, upload, position, site, signed_at, algorithm, signature, certificate)"
+	const query = "INSERT INTO signed_hashes" +
+		" (hash, upload, position, site, signed_at, algorithm, signature, certificate, upper)"
 	order, hashes := rows.order(), split(rows.Hash)
 	return db.insert(ctx, "insert hashes", query, rows.Len(), func(b *block, from, to int) {
 		at := order[from:to]
@@ -88,6 +93,7 @@ func (db *DB) InsertHashes(ctx context.Context, rows *HashRows) error {
 		b.appendRepeating(pick(rows.Algorithm, at))
 		b.append(texts(pick(rows.Signature, at)))
 		b.append(views(pick(rows.Certificate, at)))
+		b.append(project(at, func(i *uint32) int8 { return int8(caseOf(rows.Upper[*i])) }))
 	})
 }
 
@@ -137,15 +143,11 @@ func (db *DB) Owners(ctx context.Context, hashes []byte, into map[[32]byte]Owner
 }
 
 func (db *DB) owners(ctx context.Context, hashes []byte, into map[[32]byte]Owner) error {
-	wanted, err := ext.NewTable("wanted", ext.Column("hash", "FixedString(32)"))
+	ctx, err := withWanted(ctx, "FixedString(32)", split(hashes))
 	if err != nil {
 		return fmt.Errorf("clickhouse: look up owners: %w", err)
 	}
-	if _, err := wanted.Block().Columns[0].Append(split(hashes)); err != nil {
-		return fmt.Errorf("clickhouse: look up owners: %w", err)
-	}
-	ctx = clickhouse.Context(ctx, clickhouse.WithExternalTable(wanted))
-	const query = "SELECT hash, upload, position FROM signed_hashes WHERE hash IN (SELECT hash FROM wanted)"
+	const query = "SELECT hash, upload, position FROM signed_hashes WHERE hash IN (SELECT key FROM wanted)"
 	var hash []byte
 	var owner Owner
 	return db.selectAll(ctx, "look up owners", query, func(rows driver.Rows) error {
@@ -157,6 +159,36 @@ func (db *DB) owners(ctx context.Context, hashes []byte, into map[[32]byte]Owner
 	})
 }
 
+// withWanted returns a context whose queries see keys as column key of a table named wanted. keys is a slice as the
+// driver appends it to a column of that type.
+func withWanted(ctx context.Context, columnType column.Type, keys any) (context.Context, error) {
+	wanted, err := ext.NewTable("wanted", ext.Column("key", columnType))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := wanted.Block().Columns[0].Append(keys); err != nil {
+		return nil, err
+	}
+	return clickhouse.Context(ctx, clickhouse.WithExternalTable(wanted)), nil
+}
+
+// LetterCase is the case of the hexadecimal text that was signed.
+type LetterCase int8
+
+// The values of column upper.
+const (
+	UnknownCase LetterCase = -1 // the row is from before migration 6
+	LowerCase   LetterCase = 0
+	UpperCase   LetterCase = 1
+)
+
+func caseOf(upper bool) LetterCase {
+	if upper {
+		return UpperCase
+	}
+	return LowerCase
+}
+
 // SignedHash is a row of signed_hashes.
 type SignedHash struct {
 	Upload      uuid.UUID
@@ -166,18 +198,47 @@ type SignedHash struct {
 	Algorithm   string
 	Signature   []byte
 	Certificate [32]byte // fingerprint of the leaf
+	Case        LetterCase
 }
 
 // Hash returns who signed a hash, and whether anyone did.
 func (db *DB) Hash(ctx context.Context, hash [32]byte) (signed SignedHash, found bool, err error) {
-	query := "SELECT upload, position, site, signed_at, algorithm, signature, certificate FROM signed_hashes" +
-		" WHERE hash = " + literal(hash[:]) + " LIMIT 1"
-	err = db.selectAll(ctx, "look up a hash", query, func(rows driver.Rows) error {
-		found = true
-		return rows.Scan(&signed.Upload, &signed.Position, &signed.Site, &signed.SignedAt,
-			&signed.Algorithm, &signed.Signature, &signed.Certificate)
-	})
+	all, err := db.Hashes(ctx, [][32]byte{hash})
+	signed, found = all[hash]
 	return signed, found, err
+}
+
+// Hashes returns who signed each of the hashes. Hashes that nobody signed are left out. It is a read of callers: bound
+// the number of hashes, 10,000 come to some 5 MB.
+func (db *DB) Hashes(ctx context.Context, hashes [][32]byte) (map[[32]byte]SignedHash, error) {
+	where := "hash IN (SELECT key FROM wanted)"
+	if len(hashes) == 1 { // nearly always: without a table it is faster
+		where = "hash = " + literal(hashes[0][:])
+	} else {
+		var err error
+		if ctx, err = withWanted(ctx, "FixedString(32)", views(hashes)); err != nil {
+			return nil, fmt.Errorf("clickhouse: look up hashes: %w", err)
+		}
+	}
+	query := "SELECT hash, upload, position, site, signed_at, algorithm, signature, certificate, upper" +
+		" FROM signed_hashes WHERE " + where
+	found := make(map[[32]byte]SignedHash, len(hashes))
+	var hash []byte
+	err := db.readAll(ctx, "look up hashes", query, func(rows driver.Rows) error {
+		var s SignedHash
+		var letters int8
+		if err := rows.Scan(&hash, &s.Upload, &s.Position, &s.Site, &s.SignedAt,
+			&s.Algorithm, &s.Signature, &s.Certificate, &letters); err != nil {
+			return err
+		}
+		s.Case = LetterCase(letters)
+		// A replay of a row from before migration 6 knows the case, and is the same row otherwise.
+		if was, there := found[[32]byte(hash)]; !there || was.Case == UnknownCase {
+			found[[32]byte(hash)] = s
+		}
+		return nil
+	})
+	return found, err
 }
 
 // scanChunk is how many hashes ScanHashes hands over at a time.

@@ -115,26 +115,40 @@ type BatchProgress struct {
 
 // Progress returns the batches of an upload that have any row, in their order. Once a batch is done its numbers don't
 // change.
-func (db *DB) Progress(ctx context.Context, id uuid.UUID) (batches []BatchProgress, err error) {
-	query := `SELECT batch, countIf(shard = -1) > 0, sumIf(c, shard = -1), sumIf(a + d, shard >= 0),
+func (db *DB) Progress(ctx context.Context, id uuid.UUID) ([]BatchProgress, error) {
+	all, err := db.ProgressOf(ctx, []uuid.UUID{id})
+	return all[id], err
+}
+
+// ProgressOf is Progress for many uploads at once. Those without any row are left out. It is a read of callers: bound
+// the number of uploads, a batch takes 48 bytes and an upload may have a thousand.
+func (db *DB) ProgressOf(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID][]BatchProgress, error) {
+	ctx, where, err := whereID(ctx, "upload", ids)
+	if err != nil {
+		return nil, fmt.Errorf("clickhouse: read the progress of uploads: %w", err)
+	}
+	query := `SELECT upload, batch, countIf(shard = -1) > 0, sumIf(c, shard = -1), sumIf(a + d, shard >= 0),
 	sum(a), sum(d), sum(b), sum(e) FROM (
-	SELECT batch, shard, part, any(claims) c, any(added) a, any(duplicates) d, any(bad_signatures) b, any(errors) e
-	FROM batch_results WHERE upload = '` + id.String() + `' GROUP BY batch, shard, part
-) GROUP BY batch ORDER BY batch`
-	err = db.selectAll(ctx, "read the progress of upload "+id.String(), query, func(rows driver.Rows) error {
+	SELECT upload, batch, shard, part,
+		any(claims) c, any(added) a, any(duplicates) d, any(bad_signatures) b, any(errors) e
+	FROM batch_results WHERE ` + where + ` GROUP BY upload, batch, shard, part
+) GROUP BY upload, batch ORDER BY upload, batch`
+	found := make(map[uuid.UUID][]BatchProgress, len(ids))
+	err = db.readAll(ctx, "read the progress of uploads", query, func(rows driver.Rows) error {
+		var id uuid.UUID
 		var p BatchProgress
 		var decided uint8
 		var state record.BatchState
-		if err := rows.Scan(&p.Batch, &decided, &state.Claims, &state.Resolved,
+		if err := rows.Scan(&id, &p.Batch, &decided, &state.Claims, &state.Resolved,
 			&p.Added, &p.Duplicates, &p.BadSignatures, &p.Errors); err != nil {
 			return err
 		}
 		state.Decided = decided != 0
 		p.Done = state.Done()
-		batches = append(batches, p)
+		found[id] = append(found[id], p)
 		return nil
 	})
-	return batches, err
+	return found, err
 }
 
 // BatchResult is what became of each pair of a batch, in upload order. Hashes are texts as sent.
@@ -156,7 +170,7 @@ func (db *DB) Batch(ctx context.Context, id uuid.UUID, batch uint32) (BatchResul
 		" LIMIT 1 BY shard, part", id, batch, oldest)
 	var found bool
 	var c collector
-	err := db.selectAll(ctx, fmt.Sprintf("read batch %d of upload %s", batch, id), query, func(rows driver.Rows) error {
+	err := db.readAll(ctx, fmt.Sprintf("read batch %d of upload %s", batch, id), query, func(rows driver.Rows) error {
 		found = true
 		return c.add(rows)
 	})

@@ -2,7 +2,9 @@ package store
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -22,6 +24,7 @@ func randomRows(r *rand.ChaCha8, n int) *HashRows {
 		rows.Algorithm = append(rows.Algorithm, "RSA-2048")
 		rows.Signature = append(rows.Signature, signatures[i*256:(i+1)*256])
 		rows.Certificate = append(rows.Certificate, [32]byte{1})
+		rows.Upper = append(rows.Upper, i%3 == 1)
 	}
 	return rows
 }
@@ -91,4 +94,28 @@ func BenchmarkScanHashes(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(total)/b.Elapsed().Seconds(), "hashes/s")
+}
+
+// BenchmarkHash: one caller asks for one hash after the other, among 2 million.
+func BenchmarkHash(b *testing.B) {
+	db := newDB(b)
+	r := rand.NewChaCha8([32]byte{})
+	var last *HashRows
+	for range 20 {
+		last = randomRows(r, 100_000)
+		if err := db.InsertHashes(b.Context(), last); err != nil {
+			b.Fatal(err)
+		}
+	}
+	var took []time.Duration
+	for i := 0; b.Loop(); i++ {
+		at := i * 7919 % last.Len()
+		begun := time.Now()
+		if _, found, err := db.Hash(b.Context(), [32]byte(last.Hash[at*HashSize:])); err != nil || !found {
+			b.Fatal(found, err)
+		}
+		took = append(took, time.Since(begun))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "ms-median")
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -9,9 +10,11 @@ import (
 	"math"
 	"reflect"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/google/uuid"
 )
 
@@ -36,6 +39,7 @@ func rowsOf(upload uuid.UUID, from, n int) *HashRows {
 		r.Algorithm = append(r.Algorithm, "RSA-2048")
 		r.Signature = append(r.Signature, bytes.Repeat(hash[:], 8))
 		r.Certificate = append(r.Certificate, sha256.Sum256([]byte("leaf")))
+		r.Upper = append(r.Upper, i%3 == 1)
 	}
 	return r
 }
@@ -79,7 +83,7 @@ func TestHashReturnsTheWholeRow(t *testing.T) {
 		t.Fatal(found, err)
 	}
 	want := SignedHash{Upload: uploadOf(7), Position: 2, Site: rows.Site[2], SignedAt: rows.SignedAt[2], Algorithm: rows.Algorithm[2],
-		Signature: rows.Signature[2], Certificate: rows.Certificate[2]}
+		Signature: rows.Signature[2], Certificate: rows.Certificate[2], Case: LowerCase}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
 	}
@@ -231,5 +235,100 @@ func TestRowsOfAnyTimesAreStored(t *testing.T) {
 	if err := errors.Join(db.InsertHashes(t.Context(), hashes), db.InsertResults(t.Context(), results),
 		db.InsertUploads(t.Context(), uploads), db.InsertCertificates(t.Context(), certificates)); err != nil {
 		t.Error(err)
+	}
+}
+
+// What many ask for at once is what each would get alone.
+func TestManyAtOnce(t *testing.T) {
+	db := newDB(t)
+	const n = 300
+	var hashes [][32]byte
+	var ids []uuid.UUID
+	var uploads []Upload
+	var results []ResultRow
+	for i := range n {
+		hashes, ids = append(hashes, hashOf(i)), append(ids, uploadOf(i))
+		if i%2 == 0 { // of the others nothing is stored
+			uploads = append(uploads, Upload{ID: uploadOf(i), Site: "a.example", Count: uint64(i), AcceptedAt: 1_790_000_000_000})
+			results = append(results, ResultRow{Upload: uploadOf(i), Batch: 1, Shard: -1, AcceptedAt: time.Now().UnixMilli()})
+		}
+	}
+	for range 2 { // a replay
+		err := errors.Join(db.InsertHashes(t.Context(), rowsOf(uploadOf(0), 0, n/2)),
+			db.InsertUploads(t.Context(), uploads), db.InsertResults(t.Context(), results))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	signed, err := db.Hashes(t.Context(), hashes)
+	known, errUploads := db.Uploads(t.Context(), ids)
+	progress, errProgress := db.ProgressOf(t.Context(), ids)
+	if err := errors.Join(err, errUploads, errProgress); err != nil {
+		t.Fatal(err)
+	}
+	if len(signed) != n/2 || len(known) != n/2 || len(progress) != n/2 {
+		t.Fatalf("%d hashes, %d uploads, %d with progress", len(signed), len(known), len(progress))
+	}
+	for i := range 10 {
+		one, found, err := db.Hash(t.Context(), hashOf(i))
+		if err != nil || !found || !reflect.DeepEqual(one, signed[hashOf(i)]) || one.Case != caseOf(i%3 == 1) {
+			t.Errorf("hash %d: %+v, with others %+v, %v", i, one, signed[hashOf(i)], err)
+		}
+		up, found, err := db.Upload(t.Context(), uploadOf(i))
+		if err != nil || found != (i%2 == 0) || up != known[uploadOf(i)] {
+			t.Errorf("upload %d: %+v, with others %+v, %v", i, up, known[uploadOf(i)], err)
+		}
+		alone, err := db.Progress(t.Context(), uploadOf(i))
+		if err != nil || !slices.Equal(alone, progress[uploadOf(i)]) || len(alone) > 0 && !alone[0].Done {
+			t.Errorf("progress of %d: %+v, with others %+v, %v", i, alone, progress[uploadOf(i)], err)
+		}
+	}
+}
+
+// Rows from before column upper was there say that they don't know, until a replay tells.
+func TestCaseOfOldRows(t *testing.T) {
+	db := newDB(t)
+	hash := hashOf(1)
+	old := "INSERT INTO signed_hashes (hash, upload, site) VALUES (" + literal(hash[:]) + ", generateUUIDv4(), 'a.example')"
+	if err := db.conn.Exec(t.Context(), old); err != nil {
+		t.Fatal(err)
+	}
+	if got, found, err := db.Hash(t.Context(), hash); err != nil || !found || got.Case != UnknownCase {
+		t.Errorf("%+v, %v, %v", got, found, err)
+	}
+	if err := db.InsertHashes(t.Context(), rowsOf(uploadOf(1), 0, 2)); err != nil {
+		t.Fatal(err)
+	}
+	if got, _, err := db.Hash(t.Context(), hash); err != nil || got.Case != UpperCase {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// Inserts and what stages read don't wait behind reads of callers, however many there are.
+func TestReadsHaveTheirOwnConnections(t *testing.T) {
+	db := newDB(t)
+	slow, cancel := context.WithCancel(t.Context())
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	defer cancel()
+	for range 4 * readConns {
+		reading.Go(func() {
+			_ = db.readAll(slow, "sleep", "SELECT sleep(3) FROM numbers(100) SETTINGS max_block_size = 1",
+				func(driver.Rows) error { return nil })
+		})
+	}
+	for db.reads.Stats().Open < readConns {
+		time.Sleep(time.Millisecond)
+	}
+	if err := db.InsertHashes(t.Context(), rowsOf(uploadOf(1), 0, 10)); err != nil {
+		t.Fatal(err)
+	}
+	owners := map[[32]byte]Owner{}
+	first := hashOf(1)
+	if err := db.Owners(t.Context(), first[:], owners); err != nil || len(owners) != 1 {
+		t.Fatal(owners, err)
+	}
+	if n := db.reads.Stats().Open; n != readConns {
+		t.Errorf("%d reads are under way", n)
 	}
 }

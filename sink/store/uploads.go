@@ -4,6 +4,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/google/uuid"
@@ -34,13 +35,40 @@ func (db *DB) InsertUploads(ctx context.Context, uploads []Upload) error {
 }
 
 // Upload returns an accepted upload, and whether it is known. Uploads are kept for good: whether one is too old to be
-// asked for is the caller's decision, by AcceptedAt.
+// asked for is the caller's decision, by AcceptedAt. Upload is for those who accept uploads: it doesn't wait behind the
+// reads of callers.
 func (db *DB) Upload(ctx context.Context, id uuid.UUID) (u Upload, found bool, err error) {
-	query := "SELECT id, site, count, accepted_at FROM uploads WHERE id = '" + id.String() + "'" +
-		" ORDER BY accepted_at LIMIT 1"
-	err = db.selectAll(ctx, "look up an upload", query, func(rows driver.Rows) error {
-		found = true
-		return rows.Scan(&u.ID, &u.Site, &u.Count, &u.AcceptedAt)
-	})
+	all, err := db.uploads(ctx, db.conn, []uuid.UUID{id})
+	u, found = all[id]
 	return u, found, err
+}
+
+// Uploads is Upload for many at once, those that are known. It is a read of callers.
+func (db *DB) Uploads(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]Upload, error) {
+	return db.uploads(ctx, db.reads, ids)
+}
+
+func (db *DB) uploads(ctx context.Context, conn driver.Conn, ids []uuid.UUID) (map[uuid.UUID]Upload, error) {
+	ctx, where, err := whereID(ctx, "id", ids)
+	if err != nil {
+		return nil, fmt.Errorf("clickhouse: look up uploads: %w", err)
+	}
+	query := "SELECT id, site, count, accepted_at FROM uploads WHERE " + where + " ORDER BY accepted_at LIMIT 1 BY id"
+	found := make(map[uuid.UUID]Upload, len(ids))
+	err = db.selectOn(ctx, conn, "look up uploads", query, func(rows driver.Rows) error {
+		var u Upload
+		err := rows.Scan(&u.ID, &u.Site, &u.Count, &u.AcceptedAt)
+		found[u.ID] = u
+		return err
+	})
+	return found, err
+}
+
+// whereID is the condition that a column is one of ids, and the context that a query with it needs.
+func whereID(ctx context.Context, column string, ids []uuid.UUID) (context.Context, string, error) {
+	if len(ids) == 1 {
+		return ctx, column + " = '" + ids[0].String() + "'", nil
+	}
+	ctx, err := withWanted(ctx, "UUID", ids)
+	return ctx, column + " IN (SELECT key FROM wanted)", err
 }

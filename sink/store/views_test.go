@@ -55,7 +55,7 @@ func TestScanAtTheBoundaries(t *testing.T) {
 		rows.Upload, rows.Position = append(rows.Upload, one.Upload...), append(rows.Position, one.Position...)
 		rows.Site, rows.SignedAt = append(rows.Site, one.Site...), append(rows.SignedAt, one.SignedAt...)
 		rows.Algorithm, rows.Signature = append(rows.Algorithm, one.Algorithm...), append(rows.Signature, one.Signature...)
-		rows.Certificate = append(rows.Certificate, one.Certificate...)
+		rows.Certificate, rows.Upper = append(rows.Certificate, one.Certificate...), append(rows.Upper, one.Upper...)
 	}
 	const shards = 7
 	for shard := range shards {

@@ -16,9 +16,9 @@ import (
 type Store struct {
 	mu sync.Mutex
 
-	Uploads map[uuid.UUID]store.Upload
+	Rows    map[uuid.UUID]store.Upload // of table uploads
 	Results map[uuid.UUID][]store.BatchResult
-	Hashes  map[[32]byte]store.SignedHash
+	Signed  map[[32]byte]store.SignedHash
 	Chain   store.Certificate // the only one
 
 	Away     bool          // everything fails
@@ -31,8 +31,8 @@ type Store struct {
 // NewStore makes an empty store.
 func NewStore() *Store {
 	return &Store{
-		Uploads: make(map[uuid.UUID]store.Upload), Results: make(map[uuid.UUID][]store.BatchResult),
-		Hashes: make(map[[32]byte]store.SignedHash),
+		Rows: make(map[uuid.UUID]store.Upload), Results: make(map[uuid.UUID][]store.BatchResult),
+		Signed: make(map[[32]byte]store.SignedHash),
 	}
 }
 
@@ -59,22 +59,42 @@ func (s *Store) Upload(_ context.Context, id uuid.UUID) (store.Upload, bool, err
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.Asked++
-	up, ok := s.Uploads[id]
+	up, ok := s.Rows[id]
 	return up, ok, s.unavailable()
 }
 
-func (s *Store) Progress(_ context.Context, id uuid.UUID) ([]store.BatchProgress, error) {
+func (s *Store) Uploads(_ context.Context, ids []uuid.UUID) (map[uuid.UUID]store.Upload, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.Asked++
-	var progress []store.BatchProgress
-	for i, r := range s.Results[id] {
-		progress = append(progress, store.BatchProgress{
-			Batch: uint32(i + 1), Done: r.Done, Added: uint64(len(r.Added)), Duplicates: uint64(len(r.Duplicates)),
-			BadSignatures: uint64(len(r.BadSignatures)), Errors: uint64(len(r.Errors)),
-		})
+	return known(s.Rows, ids), s.unavailable()
+}
+
+func (s *Store) ProgressOf(_ context.Context, ids []uuid.UUID) (map[uuid.UUID][]store.BatchProgress, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Asked++
+	progress := make(map[uuid.UUID][]store.BatchProgress)
+	for _, id := range ids {
+		for i, r := range s.Results[id] {
+			progress[id] = append(progress[id], store.BatchProgress{
+				Batch: uint32(i + 1), Done: r.Done, Added: uint64(len(r.Added)), Duplicates: uint64(len(r.Duplicates)),
+				BadSignatures: uint64(len(r.BadSignatures)), Errors: uint64(len(r.Errors)),
+			})
+		}
 	}
 	return progress, s.unavailable()
+}
+
+// known are the rows of those keys that have one.
+func known[K comparable, V any](rows map[K]V, keys []K) map[K]V {
+	found := make(map[K]V)
+	for _, k := range keys {
+		if row, ok := rows[k]; ok {
+			found[k] = row
+		}
+	}
+	return found
 }
 
 func (s *Store) Batch(_ context.Context, id uuid.UUID, batch uint32) (store.BatchResult, bool, error) {
@@ -87,11 +107,10 @@ func (s *Store) Batch(_ context.Context, id uuid.UUID, batch uint32) (store.Batc
 	return results[batch-1], true, s.unavailable()
 }
 
-func (s *Store) Hash(_ context.Context, hash [32]byte) (store.SignedHash, bool, error) {
+func (s *Store) Hashes(_ context.Context, hashes [][32]byte) (map[[32]byte]store.SignedHash, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	h, ok := s.Hashes[hash]
-	return h, ok, s.unavailable()
+	return known(s.Signed, hashes), s.unavailable()
 }
 
 func (s *Store) Certificate(_ context.Context, fingerprint [32]byte) (store.Certificate, bool, error) {
@@ -118,8 +137,8 @@ func (s *Store) InsertUploads(ctx context.Context, rows []store.Upload) error {
 		return store.ErrUnavailable
 	}
 	for _, row := range rows {
-		if first, ok := s.Uploads[row.ID]; !ok || row.AcceptedAt < first.AcceptedAt { // as table uploads does
-			s.Uploads[row.ID] = row
+		if first, ok := s.Rows[row.ID]; !ok || row.AcceptedAt < first.AcceptedAt { // as table uploads does
+			s.Rows[row.ID] = row
 		}
 	}
 	return nil

@@ -121,9 +121,10 @@ const quote = (text) => "'" + text.replaceAll("'", "'\\''") + "'";
 function steps(name, body, kept) {
   const kinds = body.algorithm.startsWith("RSA") ? "RSA+SHA256:RSA-PSS+SHA256:RSA-PSS+SHA384" : "ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512";
   const site = body.site, seconds = Math.floor(new Date(body.signedAt).getTime() / 1000);
+  const text = body.signedText, upper = text !== undefined && text !== text.toLowerCase();
   const all = [
-    ["What was signed: the SHA-256 of the file, written in hex.",
-      "openssl dgst -sha256 -r " + quote("./" + name) + " | cut -c 1-64 | tr -d '\\n' > hash.txt"],
+    ["What was signed: the SHA-256 of the file, written in hex" + (upper ? ", in capital letters." : "."),
+      "openssl dgst -sha256 -r " + quote("./" + name) + " | cut -c 1-64 | " + (upper ? "tr a-f A-F | " : "") + "tr -d '\\n' > hash.txt"],
     ["The signature, as this server received it.",
       "echo " + quote(body.signature) + " | openssl base64 -d -A > signature.bin"],
     ["The certificate, from the site itself.",
@@ -132,9 +133,11 @@ function steps(name, body, kept) {
     ["The proof: it prints “Verified OK”.",
       "openssl x509 -in site.pem -noout -pubkey > key.pem\n" +
       "openssl dgst -sha256 -verify key.pem -signature signature.bin hash.txt"],
-    ["It does not? Some sites sign the hash in capital letters.",
-      "tr a-f A-F < hash.txt | openssl dgst -sha256 -verify key.pem -signature signature.bin"],
   ];
+  if (text === undefined) { // received before this server kept the letter case
+    all.push(["It does not? Some sites sign the hash in capital letters.",
+      "tr a-f A-F < hash.txt | openssl dgst -sha256 -verify key.pem -signature signature.bin"]);
+  }
   if (kept) {
     all.push(["Or the site has another certificate by now. This server keeps the one that it checked with. It proves as much where an authority that " +
       "your computer trusts issued it to " + site + ": the last line has to print “OK”; then repeat the proof.",

@@ -1308,6 +1308,7 @@ func (x *Seen) GetSeenMs() int64 {
 type Events struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Events        []*Event               `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	Accepted      []*Accepted            `protobuf:"bytes,2,rep,name=accepted,proto3" json:"accepted,omitempty"` // uploads that are being accepted: told before the answer leaves
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1345,6 +1346,13 @@ func (*Events) Descriptor() ([]byte, []int) {
 func (x *Events) GetEvents() []*Event {
 	if x != nil {
 		return x.Events
+	}
+	return nil
+}
+
+func (x *Events) GetAccepted() []*Accepted {
+	if x != nil {
+		return x.Accepted
 	}
 	return nil
 }
@@ -1484,6 +1492,7 @@ type Signed struct {
 	Algorithm     string                 `protobuf:"bytes,5,opt,name=algorithm,proto3" json:"algorithm,omitempty"`
 	Signature     []byte                 `protobuf:"bytes,6,opt,name=signature,proto3" json:"signature,omitempty"`
 	Certificate   []byte                 `protobuf:"bytes,7,opt,name=certificate,proto3" json:"certificate,omitempty"` // SHA-256 of the leaf's DER
+	Upper         bool                   `protobuf:"varint,8,opt,name=upper,proto3" json:"upper,omitempty"`            // the hash was signed in upper case
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1565,6 +1574,13 @@ func (x *Signed) GetCertificate() []byte {
 		return x.Certificate
 	}
 	return nil
+}
+
+func (x *Signed) GetUpper() bool {
+	if x != nil {
+		return x.Upper
+	}
+	return false
 }
 
 // DeadLetter is one record of topic `deadletter`.
@@ -1742,9 +1758,10 @@ const file_pipeline_record_recordpb_record_proto_rawDesc = "" +
 	"\x04Seen\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x122\n" +
 	"\x05chain\x18\x02 \x01(\v2\x1c.countersign.record.v1.ChainR\x05chain\x12\x17\n" +
-	"\aseen_ms\x18\x03 \x01(\x03R\x06seenMs\">\n" +
+	"\aseen_ms\x18\x03 \x01(\x03R\x06seenMs\"{\n" +
 	"\x06Events\x124\n" +
-	"\x06events\x18\x01 \x03(\v2\x1c.countersign.record.v1.EventR\x06events\"\xbb\x02\n" +
+	"\x06events\x18\x01 \x03(\v2\x1c.countersign.record.v1.EventR\x06events\x12;\n" +
+	"\baccepted\x18\x02 \x03(\v2\x1f.countersign.record.v1.AcceptedR\baccepted\"\xbb\x02\n" +
 	"\x05Event\x12\x16\n" +
 	"\x06upload\x18\x01 \x01(\fR\x06upload\x12\x14\n" +
 	"\x05batch\x18\x02 \x01(\rR\x05batch\x12\x14\n" +
@@ -1759,7 +1776,7 @@ const file_pipeline_record_recordpb_record_proto_rawDesc = "" +
 	"\x06errors\x18\t \x01(\rR\x06errors\x12\x16\n" +
 	"\x06reason\x18\n" +
 	" \x01(\tR\x06reason\x125\n" +
-	"\x06signed\x18\v \x01(\v2\x1d.countersign.record.v1.SignedR\x06signed\"\xcb\x01\n" +
+	"\x06signed\x18\v \x01(\v2\x1d.countersign.record.v1.SignedR\x06signed\"\xe1\x01\n" +
 	"\x06Signed\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\fR\x04hash\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\rR\bposition\x12\x12\n" +
@@ -1768,7 +1785,8 @@ const file_pipeline_record_recordpb_record_proto_rawDesc = "" +
 	"acceptedMs\x12\x1c\n" +
 	"\talgorithm\x18\x05 \x01(\tR\talgorithm\x12\x1c\n" +
 	"\tsignature\x18\x06 \x01(\fR\tsignature\x12 \n" +
-	"\vcertificate\x18\a \x01(\fR\vcertificate\"p\n" +
+	"\vcertificate\x18\a \x01(\fR\vcertificate\x12\x14\n" +
+	"\x05upper\x18\b \x01(\bR\x05upper\"p\n" +
 	"\n" +
 	"DeadLetter\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1c\n" +
@@ -1831,12 +1849,13 @@ var file_pipeline_record_recordpb_record_proto_depIdxs = []int32{
 	14, // 15: countersign.record.v1.Outcome.failures:type_name -> countersign.record.v1.Failure
 	7,  // 16: countersign.record.v1.Seen.chain:type_name -> countersign.record.v1.Chain
 	18, // 17: countersign.record.v1.Events.events:type_name -> countersign.record.v1.Event
-	19, // 18: countersign.record.v1.Event.signed:type_name -> countersign.record.v1.Signed
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	15, // 18: countersign.record.v1.Events.accepted:type_name -> countersign.record.v1.Accepted
+	19, // 19: countersign.record.v1.Event.signed:type_name -> countersign.record.v1.Signed
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_pipeline_record_recordpb_record_proto_init() }

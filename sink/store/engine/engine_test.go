@@ -478,6 +478,7 @@ func rowsOf(from, n int) *store.HashRows {
 		r.Algorithm = append(r.Algorithm, "RSA-2048")
 		r.Signature = append(r.Signature, bytes.Repeat(hash[:], 8))
 		r.Certificate = append(r.Certificate, [32]byte{2})
+		r.Upper = append(r.Upper, i%3 == 1)
 	}
 	return r
 }

@@ -1,0 +1,158 @@
+package results
+
+// What callers ask ClickHouse and the log is asked together: thousands of callers that wait are one query. Each kind of
+// question has bounds of its own, so that one kind can't keep another from its answers.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"countersign/internal/coalesce"
+	"countersign/sink/store"
+)
+
+// MaxWaiting is how many callers may wait for the answers to one kind of question. Further ones get ErrBusy at once.
+const MaxWaiting = 4096
+
+const (
+	// callsAtOnce is how many queries of one kind are under way at most.
+	callsAtOnce = 4
+	// keysPerCall is how many hashes or uploads one query is about at most.
+	keysPerCall = 10_000
+	// progressPerCall is the same for the progress of uploads, of which each may have a row for each of a thousand
+	// batches.
+	progressPerCall = 1000
+	// followTimeout is how long a caller waits until the events up to its question were seen.
+	followTimeout = 3 * time.Second
+	// settleTimeout is how long a caller waits until the stages have stored what was in the log when it asked.
+	settleTimeout = 5 * time.Second
+)
+
+// Errors of questions, beside the store's own.
+var (
+	// ErrBusy says that MaxWaiting callers wait for an answer of this kind already.
+	ErrBusy = errors.New("too many callers ask at once")
+	// ErrNotCertain says that this process can't tell yet whether there is what was asked for.
+	ErrNotCertain = errors.New("it is not certain yet whether that exists")
+)
+
+// batchKey names a batch of an upload.
+type batchKey struct {
+	upload uuid.UUID
+	batch  uint32
+}
+
+// questions are all that callers ask.
+type questions struct {
+	hashes       question[[32]byte, store.SignedHash]
+	uploads      question[uuid.UUID, store.Upload]
+	progress     question[uuid.UUID, []store.BatchProgress]
+	batches      question[batchKey, store.BatchResult]
+	certificates question[[32]byte, store.Certificate]
+	followed     question[struct{}, struct{}] // were the events up to now seen?
+	settled      question[struct{}, struct{}] // have the stages stored what was in the log?
+}
+
+func newQuestions(c *Config, m *metrics) *questions {
+	q := &questions{}
+	timeout := c.StoreTimeout
+	q.hashes = ask(m, "hash", keysPerCall, timeout, c.Store.Hashes)
+	q.uploads = ask(m, "upload", keysPerCall, timeout, c.Store.Uploads)
+	q.progress = ask(m, "progress", progressPerCall, timeout, c.Store.ProgressOf)
+	q.batches = ask(m, "batch", 1, timeout, each(func(ctx context.Context, k batchKey) (store.BatchResult, bool, error) {
+		return c.Store.Batch(ctx, k.upload, k.batch)
+	}))
+	q.certificates = ask(m, "certificate", 1, timeout, each(c.Store.Certificate))
+	q.followed = ask(m, "events", 1, followTimeout, once(c.Follower.CaughtUp))
+	q.settled = ask(m, "stages", 1, settleTimeout, once(c.Follower.Settled))
+	return q
+}
+
+// close ends what is under way. No caller asks any more.
+func (q *questions) close() {
+	q.hashes.group.Close()
+	q.uploads.group.Close()
+	q.progress.group.Close()
+	q.batches.group.Close()
+	q.certificates.group.Close()
+	q.followed.group.Close()
+	q.settled.group.Close()
+}
+
+// question is one kind of question.
+type question[K comparable, V any] struct {
+	group          *coalesce.Group[K, V]
+	asked, refused prometheus.Counter
+}
+
+func ask[K comparable, V any](
+	m *metrics, kind string, keys int, timeout time.Duration, call func(context.Context, []K) (map[K]V, error),
+) question[K, V] {
+	calls := m.calls.WithLabelValues(kind)
+	g := coalesce.New(coalesce.Config[K, V]{
+		Ask: func(ctx context.Context, keys []K) (map[K]V, error) {
+			calls.Inc()
+			return call(ctx, keys)
+		},
+		MaxKeys: keys, MaxConcurrent: callsAtOnce, MaxWaiting: MaxWaiting, Timeout: timeout,
+	})
+	m.waiting[kind] = g.Waiting
+	return question[K, V]{g, m.questions.WithLabelValues(kind), m.refused.WithLabelValues(kind)}
+}
+
+// get asks about one key. The answer is from a query that began after the call.
+func (q *question[K, V]) get(ctx context.Context, key K) (value V, found bool, err error) {
+	q.asked.Inc()
+	value, found, err = q.group.Get(ctx, key)
+	if errors.Is(err, coalesce.ErrFull) {
+		q.refused.Inc()
+		err = fmt.Errorf("%w: %w", ErrBusy, err)
+	}
+	return value, found, err
+}
+
+// each asks about one key at a time.
+func each[K comparable, V any](
+	call func(context.Context, K) (V, bool, error),
+) func(context.Context, []K) (map[K]V, error) {
+	return func(ctx context.Context, keys []K) (map[K]V, error) {
+		found := make(map[K]V, len(keys))
+		for _, k := range keys {
+			v, ok, err := call(ctx, k)
+			if err != nil {
+				return nil, err
+			}
+			if ok {
+				found[k] = v
+			}
+		}
+		return found, nil
+	}
+}
+
+// once asks a question that has no key, and no answer but its error.
+func once(call func(context.Context) error) func(context.Context, []struct{}) (map[struct{}]struct{}, error) {
+	return func(ctx context.Context, _ []struct{}) (map[struct{}]struct{}, error) { return nil, call(ctx) }
+}
+
+// caughtUp returns once this process has seen every event that was there when it was called.
+func (t *Tracker) caughtUp(ctx context.Context) error {
+	return certain(t.questions.followed.get(ctx, struct{}{}))
+}
+
+// settled returns once the store has what every upload came to whose seal was in the log when it was called.
+func (t *Tracker) settled(ctx context.Context) error {
+	return certain(t.questions.settled.get(ctx, struct{}{}))
+}
+
+func certain(_ struct{}, _ bool, err error) error {
+	if err == nil || errors.Is(err, ErrBusy) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrNotCertain, err)
+}
