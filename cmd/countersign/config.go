@@ -50,9 +50,11 @@ type config struct {
 	StallTimeout  time.Duration `koanf:"stall-timeout"`
 	UploadTimeout time.Duration `koanf:"upload-timeout"`
 
-	CertRoots string   `koanf:"cert-roots"`
-	CertHost  []string `koanf:"cert-host"`
-	CertDir   string   `koanf:"cert-dir"`
+	CertRoots   string        `koanf:"cert-roots"`
+	CertHost    []string      `koanf:"cert-host"`
+	CertDir     string        `koanf:"cert-dir"`
+	CertGrace   time.Duration `koanf:"cert-grace"`
+	DenyAddress []string      `koanf:"deny-address"`
 
 	Workers      int           `koanf:"workers"`
 	VerifyMemory bytesize.Size `koanf:"verify-memory"`
@@ -111,6 +113,8 @@ func bind(f *pflag.FlagSet) {
 	f.String("cert-roots", "", "PEM `file` of the roots that sites' certificates are validated against; default: the system's")
 	f.StringArray("cert-host", nil, "`site=host:port` where a site's certificate is fetched instead of site:443; it may be a private address; any number of times")
 	f.String("cert-dir", "", "`folder` of PEM files named after the site (SITE.pem), asked before the network; they are trusted as they are")
+	f.Duration("cert-grace", certs.UsualGrace, "how long a certificate counts after its site was seen serving it, unless it expires sooner")
+	f.StringSlice("deny-address", nil, "`CIDR` of public addresses that sites are never asked at, such as your own networks and their NAT64 prefix; any number of them")
 
 	f.Int("workers", 0, "goroutines that verify signatures; 0: one a processor")
 	sized("verify-memory", 320<<20, "bytes of open uploads that the verifier holds; the rest is read again from the log")
@@ -213,11 +217,13 @@ func (c *config) check() []error {
 	}
 	_, err := c.hosts()
 	wrong(err != nil, "%v", err)
+	_, err = certs.ParsePrefixes(c.DenyAddress)
+	wrong(err != nil, "--deny-address: %v", err)
 	wrong(!slices.Contains([]string{"", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}, c.KafkaSASL), "--kafka-sasl %q: there are PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512", c.KafkaSASL)
 	wrong((c.KafkaSASL == "") != (c.KafkaUser == ""), "--kafka-sasl and --kafka-user go together")
 	for name, n := range map[string]int64{
 		"max-pairs": int64(c.MaxPairs), "max-body": int64(c.MaxBody), "max-uploads": int64(c.MaxUploads), "max-backlog": c.MaxBacklog,
-		"stall-timeout": int64(c.StallTimeout), "upload-timeout": int64(c.UploadTimeout), "upload-partitions": int64(c.UploadPartitions),
+		"stall-timeout": int64(c.StallTimeout), "cert-grace": int64(c.CertGrace), "upload-timeout": int64(c.UploadTimeout), "upload-partitions": int64(c.UploadPartitions),
 		"shards": int64(c.Shards), "engine-memory": int64(c.EngineMemory),
 	} {
 		wrong(n <= 0, "--%s must be more than 0", name)

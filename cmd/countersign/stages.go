@@ -63,11 +63,8 @@ func (p *process) startVerify(l *openLog) error {
 	return nil
 }
 
-// cachedSites bounds the cache of keys: an ECDSA key with its table takes half a megabyte.
-const cachedSites = 1024
-
 // certificates puts together where keys come from.
-func (p *process) certificates() (*certs.Cache, error) {
+func (p *process) certificates() (*certs.Sites, error) {
 	hosts, err := p.cfg.hosts()
 	if err != nil {
 		return nil, err
@@ -78,11 +75,14 @@ func (p *process) certificates() (*certs.Cache, error) {
 			return nil, fmt.Errorf("--cert-roots: %w", err)
 		}
 	}
-	source := certs.Network(certs.NetworkConfig{Roots: roots, Hosts: hosts})
-	if p.cfg.CertDir != "" {
-		source = certs.FirstOf(certs.Dir(p.cfg.CertDir, certs.DirConfig{}), source)
+	denied, err := certs.ParsePrefixes(p.cfg.DenyAddress)
+	if err != nil {
+		return nil, fmt.Errorf("--deny-address: %w", err)
 	}
-	return certs.NewCache(source, certs.CacheConfig{Entries: cachedSites})
+	return certs.New(certs.Config{
+		Dir: p.cfg.CertDir, Network: certs.NetworkConfig{Roots: roots, Hosts: hosts, Deny: denied}, Grace: p.cfg.CertGrace,
+		Logger: p.log.With("part", "certs"), Registerer: p.metrics,
+	})
 }
 
 // startIngest serves the API on listener; nil: this process has no such role.

@@ -26,15 +26,15 @@ type Queue[K comparable, T any] struct {
 	mostRunning int // of one account at once; 0: no limit
 
 	mu      sync.Mutex
-	changed *sync.Cond           // there may be work to take; its lock is mu
-	now     float64              // virtual time
-	ends    map[K]float64        // virtual end of an account's last piece, where that lies ahead
-	active  map[K]int            // pieces of an account that wait or run
-	running map[K]int            // pieces of an account that were taken and are not done
-	waiting pieces[K, T]         // a heap by start
-	blocked map[K][]*piece[K, T] // pieces whose account has as many running as it may
-	numbers uint64               // Puts so far
-	sweep   int                  // Puts since the ends were looked through
+	changed *sync.Cond          // there may be work to take; its lock is mu
+	now     float64             // virtual time
+	ends    map[K]float64       // virtual end of an account's last piece, where that lies ahead
+	active  map[K]int           // pieces of an account that wait or run
+	running map[K]int           // pieces of an account that were taken and are not done
+	waiting pieces[K, T]        // a heap by start
+	blocked map[K]*pieces[K, T] // heaps by start of pieces whose account has as many running as it may
+	numbers uint64              // Puts so far
+	sweep   int                 // Puts since the ends were looked through
 }
 
 type piece[K comparable, T any] struct {
@@ -53,7 +53,7 @@ func New[K comparable, T any](mostRunning int) *Queue[K, T] {
 		ends:        make(map[K]float64),
 		active:      make(map[K]int),
 		running:     make(map[K]int),
-		blocked:     make(map[K][]*piece[K, T]),
+		blocked:     make(map[K]*pieces[K, T]),
 	}
 	q.changed = sync.NewCond(&q.mu)
 	return q
@@ -106,7 +106,8 @@ func (q *Queue[K, T]) Take(ctx context.Context) (work T, done func(), err error)
 	}
 }
 
-// next removes the first piece that may run, and sets those aside that may not yet.
+// next removes the first piece that may run, and sets those aside that may not yet. A piece that is set aside for one
+// account leaves the room that its other accounts have to the next pieces of those.
 func (q *Queue[K, T]) next() *piece[K, T] {
 	for len(q.waiting) > 0 {
 		p := heap.Pop(&q.waiting).(*piece[K, T])
@@ -114,9 +115,29 @@ func (q *Queue[K, T]) next() *piece[K, T] {
 		if !is {
 			return p
 		}
-		q.blocked[full] = append(q.blocked[full], p)
+		if q.blocked[full] == nil {
+			q.blocked[full] = new(pieces[K, T])
+		}
+		heap.Push(q.blocked[full], p)
+		for _, a := range p.accounts {
+			q.release(a)
+		}
 	}
 	return nil
+}
+
+// release lets the first piece that was set aside for an account wait again, where the account may have one more
+// running, and reports whether there was one.
+func (q *Queue[K, T]) release(a K) bool {
+	set := q.blocked[a]
+	if set == nil || q.running[a] >= q.mostRunning {
+		return false
+	}
+	heap.Push(&q.waiting, heap.Pop(set).(*piece[K, T]))
+	if set.Len() == 0 {
+		delete(q.blocked, a)
+	}
+	return true
 }
 
 func (q *Queue[K, T]) fullAccount(p *piece[K, T]) (account K, is bool) {
@@ -137,13 +158,7 @@ func (q *Queue[K, T]) finish(p *piece[K, T]) {
 	for _, a := range p.accounts {
 		countDown(q.active, a)
 		countDown(q.running, a)
-		if set := q.blocked[a]; len(set) > 0 { // the first of them may run now
-			heap.Push(&q.waiting, set[0])
-			if len(set) == 1 {
-				delete(q.blocked, a)
-			} else {
-				q.blocked[a] = set[1:]
-			}
+		if q.release(a) {
 			q.changed.Signal()
 		}
 	}
@@ -178,7 +193,7 @@ func (q *Queue[K, T]) Len() int {
 	defer q.mu.Unlock()
 	n := len(q.waiting)
 	for _, set := range q.blocked {
-		n += len(set)
+		n += set.Len()
 	}
 	return n
 }

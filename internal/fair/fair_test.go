@@ -137,6 +137,30 @@ func TestNoAccountRunsMoreThanItMay(t *testing.T) {
 	})
 }
 
+// A piece that waits for one of its accounts doesn't hold up the other pieces of its other accounts.
+func TestAPieceOfTwoAccountsBlocksOne(t *testing.T) {
+	q := New[string, string](1)
+	q.Put("the site's first", 1, "site")
+	q.Put("the flooder's first", 1, "flooder")
+	_, doneSite := take(t, q)
+	_, doneFlooder := take(t, q)
+	q.Put("both's", 1, "site", "flooder")
+	q.Put("the site's second", 1, "site")
+	if p := q.next(); p != nil { // sets both aside
+		t.Fatalf("%q runs beside the first pieces", p.work)
+	}
+	doneSite()
+	work, done := take(t, q)
+	if work != "the site's second" {
+		t.Fatalf("%q came, want the site's second piece while the flooder's first one runs", work)
+	}
+	done()
+	doneFlooder()
+	if work, _ := take(t, q); work != "both's" {
+		t.Errorf("%q came last", work)
+	}
+}
+
 func TestTakeEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -167,6 +191,11 @@ func TestNothingIsLost(t *testing.T) {
 			if p == nil {
 				if len(running) == 0 && len(left) > 0 {
 					t.Fatalf("%d pieces wait, none runs, and none may be taken", len(left))
+				}
+				for a := range q.blocked {
+					if q.running[a] < q.mostRunning {
+						t.Fatalf("pieces are set aside for account %d, which has %d running", a, q.running[a])
+					}
 				}
 				return
 			}

@@ -33,3 +33,14 @@ func TestCheck(t *testing.T) {
 		t.Errorf("a name of %d bytes: %v, want ErrTooLong", len(longest)+1, err)
 	}
 }
+
+func TestDomain(t *testing.T) {
+	for name, want := range map[string]string{
+		"example.com": "example.com", "www.example.com": "example.com", "a.b.c.example.co.uk": "example.co.uk", "x.alice.github.io": "alice.github.io",
+		"localhost": "localhost", "com": "com", "github.io": "github.io", "a.b.site.example": "site.example", "": "", "..": "..",
+	} {
+		if got := Domain(name); got != want {
+			t.Errorf("the domain of %q is %q, want %q", name, got, want)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -33,7 +34,7 @@ func TestOnlyPublicAddressesAreDialled(t *testing.T) {
 		"172.16.0.0": false, "172.31.255.255": false, "192.0.0.0": false, "192.0.0.170": false, "192.0.0.255": false,
 		"192.0.2.1": false, "192.31.196.1": false, "192.52.193.1": false, "192.88.99.1": false,
 		"192.168.0.0": false, "192.168.255.255": false, "192.175.48.1": false,
-		"198.18.0.0": false, "198.19.255.255": false, "198.51.100.1": false, "203.0.113.1": false,
+		"198.18.0.0": false, "198.19.255.255": false, "198.51.100.1": false, "203.0.113.1": false, "168.63.129.16": false, "168.63.129.15": true, "168.63.129.17": true, "64:ff9b::168.63.129.16": false,
 		"224.0.0.0": false, "239.255.255.255": false, "240.0.0.0": false, "255.255.255.255": false,
 
 		"2606:4700:4700::1111": true, "2a00:1450:4001:81b::200e": true, "2001:200::": true, "2001:db7:ffff::1": true,
@@ -55,13 +56,13 @@ func TestOnlyPublicAddressesAreDialled(t *testing.T) {
 		if got := isPublic(netip.MustParseAddr(address)); got != want {
 			t.Errorf("%s: public %t, want %t", address, got, want)
 		}
-		err := controlPublic(t.Context(), "tcp", netip.AddrPortFrom(netip.MustParseAddr(address), 443).String(), nil)
+		err := publicBut(nil).control(t.Context(), "tcp", netip.AddrPortFrom(netip.MustParseAddr(address), 443).String(), nil)
 		if (err == nil) != want || err != nil && !errors.Is(err, errNotPublic) {
 			t.Errorf("%s: dialling gives %v, want it allowed: %t", address, err, want)
 		}
 	}
 	for _, address := range []string{"", "127.0.0.1", "localhost:443", "@socket", "[fe80::1", "2130706433:443"} {
-		if err := controlPublic(t.Context(), "tcp", address, nil); !errors.Is(err, errNotPublic) {
+		if err := publicBut(nil).control(t.Context(), "tcp", address, nil); !errors.Is(err, errNotPublic) {
 			t.Errorf("%q: dialling gives %v, want a refusal", address, err)
 		}
 	}
@@ -91,8 +92,8 @@ func TestNetworkDoesNotReachPrivateAddressesByName(t *testing.T) {
 	site, address := serve(t, ca, siteName, testsite.SiteConfig{Curve: elliptic.P256()})
 	names := &nameServer{answer: func(int64) netip.Addr { return netip.MustParseAddr("127.0.0.1") }}
 	config := NetworkConfig{Roots: ca.Roots(), Timeout: patience, Resolver: names.resolver(t), Backoff: time.Millisecond}
-	_, err := Network(config)(t.Context(), siteName)
-	if u := unavailable(t, err, siteName, "not public"); isTemporary(u.Err) || !errors.Is(u, errNotPublic) {
+	_, err := lookAt(t.Context(), config, siteName)
+	if u := unavailable(t, err, siteName, "no public address in DNS"); isTemporary(u.Err) || !errors.Is(u, errNotPublic) {
 		t.Errorf("%v; want a final refusal for the address", u)
 	}
 	if names.lookups.Load() == 0 || site.Handshakes() != 0 {
@@ -100,46 +101,62 @@ func TestNetworkDoesNotReachPrivateAddressesByName(t *testing.T) {
 	}
 
 	config.Hosts = map[string]string{siteName: address}
-	if _, err := Network(config)(t.Context(), siteName); err != nil {
+	if _, err := lookAt(t.Context(), config, siteName); err != nil {
 		t.Errorf("with the operator's word for the address: %v", err)
 	}
 }
 
 // A name server that answers with a public address first and a private one
-// afterwards fools a program that looks the name up once to check it and once more to
-// dial. Here the first connection is stopped after the rule passed it, so that
-// no packet leaves, and the site is asked again.
+// afterwards fools whoever looks the name up once to judge it and once more to
+// dial. Here the name is looked up once, and what is dialled is what was judged.
 func TestNetworkJudgesTheAddressItConnectsTo(t *testing.T) {
-	ca := newCA(t)
-	var mu sync.Mutex
-	var passed []string
-	names := &nameServer{}
-	names.answer = func(int64) netip.Addr {
-		mu.Lock()
-		defer mu.Unlock()
-		if len(passed) < 2 {
-			return netip.MustParseAddr("93.184.216.34")
+	names := &nameServer{answer: func(before int64) netip.Addr {
+		if before == 0 {
+			return netip.MustParseAddr(publicAddress)
 		}
 		return netip.MustParseAddr("127.0.0.1")
-	}
-	dialer := net.Dialer{Resolver: names.resolver(t)}
-	dialer.ControlContext = func(ctx context.Context, network, address string, raw syscall.RawConn) error {
-		if err := controlPublic(ctx, network, address, raw); err != nil {
-			return err
-		}
+	}}
+	var mu sync.Mutex
+	var dialled []string
+	config := NetworkConfig{Timeout: patience, Resolver: names.resolver(t), Backoff: time.Millisecond}
+	config.DialContext = func(_ context.Context, _, address string) (net.Conn, error) {
 		mu.Lock()
 		defer mu.Unlock()
-		passed = append(passed, address)
-		return syscall.ECONNREFUSED
+		dialled = append(dialled, address)
+		return nil, syscall.ECONNREFUSED // so that the address is asked again
 	}
-	config := NetworkConfig{Roots: ca.Roots(), Timeout: patience, DialContext: dialer.DialContext, Backoff: time.Millisecond}
-	_, err := Network(config)(t.Context(), siteName)
-	if u := unavailable(t, err, siteName, "not public"); !errors.Is(u, errNotPublic) {
-		t.Errorf("%v; want a refusal for the address", u)
+	_, err := lookAt(t.Context(), config, siteName)
+	unavailable(t, err, siteName, "are refused")
+	for _, address := range dialled {
+		if address != publicAddress+":443" {
+			t.Errorf("%s was dialled", address)
+		}
 	}
-	for _, address := range passed {
-		if address != "93.184.216.34:443" {
-			t.Errorf("a connection to %s passed the rule", address)
+	if len(dialled) != 6 {
+		t.Errorf("%d connections, want two in each of three tries", len(dialled))
+	}
+}
+
+func TestDeniedAddressesAreNotDialled(t *testing.T) {
+	denied, err := ParsePrefixes([]string{"9.9.9.0/24", "2a01:4f8::/32", "1.1.1.1", "2a02::5", "64:ff9b::/96"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for address, want := range map[string]bool{
+		"9.9.9.9": false, "9.9.8.255": true, "1.1.1.1": false, "1.1.1.2": true, "::ffff:9.9.9.9": false, "2a01:4f8:1::1": false,
+		"2a01:4f9::1": true, "2a02::5": false, "2a02::6": true, "64:ff9b::8.8.8.8": false, "10.0.0.1": false,
+	} {
+		if got := publicBut(denied)(netip.MustParseAddr(address)); got != want {
+			t.Errorf("%s: may be dialled: %t, want %t", address, got, want)
+		}
+	}
+	if allowed := publicBut(denied[:1]); allowed(netip.MustParseAddr("64:ff9b::9.9.9.9")) || !allowed(netip.MustParseAddr("64:ff9b::8.8.8.8")) {
+		t.Error("an IPv4 network is denied also where NAT64 wraps it, and nothing else is")
+	}
+	_, err = ParsePrefixes([]string{"1.2.3.4", "10.0.0.0/33", "::ffff:1.2.3.0/120", "example.com", "fe80::1%eth0"})
+	for _, bad := range []string{"10.0.0.0/33", "::ffff:1.2.3.0/120", "example.com", "fe80::1%eth0"} {
+		if err == nil || !strings.Contains(err.Error(), bad) {
+			t.Errorf("%v, want an error that names %s", err, bad)
 		}
 	}
 }
@@ -150,12 +167,12 @@ func TestNetworkTellsWhatDNSSaid(t *testing.T) {
 		code       dnsmessage.RCode
 		askedAgain bool
 	}{
-		{"no such name", "no address in DNS", dnsmessage.RCodeNameError, false},
+		{"no such name", "no public address in DNS", dnsmessage.RCodeNameError, false},
 		{"broken server", "can't be looked up", dnsmessage.RCodeServerFailure, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			names := &nameServer{code: c.code, answer: func(int64) netip.Addr { return netip.Addr{} }}
-			_, err := Network(NetworkConfig{Resolver: names.resolver(t), Timeout: patience, Tries: 2, Backoff: time.Millisecond})(t.Context(), siteName)
+			_, err := lookAt(t.Context(), NetworkConfig{Resolver: names.resolver(t), Timeout: patience, Tries: 2, Backoff: time.Millisecond}, siteName)
 			if u := unavailable(t, err, siteName, c.why); isTemporary(u.Err) != c.askedAgain {
 				t.Errorf("asked again: %t, want %t: %v", !c.askedAgain, c.askedAgain, u)
 			}

@@ -1,8 +1,10 @@
 package certs
 
-// Dir serves closed networks: the operator puts the chains of each site into a file, and thereby vouches for them. So
-// the chains need not lead to a root. The name and the time are still checked, because a file with a wrong name, or one
-// that was forgotten, would count for ever.
+// A dir serves closed networks: the operator puts the chains of each site into a file, and thereby vouches for them. So the chains need not
+// lead to a root. The name and the time are still checked, because a file with a wrong name, or one that was forgotten, would count for ever.
+//
+// A file is looked at each time that it is asked for, and read again when it is another one than before. That costs little, so there are
+// no turns and no Interval.
 
 import (
 	"bytes"
@@ -15,63 +17,133 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
-	"countersign/internal/hostname"
+	"countersign/internal/fifo"
 )
 
-// maxFile bounds a file of chains, in bytes.
-const maxFile = 1 << 20
-
-// DirConfig says how [Dir] checks what it reads. The zero value will do.
-type DirConfig struct {
-	// Clock gives the time at which leaves must be valid. Nil: time.Now.
-	Clock func() time.Time
+// dir reads <folder>/<site>.pem. A file holds one or more chains in PEM, each leaf followed by its issuers; other blocks are skipped.
+type dir struct {
+	folder string
+	clock  func() time.Time
+	reads  chan struct{}                 // an element for each read that is under way, at most maxReads
+	files  *fifo.Map[string, parsedFile] // by site
 }
 
-// Dir is the source that reads dir/<site>.pem (--cert-dir), at every call, so
-// that a replaced file counts as soon as the cache above asks again. The file
-// holds one or more chains in PEM, each leaf followed by its issuers; other
-// blocks are skipped. Of several leaves of one kind that are valid now the one
-// that became valid last counts. A site without a file is unknown
-// ([ErrUnknownSite]).
-func Dir(dir string, config DirConfig) Source {
-	config = config.withDefaults()
-	return func(_ context.Context, site string) ([]Chain, error) {
-		// The check keeps the path inside dir: no separators, no "..".
-		if hostname.Check(site) != nil {
-			return nil, notAHostName(site)
-		}
-		text, err := readFile(filepath.Join(dir, site+".pem"))
-		if errors.Is(err, fs.ErrNotExist) {
+// parsedFile is a file as it was read.
+type parsedFile struct {
+	info         fs.FileInfo
+	read         time.Time // when reading it began
+	certificates []*x509.Certificate
+}
+
+func newDir(folder string, clock func() time.Time) *dir {
+	return &dir{folder: folder, clock: clock, reads: make(chan struct{}, maxReads), files: fifo.New[string, parsedFile](maxFiles)}
+}
+
+// look gives the chains of a site's file whose leaves can be used, MaxLeaves at most. The error is an *[Unavailable], one that wraps
+// [errUnknownSite] where the site has no file, or wraps ctx's error. site is a host name, so the path stays inside the folder.
+func (d *dir) look(ctx context.Context, site string) ([]found, error) {
+	type result struct {
+		found []found
+		err   error
+	}
+	results := make(chan result, 1)
+	select {
+	case d.reads <- struct{}{}:
+	case <-ctx.Done():
+		return nil, d.late(ctx, site)
+	}
+	go func() { // a folder that hangs must not hold the caller
+		defer func() { <-d.reads }()
+		found, err := d.read(site)
+		results <- result{found, err}
+	}()
+	select {
+	case r := <-results:
+		return r.found, r.err
+	case <-ctx.Done():
+		return nil, d.late(ctx, site)
+	}
+}
+
+// late is the error of a read that takes longer than its caller has time.
+func (d *dir) late(ctx context.Context, site string) error {
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("reading the file of %s: %w", site, ctx.Err())
+	}
+	return unusableFile(site, "can't be read in time", fmt.Errorf("reading %s: %w", d.folder, ctx.Err()))
+}
+
+func (d *dir) read(site string) ([]found, error) {
+	path := filepath.Join(d.folder, site+".pem")
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := d.check(); err != nil {
 			return nil, &Unavailable{
-				Site: site,
-				Reason: site + ": the operator of this service has set up no certificate for this site; " +
-					"only the operator can mend that",
-				Err: fmt.Errorf("%w: %w", ErrUnknownSite, err),
+				Site:   site,
+				Reason: site + ": the folder of certificates that the operator of this service set up can't be read; the operator must mend it",
+				Err:    err,
 			}
 		}
+		return nil, &Unavailable{
+			Site:   site,
+			Reason: site + ": the operator of this service has set up no certificate for this site; only the operator can mend that",
+			Err:    fmt.Errorf("%w: %w", errUnknownSite, err),
+		}
+	}
+	if err != nil {
+		return nil, unusableFile(site, "can't be read", err)
+	}
+	file, ok := d.files.Get(site)
+	if !ok || !file.sameAs(info) {
+		began := time.Now()
+		text, err := readFile(path, info)
 		if err != nil {
 			return nil, unusableFile(site, "can't be read", err)
 		}
-		return chooseChains(site, text, config.Clock())
+		certificates, err := parseCertificates(text)
+		if err != nil {
+			return nil, unusableFile(site, "can't be parsed", err)
+		}
+		file = parsedFile{info: info, read: began, certificates: certificates}
+		d.files.Put(site, file)
 	}
+	return chooseChains(site, file.certificates, d.clock())
 }
 
-func (c DirConfig) withDefaults() DirConfig {
-	if c.Clock == nil {
-		c.Clock = time.Now
+// sameAs reports whether a file is the one that was read. A file that was changed shortly before it was read counts as another one: it may
+// have been changed again within the same tick of the file system's clock.
+func (f parsedFile) sameAs(info fs.FileInfo) bool {
+	const tick = 2 * time.Second
+	return os.SameFile(f.info, info) && f.info.Size() == info.Size() && f.info.ModTime().Equal(info.ModTime()) &&
+		f.read.Sub(info.ModTime()) > tick
+}
+
+// check reports whether the folder is there.
+func (d *dir) check() error {
+	info, err := os.Stat(d.folder)
+	switch {
+	case err != nil:
+		return fmt.Errorf("--cert-dir: %w", err)
+	case !info.IsDir():
+		return fmt.Errorf("--cert-dir: %s is no folder", d.folder)
 	}
-	return c
+	return nil
+}
+
+// probe is a health.Check's.
+func (d *dir) probe(context.Context) error {
+	if err := d.check(); err != nil {
+		return fmt.Errorf("%w; until it is back, no site can be verified", err)
+	}
+	return nil
 }
 
 // readFile reads a regular file of at most maxFile bytes: opening anything
 // else, a pipe say, could block.
-func readFile(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
+func readFile(path string, info fs.FileInfo) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is no regular file", path)
 	}
@@ -90,14 +162,14 @@ func readFile(path string) ([]byte, error) {
 	return text, nil
 }
 
-// chooseChains returns the chains in text whose leaves can be used, at most one for each kind of key.
-func chooseChains(site string, text []byte, now time.Time) ([]Chain, error) {
-	certificates, err := parseCertificates(text)
-	if err != nil {
-		return nil, unusableFile(site, "can't be parsed", err)
+// chooseChains returns the chains of a file whose leaves can be used. Of more than MaxLeaves it takes those whose leaves became valid last.
+func chooseChains(site string, certificates []*x509.Certificate, now time.Time) ([]found, error) {
+	type usable struct {
+		kind kind
+		leaf *x509.Certificate
+		found
 	}
-	var chosen [kinds]*x509.Certificate
-	var found [kinds]Chain
+	var chains []usable
 	reason, cause := "holds no certificate", error(nil)
 	for _, certificates := range splitChains(certificates) {
 		leaf := certificates[0]
@@ -114,23 +186,31 @@ func chooseChains(site string, text []byte, now time.Time) ([]Chain, error) {
 			reason, cause = "holds a certificate that has expired or is not valid yet", nil
 			continue
 		}
-		if chosen[k] == nil || leaf.NotBefore.After(chosen[k].NotBefore) {
-			chosen[k], found[k] = leaf, chainOf(certificates)
+		chain := chainOf(certificates)
+		if chain.size() > maxChain {
+			reason, cause = fmt.Sprintf("holds a chain of more than %d KiB", maxChain>>10), nil
+			continue
 		}
+		chains = append(chains, usable{kind: k, leaf: leaf, found: found{chain: chain, until: leaf.NotAfter}})
 	}
-	chains := present(found)
 	if len(chains) == 0 {
 		return nil, unusableFile(site, reason, cause)
 	}
-	return chains, nil
+	slices.SortStableFunc(chains, func(a, b usable) int { return b.leaf.NotBefore.Compare(a.leaf.NotBefore) })
+	chains = chains[:min(len(chains), MaxLeaves)]
+	slices.SortStableFunc(chains, func(a, b usable) int { return int(a.kind) - int(b.kind) })
+	var all []found
+	for _, c := range chains {
+		all = append(all, c.found)
+	}
+	return all, nil
 }
 
 func unusableFile(site, what string, err error) *Unavailable {
 	return &Unavailable{
-		Site: site,
-		Reason: fmt.Sprintf("%s: the file that the operator of this service set up for this site %s; "+
-			"the operator must mend it", site, what),
-		Err: err,
+		Site:   site,
+		Reason: fmt.Sprintf("%s: the file that the operator of this service set up for this site %s; the operator must mend it", site, what),
+		Err:    err,
 	}
 }
 

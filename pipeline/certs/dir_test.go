@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"context"
 	"crypto"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -22,8 +23,8 @@ func TestDirGivesTheChainsOfItsFile(t *testing.T) {
 	if _, err := site.WriteChain(dir); err != nil {
 		t.Fatal(err)
 	}
-	source := Dir(dir, DirConfig{})
-	chains, err := source(t.Context(), siteName)
+	source := newDir(dir, time.Now)
+	chains, err := chainsIn(t, source)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +37,7 @@ func TestDirGivesTheChainsOfItsFile(t *testing.T) {
 	if _, err := site.WriteChain(dir); err != nil {
 		t.Fatal(err)
 	}
-	if chains, err = source(t.Context(), siteName); err != nil {
+	if chains, err = chainsIn(t, source); err != nil {
 		t.Fatal(err)
 	}
 	checkSame(t, chains, site)
@@ -56,7 +57,7 @@ func checkSame(t *testing.T, chains []Chain, site *testsite.Site) {
 	}
 }
 
-func TestDirChoosesAmongLeavesOfAKind(t *testing.T) {
+func TestAllLeavesOfAFileThatAreValidCount(t *testing.T) {
 	ca, dir := newCA(t), t.TempDir()
 	now := time.Now()
 	var text []byte
@@ -73,20 +74,26 @@ func TestDirChoosesAmongLeavesOfAKind(t *testing.T) {
 		text = append(text, more...)
 		return site
 	}
-	write(testsite.SiteConfig{Curve: elliptic.P256(), NotBefore: now.Add(-3 * time.Hour), SelfSigned: true})
+	older := write(testsite.SiteConfig{Curve: elliptic.P256(), NotBefore: now.Add(-3 * time.Hour), SelfSigned: true})
 	newest := write(testsite.SiteConfig{Curve: elliptic.P256(), NotBefore: now.Add(-2 * time.Hour)})
 	write(testsite.SiteConfig{Curve: elliptic.P256(), NotBefore: now.Add(time.Hour)})
 	write(testsite.SiteConfig{Curve: elliptic.P256(), NotBefore: now.Add(-90 * time.Minute), NotAfter: now.Add(-time.Minute)})
 	write(testsite.SiteConfig{Curve: elliptic.P256(), Names: []string{"other.example"}})
+	other := write(testsite.SiteConfig{Keys: []crypto.Signer{rsaKey()}, NotBefore: now.Add(-150 * time.Minute)})
 	text = append([]byte("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\nsome text\n"), text...)
 	if err := os.WriteFile(filepath.Join(dir, siteName+".pem"), text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	chains, err := Dir(dir, DirConfig{Clock: func() time.Time { return now }})(t.Context(), siteName)
+	chains, err := chainsIn(t, newDir(dir, func() time.Time { return now }))
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkSame(t, chains, newest)
+	if len(chains) != 3 {
+		t.Fatalf("%d chains, want 3", len(chains))
+	}
+	checkSame(t, chains[:1], other)
+	checkSame(t, chains[1:2], newest)
+	checkSame(t, chains[2:], older)
 }
 
 func TestDirSaysWhatIsWrongWithAFile(t *testing.T) {
@@ -136,8 +143,8 @@ func TestDirSaysWhatIsWrongWithAFile(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
 			c.write(t, dir, filepath.Join(dir, siteName+".pem"))
-			_, err := Dir(dir, DirConfig{})(t.Context(), siteName)
-			if u := unavailable(t, err, siteName, c.why); errors.Is(u, ErrUnknownSite) {
+			_, err := chainsIn(t, newDir(dir, time.Now))
+			if u := unavailable(t, err, siteName, c.why); errors.Is(u, errUnknownSite) {
 				t.Error("the site counts as unknown; it has a file")
 			}
 			if strings.Contains(err.(*Unavailable).Reason, dir) {
@@ -156,48 +163,88 @@ func TestDirStaysInside(t *testing.T) {
 	if _, err := newSite(t, ca, siteName, testsite.SiteConfig{Curve: elliptic.P256()}).WriteChain(outer); err != nil {
 		t.Fatal(err)
 	}
+	sites := newSites(t, Config{Dir: dir, source: func(_ context.Context, site string) ([]found, bool, error) {
+		t.Errorf("%q was asked", site)
+		return nil, false, errors.New("asked")
+	}})
 	for _, name := range append(notNames(), "../"+siteName, "certs/../../"+siteName, filepath.Join(outer, siteName)) {
-		_, err := Dir(dir, DirConfig{})(t.Context(), name)
+		_, err := sites.Find(t.Context(), name, "")
 		unavailable(t, err, name, "is not a host name")
 	}
-	_, err := Dir(dir, DirConfig{})(t.Context(), siteName)
-	if u := unavailable(t, err, siteName, "set up no certificate"); !errors.Is(u, ErrUnknownSite) {
-		t.Errorf("%v; want one that wraps ErrUnknownSite", u)
+	_, err := chainsIn(t, newDir(dir, time.Now))
+	if u := unavailable(t, err, siteName, "set up no certificate"); !errors.Is(u, errUnknownSite) {
+		t.Errorf("%v; want one that wraps errUnknownSite", u)
 	}
 }
 
-func TestFirstOfGoesOnWhereASiteIsUnknown(t *testing.T) {
+func TestTheNetworkIsAskedWhereThereIsNoFile(t *testing.T) {
 	ca, dir := newCA(t), t.TempDir()
 	served, address := serve(t, ca, siteName, testsite.SiteConfig{Curve: elliptic.P256()})
-	network := Network(at(ca, address))
-	source := FirstOf(Dir(dir, DirConfig{}), network)
-	chains, err := source(t.Context(), siteName)
+	sites := newSites(t, Config{Dir: dir, Network: at(ca, address)})
+	known, err := sites.Find(t.Context(), siteName, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkServed(t, served, chains[0], kindECDSA)
+	checkServed(t, served, known.Leaves[0].Chain, kindECDSA)
 
 	written := newSite(t, ca, siteName, testsite.SiteConfig{Curve: elliptic.P384()})
 	path, err := written.WriteChain(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if chains, err = source(t.Context(), siteName); err != nil {
+	if known, err = sites.Look(t.Context(), siteName, "", time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	checkSame(t, chains, written)
+	if len(known.Leaves) != 2 {
+		t.Fatalf("%d leaves, want the file's and the one that was seen before", len(known.Leaves))
+	}
+	checkSame(t, known.Chains()[:1], written)
+	checkServed(t, served, known.Leaves[1].Chain, kindECDSA)
 
 	// A file that is there but of no use is not passed over in silence.
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err = source(t.Context(), siteName)
+	known, err = sites.Look(t.Context(), siteName, "", time.Now())
 	unavailable(t, err, siteName, "holds no certificate")
+	if len(known.Leaves) != 2 {
+		t.Errorf("%d leaves beside the error, want those that are known", len(known.Leaves))
+	}
+}
 
-	_, err = FirstOf()(t.Context(), siteName)
-	unavailable(t, err, siteName, "no place to get certificates from")
-	_, err = FirstOf(Dir(t.TempDir(), DirConfig{}))(t.Context(), siteName)
-	unavailable(t, err, siteName, "set up no certificate")
+func TestAFolderThatIsGoneIsNoEmptyFolder(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "certs")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	sites := newSites(t, Config{Dir: dir, source: func(_ context.Context, site string) ([]found, bool, error) {
+		asked++
+		return nil, false, &Unavailable{Site: site, Reason: "away; come back"}
+	}})
+	check := sites.Checks()[0]
+	if err := check.Probe(t.Context()); err != nil {
+		t.Errorf("the folder is there: %v", err)
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := check.Probe(t.Context()); err == nil || !strings.Contains(err.Error(), dir) {
+		t.Errorf("the folder is gone: %v, want an error that names it", err)
+	}
+	_, err := sites.Find(t.Context(), siteName, "")
+	if u := unavailable(t, err, siteName, "folder of certificates"); strings.Contains(u.Reason, dir) || asked != 0 {
+		t.Errorf("reason %q, and the network was asked %d times", u.Reason, asked)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := check.Probe(t.Context()); err != nil {
+		t.Errorf("the folder is back: %v", err)
+	}
+	if len(newSites(t, Config{}).Checks()) != 0 {
+		t.Error("there is a check without a folder")
+	}
 }
 
 func FuzzChooseChains(f *testing.F) {
@@ -209,9 +256,19 @@ func FuzzChooseChains(f *testing.F) {
 	f.Add([]byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))
 	now := time.Now()
 	f.Fuzz(func(t *testing.T, text []byte) {
-		chains, err := chooseChains(siteName, text, now)
+		certificates, err := parseCertificates(text)
+		if err != nil {
+			return
+		}
+		chains, err := chooseChains(siteName, certificates, now)
 		if _, ok := errors.AsType[*Unavailable](err); (err == nil) != (len(chains) > 0) || err != nil && !ok {
 			t.Errorf("%d chains and error %v", len(chains), err)
 		}
 	})
+}
+
+// chainsIn are the chains of siteName's file.
+func chainsIn(t *testing.T, d *dir) ([]Chain, error) {
+	found, err := d.look(t.Context(), siteName)
+	return chainsOfFound(found), err
 }

@@ -1,15 +1,16 @@
 package certs
 
 import (
+	"context"
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
 	"errors"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -57,14 +58,20 @@ func serve(t *testing.T, ca *testsite.CA, name string, config testsite.SiteConfi
 	return site, address
 }
 
-// listen runs handle for each connection to the address, until the test ends.
-// handle must return soon after its connection is closed.
-func listen(t *testing.T, handle func(net.Conn)) (address string) {
+// listen runs handler for each connection to the address, until the test ends.
+// handler must return soon after its connection is closed.
+func listen(t *testing.T, handler func(net.Conn)) (address string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	handle(t, listener, handler)
+	return listener.Addr().String()
+}
+
+// handle runs handler for each of the listener's connections, until the test ends.
+func handle(t *testing.T, listener net.Listener, handler func(net.Conn)) {
 	var mu sync.Mutex
 	var conns []net.Conn
 	var running sync.WaitGroup
@@ -79,7 +86,7 @@ func listen(t *testing.T, handle func(net.Conn)) (address string) {
 			mu.Unlock()
 			running.Go(func() {
 				defer conn.Close()
-				handle(conn)
+				handler(conn)
 			})
 		}
 	})
@@ -92,7 +99,6 @@ func listen(t *testing.T, handle func(net.Conn)) (address string) {
 		mu.Unlock()
 		running.Wait()
 	})
-	return listener.Addr().String()
 }
 
 // unavailable checks that err says that site's certificate can't be had, and
@@ -115,22 +121,54 @@ func unavailable(t *testing.T, err error, site, why string) *Unavailable {
 	return u
 }
 
-// clock is a clock that tests set.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
+// publicAddress is an address that may be dialled. Nothing dials it.
+const publicAddress = "93.184.216.34"
+
+// lookAt asks a site over the network, as a look does.
+func lookAt(ctx context.Context, config NetworkConfig, site string) ([]Chain, error) {
+	found, _, err := newNetwork(config).look(ctx, site)
+	return chainsOfFound(found), err
 }
 
-func newClock() *clock { return &clock{now: time.Now()} }
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
+func chainsOfFound(all []found) (chains []Chain) {
+	for _, f := range all {
+		chains = append(chains, f.chain)
+	}
+	return chains
 }
 
-func (c *clock) Advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
+// fixedResolver gives the same addresses for every name.
+type fixedResolver []netip.Addr
+
+func (r fixedResolver) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
+	return r, nil
+}
+
+func resolver(t *testing.T, addresses ...string) Resolver {
+	t.Helper()
+	var r fixedResolver
+	for _, address := range addresses {
+		r = append(r, netip.MustParseAddr(address))
+	}
+	return r
+}
+
+func newSites(t testing.TB, config Config) *Sites {
+	t.Helper()
+	sites, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(sites.Close)
+	return sites
+}
+
+// find is Find of siteName.
+func find(t *testing.T, sites *Sites) Known {
+	t.Helper()
+	known, err := sites.Find(t.Context(), siteName, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return known
 }

@@ -18,7 +18,7 @@ func TestKeysVerifyWhatTheSiteSigns(t *testing.T) {
 	for _, chain := range site.Chains() {
 		chains = append(chains, Chain{Certificates: chain})
 	}
-	cache := newCache(t, &fake{chains: chains}, CacheConfig{})
+	sites := newSites(t, Config{source: (&fake{chains: chains}).source})
 	var alone []Key // made without the cache
 	for _, chain := range chains {
 		key, err := keyOf(chain)
@@ -29,7 +29,7 @@ func TestKeysVerifyWhatTheSiteSigns(t *testing.T) {
 	}
 	hash := sha256.Sum256([]byte("a file"))
 	digests := [][32]byte{sha256.Sum256([]byte(testsite.HexText(hash, false)))}
-	for _, keys := range [][]Key{alone, get(t, cache).Keys} {
+	for _, keys := range [][]Key{alone, find(t, sites).Keys()} {
 		for i, sig := range [][]byte{site.SignRSA(hash, false), site.SignECDSA(hash, false)} {
 			valid := make([]bool, 1)
 			if keys[i].Verifier.Verify(valid, digests, [][]byte{sig}); !valid[0] || !keys[i].Verifier.Fits(sig) {
@@ -44,21 +44,45 @@ func TestKeysVerifyWhatTheSiteSigns(t *testing.T) {
 		}
 	}
 
-	shared, err := cache.KeysOf(chains)
+	shared, err := sites.KeysOf(chains)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if shared[0].Verifier != get(t, cache).Keys[0].Verifier {
-		t.Error("the cache made a key twice")
+	if shared[0].Verifier != find(t, sites).Leaves[0].Key.Verifier {
+		t.Error("Sites made a key twice")
 	}
-	if _, err := cache.KeysOf([]Chain{{}}); err == nil {
+	if _, err := sites.KeysOf([]Chain{{}}); err == nil {
 		t.Error("an empty chain has a key")
 	}
-	if keys, err := cache.KeysOf(nil); err != nil || len(keys) != 0 {
+	if keys, err := sites.KeysOf(nil); err != nil || len(keys) != 0 {
 		t.Errorf("no chains: %d keys, %v", len(keys), err)
 	}
 	short := newSite(t, ca, siteName, testsite.SiteConfig{Curve: elliptic.P224()}).Chains()
-	if _, err := cache.KeysOf([]Chain{{Certificates: short[0]}}); !errors.Is(err, signature.ErrUnsupportedKey) {
+	if _, err := sites.KeysOf([]Chain{{Certificates: short[0]}}); !errors.Is(err, signature.ErrUnsupportedKey) {
 		t.Errorf("P-224: error %v, want ErrUnsupportedKey", err)
+	}
+}
+
+// Tables of ECDSA keys are half a megabyte each, so keys are bounded in bytes.
+func TestKeysStayWithinTheirBytes(t *testing.T) {
+	keys, err := newKeyCache(8 * 256 << 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chains := make([]Chain, 20)
+	ca := newCA(t)
+	for i := range chains {
+		site := newSite(t, ca, siteName, testsite.SiteConfig{Curve: []elliptic.Curve{elliptic.P256(), elliptic.P384()}[i%2]})
+		chains[i] = Chain{Certificates: site.Chains()[0]}
+		if _, err := keys.of(chains[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keys.keys.CleanUp()
+	if n := keys.bytes(); n > 8*256<<10 || n == 0 {
+		t.Errorf("the keys take %d bytes, want some and at most %d", n, 8*256<<10)
+	}
+	if _, err := keys.of(chains[0]); err != nil {
+		t.Errorf("a key that was forgotten: %v", err)
 	}
 }

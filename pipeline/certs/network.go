@@ -1,17 +1,23 @@
 package certs
 
-// Network asks the site itself. A site may have an RSA and an ECDSA certificate and choose by what the client offers,
-// so it is asked twice, and once more where it refuses both questions (probe.go says why). A site that hangs up or
-// refuses connections is asked again. One time limit holds for all of that together. A time-out is final: within that
-// time TCP has repeated its packets several times.
+// A network asks the site itself: every address of its name, because a site may have several nodes with certificates of their own. A site
+// may also have an RSA and an ECDSA certificate and choose by what the client offers, so each address is asked twice, and once more where
+// it refuses both questions (probe.go says why). An address that hangs up or refuses connections is asked again.
+//
+// One time limit holds for all of that together. A time-out is final: within that time TCP has repeated its packets several times. Once
+// there is a chain, the other probes get settleTime more, or as much as twice what the first chain took. So a node that hangs costs a
+// second, and a site at the other end of the world still shows all its nodes.
 
 import (
 	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
+	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,55 +26,49 @@ import (
 	"countersign/internal/pause"
 )
 
-// NetworkConfig says how [Network] asks sites. The zero value asks the public
-// Internet with the system's roots.
+// NetworkConfig says how sites are asked. The zero value asks the public Internet with the system's roots.
 type NetworkConfig struct {
 	// Roots are the authorities that chains must end with. Nil: the system's.
 	// [LoadRoots] reads --cert-roots.
 	Roots *x509.CertPool
 	// Hosts maps a site to the host:port to dial for it instead of site:443
-	// (--cert-host). It is the operator's word, so the address may be private.
-	// It isn't changed, and must not be while the source is used.
+	// (--cert-host). It is the operator's word, so the address may be private, and is dialled as often as there are looks.
+	// It isn't changed, and must not be while the Sites is used.
 	Hosts map[string]string
-	// Timeout bounds the asking of one site, with all tries. 0: 10 s.
-	// Waiting for one of MaxConcurrent is bounded by the same time again.
+	// Deny are addresses that are not dialled although they are public (--deny-address). [ParsePrefixes] reads them.
+	Deny []netip.Prefix
+	// Timeout bounds a look at one site, with all addresses and tries. 0: 10 s.
 	Timeout time.Duration
-	// Tries is how often a site that refuses or drops connections is asked,
+	// Tries is how often an address that refuses or drops connections is asked,
 	// at least 1. 0: 3.
 	Tries int
 	// Backoff is the pause after the first try; it doubles from try to try.
 	// 0: 250 ms.
 	Backoff time.Duration
-	// MaxConcurrent is how many sites are asked at once, each over at most two
-	// connections. More wait for their turn. 0: 256.
-	MaxConcurrent int
-	// Clock gives the time at which certificates must be valid. Nil: time.Now.
+	// Clock gives the time at which certificates must be valid. Nil: time.Now. [New] sets it to its own.
 	Clock func() time.Time
+	// Logger gets, at debug level, which addresses gave no certificate. Nil: nothing is logged. [New] sets it to its own.
+	Logger *slog.Logger
+
 	// Resolver looks up names. Nil: the system's.
-	Resolver *net.Resolver
-	// DialContext, where set, stands in for the network of the sites that Hosts
-	// doesn't name, and for the rule which addresses may be dialled: for tests.
-	// It is called with "tcp" and the site's absolute name, "example.com.:443".
+	Resolver Resolver
+	// Port is the port that sites are asked on, for tests. Empty: 443.
+	Port string
+	// Allowed, where set, stands in for the rule which addresses may be dialled, Deny included: for tests.
+	Allowed func(netip.Addr) bool
+	// DialContext, where set, stands in for the network of the sites that Hosts doesn't name: for tests. It is called with "tcp" and an
+	// address that may be dialled, with its port.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// Network is the source that dials the site on port 443 and takes the
-// certificates it serves under its name (SNI), if their chain leads to the
-// roots and they are for that name and valid now. It succeeds with either an
-// RSA or an ECDSA leaf, because most sites have only one. A site with both may
-// fail to show one of them at times; [Cache.Refetch] then finds it later. Only
-// public addresses are dialled, except those in Hosts.
-func Network(config NetworkConfig) Source {
-	n := &network{NetworkConfig: config.withDefaults()}
-	n.turns = make(chan struct{}, n.MaxConcurrent)
-	anywhere := net.Dialer{Resolver: n.Resolver, KeepAlive: -1}
-	n.dialHost = anywhere.DialContext
-	return n.fetch
+// Resolver looks up the addresses of a name. *net.Resolver is one, and its method says what this one promises.
+type Resolver interface {
+	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
 func (c NetworkConfig) withDefaults() NetworkConfig {
 	if c.Timeout <= 0 {
-		c.Timeout = 10 * time.Second
+		c.Timeout = lookTimeout
 	}
 	if c.Tries <= 0 {
 		c.Tries = 3
@@ -76,15 +76,24 @@ func (c NetworkConfig) withDefaults() NetworkConfig {
 	if c.Backoff <= 0 {
 		c.Backoff = 250 * time.Millisecond
 	}
-	if c.MaxConcurrent <= 0 {
-		c.MaxConcurrent = 256
-	}
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Resolver == nil {
+		c.Resolver = net.DefaultResolver
+	}
+	if c.Port == "" {
+		c.Port = "443"
+	}
+	if c.Allowed == nil {
+		c.Allowed = publicBut(c.Deny)
+	}
 	if c.DialContext == nil {
-		public := net.Dialer{Resolver: c.Resolver, ControlContext: controlPublic, KeepAlive: -1}
-		c.DialContext = public.DialContext
+		dialer := net.Dialer{ControlContext: addressRule(c.Allowed).control, KeepAlive: -1}
+		c.DialContext = dialer.DialContext
 	}
 	return c
 }
@@ -97,8 +106,7 @@ func LoadRoots(file string) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("loading root certificates: %w", err)
 	}
 	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("loading root certificates: %s holds no certificate in PEM; "+
-			"it must have at least one BEGIN CERTIFICATE block", file)
+		return nil, fmt.Errorf("loading root certificates: %s holds no certificate in PEM; it must have at least one BEGIN CERTIFICATE block", file)
 	}
 	return pool, nil
 }
@@ -113,121 +121,244 @@ func ParseHost(entry string) (site, address string, err error) {
 	return site, address, nil
 }
 
-// network is the state of a Network source.
+// network is a source that dials sites on port 443 and takes the certificates that they serve under their name (SNI), if the chain leads
+// to the roots and they are for that name and valid now. Only public addresses are dialled, except those in Hosts.
 type network struct {
 	NetworkConfig // with the defaults filled in
+	limiter       *dialLimiter
 	dialHost      func(ctx context.Context, network, address string) (net.Conn, error)
-	turns         chan struct{} // one element for each site that is being asked
 }
 
-// target is what is asked, and how.
+func newNetwork(config NetworkConfig) *network {
+	n := &network{NetworkConfig: config.withDefaults()}
+	n.limiter = newDialLimiter(n.Clock)
+	n.dialHost = (&net.Dialer{KeepAlive: -1}).DialContext
+	return n
+}
+
+// target is one address of a site, and how it is asked.
 type target struct {
 	site    string
-	address string // host:port
-	where   string // for Unavailable.Reason
+	address netip.AddrPort
+	limited bool // dialLimiter limits how often
 	dial    func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-func (n *network) fetch(ctx context.Context, site string) ([]Chain, error) {
-	if hostname.Check(site) != nil {
-		return nil, notAHostName(site)
-	}
-	if err := n.waitForTurn(ctx, site); err != nil {
-		return nil, err
-	}
-	defer func() { <-n.turns }()
+// look is a [source].
+func (n *network) look(ctx context.Context, site string) (found []found, partial bool, err error) {
 	asking, cancel := context.WithTimeout(ctx, n.Timeout)
 	defer cancel()
-	// The final dot keeps the resolver from trying the search domains of the
-	// machine's own network.
-	t := target{site: site, address: net.JoinHostPort(site+".", "443"), where: "port 443", dial: n.DialContext}
-	if address, ok := n.Hosts[site]; ok {
-		t.address, t.where, t.dial = address, "the address that the operator gave for it", n.dialHost
+	w := atTheSite
+	if _, named := n.Hosts[site]; named {
+		w = atOperatorsHost
 	}
-	chains, err := n.try(asking, t)
+	targets, err := n.targets(asking, site)
 	if err == nil {
-		return chains, nil
+		found, partial, err = n.askAll(asking, targets)
+	}
+	if err == nil {
+		return found, partial, nil
 	}
 	if ctx.Err() != nil {
-		return nil, fmt.Errorf("asking %s for its certificate: %w", site, ctx.Err())
+		return nil, false, fmt.Errorf("asking %s for its certificate: %w", site, ctx.Err())
 	}
-	return nil, n.explain(t, err)
+	return nil, false, n.explain(site, w, err)
 }
 
-// waitForTurn returns when this is one of the MaxConcurrent sites that are asked. The caller must then receive from
-// n.turns when it has asked.
-func (n *network) waitForTurn(ctx context.Context, site string) error {
-	timer := time.NewTimer(n.Timeout)
-	defer timer.Stop()
-	select {
-	case n.turns <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("waiting to ask %s for its certificate: %w", site, ctx.Err())
-	case <-timer.C:
-		return fmt.Errorf("asking %s for its certificate: %w: all of %d were taken for %s",
-			site, ErrBusy, n.MaxConcurrent, n.Timeout)
+// targets are the addresses to ask, at least one. The error is a *probeError.
+func (n *network) targets(ctx context.Context, site string) ([]target, error) {
+	// The final dot keeps the resolver from trying the search domains of the
+	// machine's own network.
+	host, port := site+".", n.Port
+	t := target{site: site, limited: true, dial: n.DialContext}
+	allowed := n.Allowed
+	if address, named := n.Hosts[site]; named {
+		var err error
+		if host, port, err = net.SplitHostPort(address); err != nil {
+			return nil, &probeError{stage: stageDial, err: err}
+		}
+		t.limited, t.dial = false, n.dialHost
+		allowed = func(netip.Addr) bool { return true }
 	}
+	number, err := net.DefaultResolver.LookupPort(ctx, "tcp", port)
+	var addresses []netip.Addr
+	if err == nil {
+		addresses, err = retry(ctx, n, func() ([]netip.Addr, error) { return n.resolve(ctx, host) })
+	}
+	if err == nil {
+		addresses, err = choose(addresses, allowed)
+	}
+	if err != nil {
+		return nil, &probeError{stage: stageDial, err: err}
+	}
+	targets := make([]target, len(addresses))
+	for i, address := range addresses {
+		targets[i] = t
+		targets[i].address = netip.AddrPortFrom(address, uint16(number))
+	}
+	return targets, nil
 }
 
-// try asks until there is an answer or ctx ends. The error is a *probeError.
-func (n *network) try(ctx context.Context, t target) ([]Chain, error) {
+func (n *network) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
+	addresses, err := n.Resolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, &probeError{stage: stageDial, err: err}
+	}
+	return addresses, nil
+}
+
+// choose returns at most maxAddresses of those that may be dialled, IPv4 and IPv6 in turn, in the order in which DNS gave them. The error
+// is [errNotPublic], where none may be dialled.
+func choose(addresses []netip.Addr, allowed addressRule) ([]netip.Addr, error) {
+	var families [2][]netip.Addr
+	for _, address := range addresses {
+		address = address.Unmap()
+		family := 0
+		if address.Is6() {
+			family = 1
+		}
+		if allowed(address) && !slices.Contains(families[family], address) {
+			families[family] = append(families[family], address)
+		}
+	}
+	var chosen []netip.Addr
+	for i := range max(len(families[0]), len(families[1])) {
+		for _, family := range families {
+			if i < len(family) && len(chosen) < maxAddresses {
+				chosen = append(chosen, family[i])
+			}
+		}
+	}
+	if len(chosen) == 0 {
+		return nil, fmt.Errorf("%w: none of %d addresses in DNS", errNotPublic, len(addresses))
+	}
+	return chosen, nil
+}
+
+// retry does something until it succeeds, fails for longer than a moment, was tried often enough, or ctx ends.
+func retry[T any](ctx context.Context, n *network, do func() (T, error)) (T, error) {
 	delay := n.Backoff
 	for tries := 1; ; tries++ {
-		chains, err := n.ask(ctx, t)
+		result, err := do()
 		if err == nil || tries == n.Tries || !isTemporary(err) || pause.For(ctx, delay) != nil {
-			return chains, err
+			return result, err
 		}
 		delay *= 2
 	}
 }
 
-// ask is one try: with an offer for each kind at once, and then, if both are refused, with TLS 1.3 for the kind that
-// the site prefers.
-func (n *network) ask(ctx context.Context, t target) ([]Chain, error) {
+// answers are what one address gave: a chain or an error for each offer that was made.
+type answers struct {
+	leaves []leafChain
+	errs   []error // *probeError
+}
+
+// askAll asks all targets at once and merges what they serve. It fails where none gave a chain. The error is a *probeError.
+func (n *network) askAll(ctx context.Context, targets []target) (merged []found, partial bool, err error) {
+	asking, stop := context.WithCancel(ctx)
+	defer stop()
+	all := make([]answers, len(targets))
+	var probes sync.WaitGroup
+	first := make(chan struct{}, 1) // has an element when there is a chain
+	for i, t := range targets {
+		probes.Go(func() {
+			all[i], _ = retry(asking, n, func() (answers, error) { return n.ask(asking, t, first) })
+		})
+	}
+	n.settle(&probes, first, stop)
+	leaves, errs := []leafChain(nil), []error(nil)
+	for i, a := range all {
+		leaves, errs = append(leaves, a.leaves...), append(errs, a.errs...)
+		if len(a.leaves) == 0 {
+			partial = true
+			n.Logger.Debug("an address of a site gave no certificate", "site", targets[i].site, "address", targets[i].address, "error", furthest(a.errs...))
+		}
+	}
+	if len(leaves) == 0 {
+		return nil, false, furthest(errs...)
+	}
+	slices.SortStableFunc(leaves, func(a, b leafChain) int { return int(a.kind) - int(b.kind) })
+	for _, leaf := range leaves {
+		same := func(f found) bool { return f.chain.Fingerprint() == leaf.chain.Fingerprint() }
+		if !slices.ContainsFunc(merged, same) {
+			merged = append(merged, leaf.found)
+		}
+	}
+	return merged, partial, nil
+}
+
+// settle waits for the probes. After the first chain it waits for the others only for settleTime, or twice as long as the first took, and
+// then stops them.
+func (n *network) settle(probes *sync.WaitGroup, first <-chan struct{}, stop func()) {
+	began := time.Now()
+	ended := make(chan struct{})
+	go func() {
+		probes.Wait()
+		close(ended)
+	}()
+	defer func() { <-ended }()
+	select {
+	case <-ended:
+		return
+	case <-first:
+	}
+	timer := time.NewTimer(max(settleTime, 2*time.Since(began)))
+	defer timer.Stop()
+	select {
+	case <-ended:
+	case <-timer.C:
+		stop()
+	}
+}
+
+// ask is one try at an address: with an offer for each kind at once, and then, if both are refused, with TLS 1.3 for the kind that the
+// site prefers. The error is nil where there is a chain. first gets an element where it has room.
+func (n *network) ask(ctx context.Context, t target, first chan<- struct{}) (answers, error) {
 	var leaves [kinds]leafChain
 	var errs [kinds]error
 	var probes sync.WaitGroup
 	for k := range kinds {
-		probes.Go(func() { leaves[k], errs[k] = n.probe(ctx, t, offer(k)) })
+		probes.Go(func() { leaves[k], errs[k] = n.probeOne(ctx, t, offer(k), first) })
 	}
 	probes.Wait()
-	if bothRefused(errs) && ctx.Err() == nil {
-		leaf, err := n.probe(ctx, t, offerTLS13)
-		if err != nil {
-			return nil, furthest(append(errs[:], err)...)
-		}
-		return []Chain{leaf.chain}, nil
-	}
-	// A site may answer an offer for one kind with a certificate of the other kind: the kind of the certificate counts.
-	var found [kinds]Chain
+	var a answers
 	for k := range kinds {
-		if errs[k] == nil {
-			found[leaves[k].kind] = leaves[k].chain
-		}
+		a.add(leaves[k], errs[k])
 	}
-	if chains := present(found); len(chains) > 0 {
-		return chains, nil
+	if bothRefused(errs) && ctx.Err() == nil {
+		a.add(n.probeOne(ctx, t, offerTLS13, first))
 	}
-	return nil, furthest(errs[:]...)
+	if len(a.leaves) > 0 {
+		return a, nil
+	}
+	return a, furthest(a.errs...)
 }
 
-// present gives the chains that there are, in the order of their kinds.
-func present(found [kinds]Chain) []Chain {
-	var chains []Chain
-	for _, chain := range found {
-		if len(chain.Certificates) > 0 {
-			chains = append(chains, chain)
+func (a *answers) add(leaf leafChain, err error) {
+	if err != nil {
+		a.errs = append(a.errs, err)
+		return
+	}
+	a.leaves = append(a.leaves, leaf)
+}
+
+// probeOne is probe, and tells first of a chain.
+func (n *network) probeOne(ctx context.Context, t target, o offer, first chan<- struct{}) (leafChain, error) {
+	leaf, err := n.probe(ctx, t, o)
+	if err == nil {
+		select {
+		case first <- struct{}{}:
+		default:
 		}
 	}
-	return chains
+	return leaf, err
 }
 
 // explain says in words for the uploader why asking failed.
-func (n *network) explain(t target, err error) *Unavailable {
+func (n *network) explain(site string, w where, err error) *Unavailable {
 	reason := "the certificate can't be had"
 	if failed, ok := errors.AsType[*probeError](err); ok {
-		reason = failed.reason(t.where, n.Timeout)
+		reason = failed.reason(w, n.Timeout)
 	}
-	return &Unavailable{Site: t.site, Reason: t.site + ": " + reason, Err: err}
+	return &Unavailable{Site: site, Reason: site + ": " + reason, Err: err}
 }

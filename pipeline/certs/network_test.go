@@ -20,7 +20,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"countersign/testsite"
@@ -69,7 +68,7 @@ func TestNetworkGivesTheLeavesThatTheSiteServes(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			site, address := serve(t, ca, siteName, c.config)
-			chains, err := Network(at(ca, address))(t.Context(), siteName)
+			chains, err := lookAt(t.Context(), at(ca, address), siteName)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -136,7 +135,7 @@ func TestNetworkRefusesCertificatesThatDoNotHold(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, address := serve(t, c.ca, siteName, c.config)
-			_, err := Network(at(ca, address))(t.Context(), siteName)
+			_, err := lookAt(t.Context(), at(ca, address), siteName)
 			if u := unavailable(t, err, siteName, c.why); isTemporary(u.Err) {
 				t.Error("the site would be asked again, although it answered")
 			}
@@ -149,7 +148,7 @@ func TestNetworkJudgesValidityByItsClock(t *testing.T) {
 	_, address := serve(t, ca, siteName, testsite.SiteConfig{Curve: elliptic.P256()})
 	config := at(ca, address)
 	config.Clock = func() time.Time { return time.Now().Add(365 * 24 * time.Hour) }
-	_, err := Network(config)(t.Context(), siteName)
+	_, err := lookAt(t.Context(), config, siteName)
 	unavailable(t, err, siteName, "expired")
 }
 
@@ -184,7 +183,7 @@ func TestNetworkEndsWithWhateverAnswers(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 			defer cancel()
-			_, err := Network(config)(ctx, siteName)
+			_, err := lookAt(ctx, config, siteName)
 			u := unavailable(t, err, siteName, c.why)
 			if isTemporary(u.Err) != c.askedAgain {
 				t.Errorf("asked again: %t, want %t (%v)", !c.askedAgain, c.askedAgain, u)
@@ -240,17 +239,17 @@ func TestNetworkAsksAgainWhenConnectionsAreRefused(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var dials atomic.Int64
-			config := NetworkConfig{Roots: ca.Roots(), Timeout: patience, Tries: 3, Backoff: time.Millisecond}
+			config := NetworkConfig{Roots: ca.Roots(), Timeout: patience, Tries: 3, Backoff: time.Millisecond, Resolver: resolver(t, publicAddress)}
 			config.DialContext = func(ctx context.Context, network, wanted string) (net.Conn, error) {
-				if network != "tcp" || wanted != siteName+".:443" {
-					t.Errorf("dialled %s %s, want the site's absolute name on port 443", network, wanted)
+				if network != "tcp" || wanted != publicAddress+":443" {
+					t.Errorf("dialled %s %s, want the site's address on port 443", network, wanted)
 				}
 				if dials.Add(1) <= c.refused {
 					return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
 				}
 				return new(net.Dialer).DialContext(ctx, network, address)
 			}
-			_, err := Network(config)(t.Context(), siteName)
+			_, err := lookAt(t.Context(), config, siteName)
 			if c.want {
 				if err != nil {
 					t.Error(err)
@@ -273,46 +272,9 @@ func TestNetworkAnswersForACallersContextOnly(t *testing.T) {
 		cancel() // the caller leaves while the site is being asked
 		io.Copy(io.Discard, c)
 	})
-	_, err := Network(at(ca, address))(ctx, siteName)
+	_, err := lookAt(ctx, at(ca, address), siteName)
 	if u, ok := errors.AsType[*Unavailable](err); ok || !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v %v, want the context's and none about the site", err, u)
-	}
-}
-
-func TestNetworkSaysThatItIsBusy(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		release := make(chan struct{})
-		source := Network(NetworkConfig{
-			MaxConcurrent: 1,
-			DialContext: func(context.Context, string, string) (net.Conn, error) {
-				<-release
-				return nil, syscall.ECONNREFUSED
-			},
-		})
-		first := make(chan error, 1)
-		go func() { _, err := source(t.Context(), siteName); first <- err }()
-		synctest.Wait() // until the first has its turn
-		start := time.Now()
-		_, err := source(t.Context(), "other.example")
-		if _, ok := errors.AsType[*Unavailable](err); ok || !errors.Is(err, ErrBusy) {
-			t.Errorf("error %v, want ErrBusy and nothing about the site", err)
-		}
-		if waited := time.Since(start); waited != 10*time.Second {
-			t.Errorf("it waited %s for its turn, want the time-out of 10 s", waited)
-		}
-		close(release)
-		unavailable(t, <-first, siteName, "are refused")
-	})
-}
-
-func TestNetworkRefusesNamesThatAreNone(t *testing.T) {
-	source := Network(NetworkConfig{DialContext: func(_ context.Context, _, address string) (net.Conn, error) {
-		t.Errorf("%s was dialled", address)
-		return nil, io.EOF
-	}})
-	for _, name := range notNames() {
-		_, err := source(t.Context(), name)
-		unavailable(t, err, name, "is not a host name")
 	}
 }
 

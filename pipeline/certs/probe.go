@@ -65,13 +65,13 @@ func (o offer) suites() []uint16 {
 
 // leafChain is what a probe found.
 type leafChain struct {
-	chain Chain
-	kind  kind
+	found
+	kind kind
 }
 
 // probe makes one handshake and returns the validated chain with a copy of its
 // bytes. The error is a *probeError.
-func (n *network) probe(ctx context.Context, t target, o offer) (found leafChain, err error) {
+func (n *network) probe(ctx context.Context, t target, o offer) (leaf leafChain, err error) {
 	stage := stageDial
 	defer func() {
 		// I7: the parsers of a handshake read bytes that any server may choose.
@@ -82,7 +82,14 @@ func (n *network) probe(ctx context.Context, t target, o offer) (found leafChain
 			err = &probeError{stage: stage, err: err}
 		}
 	}()
-	raw, err := t.dial(ctx, "tcp", t.address)
+	if t.limited {
+		release, err := n.limiter.acquire(ctx, t.address.Addr())
+		if err != nil {
+			return leafChain{}, err
+		}
+		defer release()
+	}
+	raw, err := t.dial(ctx, "tcp", t.address.String())
 	if err != nil {
 		return leafChain{}, err
 	}
@@ -100,15 +107,26 @@ func (n *network) probe(ctx context.Context, t target, o offer) (found leafChain
 	state := conn.ConnectionState()
 
 	stage = stageKey
-	found.kind, err = leafKind(state.PeerCertificates[0])
+	chain := state.VerifiedChains[0]
+	leaf.kind, err = leafKind(chain[0])
 	if err != nil {
 		return leafChain{}, err
 	}
-	for _, certificate := range state.VerifiedChains[0] {
-		found.chain.Certificates = append(found.chain.Certificates, bytes.Clone(certificate.Raw))
+	leaf.until = chain[0].NotAfter
+	for _, certificate := range chain {
+		leaf.chain.Certificates = append(leaf.chain.Certificates, bytes.Clone(certificate.Raw))
+		if certificate.NotAfter.Before(leaf.until) {
+			leaf.until = certificate.NotAfter
+		}
 	}
-	return found, nil
+	if leaf.chain.size() > maxChain {
+		return leafChain{}, errLongChain
+	}
+	return leaf, nil
 }
+
+// errLongChain is the refusal of a chain that doesn't fit a record.
+var errLongChain = fmt.Errorf("the chain is longer than %d bytes", maxChain)
 
 func (n *network) tlsConfig(site string, o offer) *tls.Config {
 	config := &tls.Config{
@@ -144,8 +162,8 @@ type probeError struct {
 func (e *probeError) Error() string { return e.err.Error() }
 func (e *probeError) Unwrap() error { return e.err }
 
-// furthest is the error of the probe that came furthest, which says most about the site. Of several that came equally
-// far it is the first. Errors that are nil are skipped.
+// furthest is the error of the probe that came furthest, which says most about the site. Of several that came equally far it is the first.
+// Errors that are nil are skipped.
 func furthest(errs ...error) error {
 	var best *probeError
 	for _, err := range errs {

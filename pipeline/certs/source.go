@@ -1,7 +1,6 @@
 package certs
 
-// A Source is a function, and sources are combined by functions that take and return sources. To add a way to get
-// certificates, write a function.
+// What a look brings home, and what is said where it brings nothing.
 
 import (
 	"context"
@@ -11,21 +10,25 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"time"
 
 	"countersign/pipeline/signature"
 )
 
-// A Source gives the chains that a site serves now: at most one with an RSA
-// leaf and one with an ECDSA leaf, RSA first, and at least one of them. site is
-// a host name in its canonical form (package hostname). It may be called
-// concurrently, and returns within a bounded time even if ctx never ends. The
-// error is an *[Unavailable], or wraps ctx's error where ctx ended first, or
-// wraps [ErrBusy]: then nothing was found out about the site.
-type Source func(ctx context.Context, site string) ([]Chain, error)
+// A source looks at a site: it gives the chains that the site serves now, at least one, RSA leaves first. site is a host name in its
+// canonical form (package hostname). It may be called concurrently, and returns within a bounded time even if ctx never ends. The error is
+// an *[Unavailable], or wraps ctx's error where ctx ended first. partial says that the site may serve more than was found, because some of
+// it gave no answer.
+type source func(ctx context.Context, site string) (found []found, partial bool, err error)
 
-// Chain is a certificate chain, the leaf first, each certificate in DER. A chain
-// from [Network] was validated and ends with a root. The bytes are shared and
-// must not be changed.
+// found is a chain that a source found, and how long it is valid.
+type found struct {
+	chain Chain
+	until time.Time
+}
+
+// Chain is a certificate chain, the leaf first, each certificate in DER. A chain that came over the network was validated and ends with a
+// root. The bytes are shared and must not be changed.
 type Chain struct {
 	Certificates [][]byte
 }
@@ -50,9 +53,18 @@ func (c Chain) Fingerprint() [32]byte {
 	return sha256.Sum256(c.Certificates[0])
 }
 
-// ErrUnknownSite is wrapped by an [Unavailable] of a source that has never
+// size is the chain's length in bytes of DER.
+func (c Chain) size() int {
+	n := 0
+	for _, certificate := range c.Certificates {
+		n += len(certificate)
+	}
+	return n
+}
+
+// errUnknownSite is wrapped by an [Unavailable] of a source that has never
 // heard of the site, as opposed to one that knows what is wrong with it.
-var ErrUnknownSite = errors.New("unknown site")
+var errUnknownSite = errors.New("unknown site")
 
 // Unavailable says that a site's certificate can't be had. It is immutable.
 type Unavailable struct {
@@ -75,26 +87,7 @@ func (u *Unavailable) Error() string {
 // Unwrap gives Err.
 func (u *Unavailable) Unwrap() error { return u.Err }
 
-// FirstOf asks the sources in turn until one knows the site: it goes on to the
-// next only from an error that wraps [ErrUnknownSite].
-func FirstOf(sources ...Source) Source {
-	return func(ctx context.Context, site string) ([]Chain, error) {
-		err := error(&Unavailable{
-			Site:   site,
-			Reason: site + ": this service is set up with no place to get certificates from; only its operator can mend that",
-			Err:    ErrUnknownSite,
-		})
-		for _, source := range sources {
-			var chains []Chain
-			if chains, err = source(ctx, site); !errors.Is(err, ErrUnknownSite) {
-				return chains, err
-			}
-		}
-		return nil, err
-	}
-}
-
-// kind is what a leaf's key is used for. A site has at most one leaf of each.
+// kind is what a leaf's key is used for.
 type kind int
 
 const (
@@ -118,12 +111,11 @@ func leafKind(leaf *x509.Certificate) (kind, error) {
 	return 0, fmt.Errorf("%w: %T", signature.ErrUnsupportedKey, leaf.PublicKey)
 }
 
-// notAHostName is what every source answers for a name that is no host name. Sources check the name themselves,
-// although the API has checked it before: here the name becomes part of a file's path and of a DNS query.
+// notAHostName is the answer for a name that is no host name. It is checked here although the API has checked it before: here the name
+// becomes part of a file's path and of a DNS query.
 func notAHostName(site string) *Unavailable {
 	return &Unavailable{
-		Site: site,
-		Reason: fmt.Sprintf("%.253q is not a host name; "+
-			"name the site by its lower-case DNS name, without port or path", site),
+		Site:   site,
+		Reason: fmt.Sprintf("%.253q is not a host name; name the site by its lower-case DNS name, without port or path", site),
 	}
 }
