@@ -56,6 +56,7 @@ type Key struct {
 	algorithm Algorithm
 	minLen    int // bytes of the shortest signature that can be one of this key's
 	maxLen    int // bytes of the longest
+	price     price
 	verify    verifyFunc
 }
 
