@@ -109,3 +109,9 @@ GROUP BY fingerprint, site;
 ALTER TABLE signed_hashes ON CLUSTER 'sign\'ers' MODIFY SETTING min_bytes_for_wide_part = 67108864;
 
 ALTER TABLE batch_results ON CLUSTER 'sign\'ers' MODIFY SETTING min_bytes_for_wide_part = 67108864;
+
+ALTER TABLE batch_results ON CLUSTER 'sign\'ers'
+    ADD COLUMN IF NOT EXISTS failed_hashes  Array(FixedString(32)) CODEC(NONE),
+    ADD COLUMN IF NOT EXISTS failed_indexes Array(UInt16),
+    ADD COLUMN IF NOT EXISTS failed_upper   String,
+    ADD COLUMN IF NOT EXISTS failed_reason  String COMMENT 'of all of failed_hashes';
