@@ -16,7 +16,7 @@ import (
 const (
 	priceP256, worstP256 = 2500 * time.Nanosecond, 90 * time.Microsecond
 	priceP384, worstP384 = 7 * time.Microsecond, 650 * time.Microsecond
-	priceP521           = 3 * time.Millisecond
+	priceP521            = 3 * time.Millisecond
 )
 
 // priceBatchedRSA is the price of a signature under a key of 2048 bits that package rsa52 verifies. It grows with the square of the size.
