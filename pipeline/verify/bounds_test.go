@@ -209,14 +209,19 @@ func TestTheForwarderVerifiesNothingThatWasVerified(t *testing.T) {
 		s.write(l)
 		stage := run(t, l, &f, memory, l.done)
 		check(t, l, s)
-		registry := prometheus.NewRegistry()
-		registry.MustRegister(stage.metrics.verified)
-		metrics, err := registry.Gather()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := metrics[0].Metric[0].Counter.GetValue(); got != 2000 {
+		if got := counted(t, stage.metrics.verified); got != 2000 {
 			t.Errorf("memory %d: %v signatures were checked for 2000 pairs that were parsed", memory, got)
 		}
 	}
+}
+
+func counted(t testing.TB, c prometheus.Counter) float64 {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(c)
+	metrics, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return metrics[0].Metric[0].Counter.GetValue()
 }

@@ -215,18 +215,19 @@ func (v *verification) markRepeats(c *recordpb.Chunk, verdicts []byte) {
 		verdicts[index] = repeated
 		v.repeats = append(v.repeats, repeat{place{chunk, index}, first})
 	}
+	if v.dear {
+		v.markRepeatsOfUpload(c, verdicts, mark)
+	}
 	if len(verdicts) > 1 {
 		e := equalsPool.Get().(*equals)
 		e.find(c, verdicts, func(index, first int) { mark(index, place{chunk, first}) })
 		equalsPool.Put(e)
 	}
-	if v.dear {
-		v.markRepeatsOfUpload(c, verdicts, mark)
-	}
 	v.stage.metrics.saved.Add(float64(len(v.repeats) - before))
 }
 
-// markRepeatsOfUpload finds pairs that equal one of another chunk.
+// markRepeatsOfUpload finds pairs that equal one of this chunk or another. It comes before the search in the chunk alone,
+// so that no pair repeats one that is a repetition itself.
 func (v *verification) markRepeatsOfUpload(c *recordpb.Chunk, verdicts []byte, mark func(index int, first place)) {
 	if v.first == nil {
 		v.first = make(map[[32]byte]place)
