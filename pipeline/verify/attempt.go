@@ -21,6 +21,7 @@ type attempt struct {
 	site    string
 	next    uint32 // position of the pair that is expected next
 	dropped bool   // nothing is held: the attempt is read again after its seal
+	records int64  // of its chunks that were read
 	bytes   int64  // of chunks, as counted against the memory limit
 	touched time.Time
 	chunks  []*recordpb.Chunk

@@ -84,7 +84,7 @@ func (f forwarder) forwardRound(ctx context.Context, round []*upload) error {
 		f.finish(u)
 		f.stage.metrics.forwarded.Inc()
 	}
-	f.log.Commit(f.progress.committable())
+	f.commit()
 	return nil
 }
 

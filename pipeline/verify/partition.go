@@ -92,6 +92,21 @@ func (p *partition) bytesRead() int64 {
 	return p.read
 }
 
+// doneCommitter is a Partition that can also tell how many records at or beyond the committed offset are done.
+type doneCommitter interface {
+	CommitDone(next, doneBeyond int64)
+}
+
+// commit commits how far the partition is done.
+func (p *partition) commit() {
+	next, done := p.progress.committable()
+	if c, ok := p.log.(doneCommitter); ok {
+		c.CommitDone(next, done)
+		return
+	}
+	p.log.Commit(next)
+}
+
 // register notes an upload that must be forwarded.
 func (p *partition) register(u *upload) {
 	p.mu.Lock()

@@ -51,7 +51,7 @@ func (r *reader) run(ctx context.Context) error {
 				return err
 			}
 		}
-		r.log.Commit(r.progress.committable())
+		r.commit()
 	}
 }
 
@@ -91,6 +91,7 @@ func (r *reader) handleChunk(c *recordpb.Chunk, offset int64) {
 		r.attempts[id] = a
 	}
 	a.touched = r.stage.cfg.Clock()
+	a.records++
 	if a.add(c, r.reserve) {
 		a.verifyArrived(c.GetSeal().GetClient())
 		if site := a.site; a.verification == nil && c.Seal == nil && len(a.chunks) == 1 {
@@ -146,8 +147,15 @@ func (r *reader) forget(id uuid.UUID) {
 
 // handleSeal makes an upload of an attempt, and hands it to the coordinator.
 func (r *reader) handleSeal(s *recordpb.Seal, offset, from int64) {
-	r.progress.open(offset)
 	held := r.attempts[uuid.UUID(s.Attempt)]
+	chunks := int64(0)
+	if held != nil {
+		chunks = held.records
+		if from == offset {
+			chunks-- // the chunk that carries the seal
+		}
+	}
+	r.progress.open(offset, chunks)
 	delete(r.attempts, uuid.UUID(s.Attempt))
 	u := &upload{
 		id: uuid.UUID(s.Upload), seal: s, offset: offset, from: from, seen: r.stage.cfg.Clock(), attempt: held,
