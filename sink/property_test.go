@@ -81,6 +81,11 @@ func (m *verified) addOutcome(o *recordpb.Outcome) {
 	for _, f := range o.Failures {
 		r.Errors = append(r.Errors, store.Failure{Index: uint16(f.Index), Text: f.Text, Reason: f.Reason})
 	}
+	all = nil
+	for i := range len(o.FailedHashes) / 32 {
+		all = append(all, i)
+	}
+	r.Failed, r.FailedReason = modelEntries(o.FailedHashes, o.FailedIndexes, o.FailedUpper, all), o.FailedReason
 	m.results[keyOf(&r)] = r
 }
 

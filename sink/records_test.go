@@ -75,12 +75,14 @@ func outcomes(o *recordpb.Outcomes) []byte {
 	return record.Encode(&recordpb.Verified{Kind: &recordpb.Verified_Outcomes{Outcomes: o}})
 }
 
-// outcome is what verifying a batch found: so many claims, one bad signature and one failure behind them.
+// outcome is what verifying a batch found: so many claims, and behind them one bad signature, one failure, and one pair that failed for
+// the reason of its upload.
 func outcome(upload byte, batch uint32, claims int) *recordpb.Outcome {
 	id := uploadID(upload)
 	return &recordpb.Outcome{Upload: id[:], Batch: batch, AcceptedMs: 1000 * int64(upload), Claims: uint32(claims),
 		BadHashes: fingerprint(99), BadIndexes: record.AppendUint16(nil, claims),
-		Failures: []*recordpb.Failure{{Index: uint32(claims) + 1, Text: "nonsense", Reason: "not a SHA-256"}}}
+		Failures: []*recordpb.Failure{{Index: uint32(claims) + 1, Text: "nonsense", Reason: "not a SHA-256"}},
+		FailedHashes: fingerprint(98), FailedIndexes: record.AppendUint16(nil, claims+2), FailedUpper: []byte{1}, FailedReason: "nobody home"}
 }
 
 // running is a stage that a test started.

@@ -94,6 +94,9 @@ func claimsResult(c *recordpb.Claims, shard int, verdicts []dedupe.Verdict) stor
 
 // entries are all hashes of a record's columns.
 func entries(hashes, indexes, upper []byte) store.Entries {
+	if len(indexes) == 0 {
+		return store.Entries{}
+	}
 	e := store.Entries{Hashes: hashes, Indexes: make([]uint16, len(indexes)/2)}
 	for i := range e.Indexes {
 		e.Indexes[i] = uint16(record.Uint16(indexes, i))
@@ -143,15 +146,11 @@ func (r *rows) makeEvents(withRow bool) []*recordpb.Event {
 
 // eventOf is the event of a result. It shares no memory with the row, which is reused.
 func eventOf(r *store.ResultRow) *recordpb.Event {
-	e := &recordpb.Event{
+	return &recordpb.Event{
 		Upload: append([]byte(nil), r.Upload[:]...), Batch: r.Batch, Shard: r.Shard, Part: r.Part, Claims: r.Claims,
 		Added: uint32(r.Added.Len()), Duplicates: uint32(r.Duplicates.Len()), BadSignatures: uint32(r.BadSignatures.Len()),
-		Errors: uint32(len(r.Errors)),
+		Errors: uint32(r.ErrorCount()), Reason: r.FirstReason(),
 	}
-	if len(r.Errors) > 0 {
-		e.Reason = r.Errors[0].Reason
-	}
-	return e
 }
 
 // signedOf is the row of a single signing that counts as added, and nil for a duplicate. It shares the record's memory.
@@ -174,6 +173,7 @@ func (r *rows) addOutcomes(o *recordpb.Outcomes) {
 		row := store.ResultRow{
 			Upload: uuid.UUID(x.GetUpload()), Batch: x.GetBatch(), Shard: record.OutcomeShard, AcceptedAt: x.GetAcceptedMs(),
 			Claims: x.GetClaims(), BadSignatures: entries(x.GetBadHashes(), x.GetBadIndexes(), x.GetBadUpper()),
+			Failed: entries(x.GetFailedHashes(), x.GetFailedIndexes(), x.GetFailedUpper()), FailedReason: x.GetFailedReason(),
 		}
 		for _, f := range x.GetFailures() {
 			failure := store.Failure{Index: uint16(f.GetIndex()), Text: f.GetText(), Reason: f.GetReason()}

@@ -124,7 +124,9 @@ func TestOutcomesBecomeRows(t *testing.T) {
 	r.end(w)
 	want := store.ResultRow{Upload: id, Batch: 2, Shard: -1, AcceptedAt: 4000, Claims: 5,
 		BadSignatures: store.Entries{Hashes: fingerprint(99), Indexes: []uint16{5}},
-		Errors:        []store.Failure{{Index: 6, Text: "nonsense", Reason: "not a SHA-256"}}}
+		Errors:        []store.Failure{{Index: 6, Text: "nonsense", Reason: "not a SHA-256"}},
+		Failed:        store.Entries{Hashes: fingerprint(98), Indexes: []uint16{7}, Upper: []byte{1}},
+		FailedReason:  "nobody home"}
 	if got := w.results[keyOf(&want)]; !reflect.DeepEqual(got, want) {
 		t.Errorf("result: %+v\nwant:   %+v", got, want)
 	}
@@ -139,7 +141,7 @@ func TestOutcomesBecomeRows(t *testing.T) {
 		t.Fatalf("events: %v", w.events)
 	}
 	e := w.events[0]
-	if e.Shard != -1 || e.Batch != 2 || e.Claims != 5 || e.BadSignatures != 1 || e.Errors != 1 || e.Reason != "not a SHA-256" {
+	if e.Shard != -1 || e.Batch != 2 || e.Claims != 5 || e.BadSignatures != 1 || e.Errors != 2 || e.Reason != "not a SHA-256" {
 		t.Errorf("event: %v", e)
 	}
 }

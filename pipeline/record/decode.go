@@ -127,15 +127,19 @@ func checkSeal(s *recordpb.Seal) error {
 }
 
 func checkDecisions(d *recordpb.Decisions) error {
-	err := each("chain", d.GetChains(), checkChain)
+	if len(d.GetChainOffsets()) != len(d.GetLeaves()) {
+		return fmt.Errorf("%d leaves with %d offsets", len(d.GetLeaves()), len(d.GetChainOffsets()))
+	}
+	err := errors.Join(each("chain", d.GetChains(), checkChain), each("leaf", d.GetLeaves(), checkFingerprint))
+	chains := len(d.GetChains()) + len(d.GetLeaves())
 	return errors.Join(err, each("decision", d.GetDecisions(), func(x *recordpb.Decision) error {
 		for _, i := range x.GetChains() {
-			if int(i) >= len(d.GetChains()) {
-				return fmt.Errorf("names chain %d of %d", i, len(d.GetChains()))
+			if int(i) >= chains {
+				return fmt.Errorf("names chain %d of %d", i, chains)
 			}
 		}
-		if len(x.GetReason()) > MaxText {
-			return fmt.Errorf("a reason of %d bytes", len(x.GetReason()))
+		if len(x.GetReason()) > MaxText || len(x.GetFailingReason()) > MaxText {
+			return fmt.Errorf("a reason of %d bytes and one of %d", len(x.GetReason()), len(x.GetFailingReason()))
 		}
 		return checkID("upload", x.GetUpload())
 	}))
@@ -161,21 +165,26 @@ func checkClaims(c *recordpb.Claims) error {
 		}
 	}
 	return each("signer", c.GetSigners(), func(s *recordpb.Signer) error {
-		if len(s.GetFingerprint()) != HashSize {
-			return fmt.Errorf("fingerprint has %d bytes", len(s.GetFingerprint()))
-		}
-		return nil
+		return checkFingerprint(s.GetFingerprint())
 	})
 }
 
+func checkFingerprint(f []byte) error {
+	if len(f) != HashSize {
+		return fmt.Errorf("fingerprint has %d bytes", len(f))
+	}
+	return nil
+}
+
 func checkOutcome(o *recordpb.Outcome) error {
-	n := len(o.GetBadHashes()) / HashSize
+	n, failed := len(o.GetBadHashes())/HashSize, len(o.GetFailedHashes())/HashSize
 	err := errors.Join(checkID("upload", o.GetUpload()), checkBatch(o.GetBatch()),
-		checkHashes(n, o.GetBadHashes(), o.GetBadUpper()), checkIndexes(n, o.GetBadIndexes()))
+		checkHashes(n, o.GetBadHashes(), o.GetBadUpper()), checkIndexes(n, o.GetBadIndexes()),
+		checkHashes(failed, o.GetFailedHashes(), o.GetFailedUpper()), checkIndexes(failed, o.GetFailedIndexes()))
 	if err != nil {
 		return err
 	}
-	if total := n + len(o.GetFailures()) + int(o.GetClaims()); total > BatchSize {
+	if total := n + failed + len(o.GetFailures()) + int(o.GetClaims()); total > BatchSize {
 		return fmt.Errorf("%d pairs in a batch", total)
 	}
 	return each("failure", o.GetFailures(), func(f *recordpb.Failure) error {

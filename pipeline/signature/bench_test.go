@@ -1,6 +1,8 @@
 package signature
 
 import (
+	"crypto"
+	"crypto/rsa"
 	"fmt"
 	"testing"
 	"time"
@@ -63,4 +65,41 @@ func BenchmarkNewKey(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkPrices prints what verifying takes beside the table of prices. The RSA signatures are garbage, which takes as long as a good one.
+func BenchmarkPrices(b *testing.B) {
+	for _, s := range signers(b) {
+		pubs := map[string]crypto.PublicKey{s.name: s.pub}
+		if pub, ok := s.pub.(*rsa.PublicKey); ok {
+			pubs[s.name+"-e=3"] = &rsa.PublicKey{N: pub.N, E: 3}
+			pubs[s.name+"-e=2^31-1"] = &rsa.PublicKey{N: pub.N, E: maxExponent}
+		}
+		for name, pub := range pubs {
+			for _, way := range []struct {
+				name string
+				use  features
+			}{{"fast", detect("")}, {"generic", features{}}} {
+				b.Run(name+"/"+way.name, func(b *testing.B) { benchmarkPrice(b, mustKey(b, pub, way.use), s.sign(digest(1))) })
+			}
+		}
+	}
+}
+
+func benchmarkPrice(b *testing.B, k *Key, signature []byte) {
+	const count = 64
+	digests, signatures, valid := make([][32]byte, count), make([][]byte, count), make([]bool, count)
+	for i := range count {
+		digests[i], signatures[i] = digest(i), signature
+	}
+	best := time.Duration(1<<63 - 1)
+	for b.Loop() {
+		start := time.Now()
+		k.Verify(valid, digests, signatures)
+		best = min(best, time.Since(start))
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(best.Nanoseconds())/count, "best-ns/signature")
+	b.ReportMetric(float64(k.Price().Nanoseconds()), "price-ns")
+	b.ReportMetric(float64(k.WorstPrice().Nanoseconds()), "worst-price-ns")
 }

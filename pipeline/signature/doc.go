@@ -16,7 +16,7 @@
 //   - The standard library for every other key, and for all keys if the environment has COUNTERSIGN_CPU=generic.
 //
 // The files, from the key to the verdict: features.go finds out which implementations this process uses, key.go is what
-// callers see, rsa.go and ecdsa.go say which keys are accepted and who verifies under them.
+// callers see, rsa.go and ecdsa.go say which keys are accepted and who verifies under them, price.go what that costs.
 //
 // It must not know Kafka, ClickHouse, HTTP, JSON, records, certificates, uploads or the stages.
 package signature

@@ -41,6 +41,7 @@ func newECDSAKey(pub *ecdsa.PublicKey, use features) (*Key, error) {
 		return nil, fmt.Errorf("%w: ECDSA key on %s: %w; renew the certificate with a new key",
 			ErrUnsupportedKey, pub.Curve.Params().Name, err)
 	}
+	k.price = priceOfECDSA(k.algorithm)
 	k.verify = genericECDSA(own)
 	if use.ecdsa != generic && k.algorithm != ECDSAP521 {
 		batch, err := ecbatch.New(own, use.ecdsa == ifma)

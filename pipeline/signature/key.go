@@ -56,6 +56,7 @@ type Key struct {
 	algorithm Algorithm
 	minLen    int // bytes of the shortest signature that can be one of this key's
 	maxLen    int // bytes of the longest
+	price     price
 	verify    verifyFunc
 }
 
@@ -91,8 +92,11 @@ func (k *Key) Algorithm() Algorithm { return k.algorithm }
 // encoding. A signature that doesn't fit is never valid. The lengths of RSA and
 // ECDSA signatures never overlap, so a caller can choose between a site's two
 // keys without verifying.
-func (k *Key) Fits(sig []byte) bool {
-	return k.minLen <= len(sig) && len(sig) <= k.maxLen
+func (k *Key) Fits(sig []byte) bool { return k.FitsLength(len(sig)) }
+
+// FitsLength is Fits for a signature of n bytes.
+func (k *Key) FitsLength(n int) bool {
+	return k.minLen <= n && n <= k.maxLen
 }
 
 // Verify sets valid[i] to whether signatures[i] is a signature under k of the

@@ -26,6 +26,7 @@ func newRSAKey(pub *rsa.PublicKey, use features) (*Key, error) {
 		algorithm: RSA,
 		minLen:    own.Size(),
 		maxLen:    own.Size(),
+		price:     priceOfRSA(own, rsa52.Fits(own)),
 		verify:    genericRSA(own),
 	}
 	if use.rsa == ifma && rsa52.Fits(own) {

@@ -31,20 +31,21 @@ func newBatches(u *upload, keys []certs.Key, out *outbox) *batches {
 	return b
 }
 
-// add sorts the next piece of the upload.
-func (b *batches) add(ctx context.Context, p *piece) error {
-	if batch := p.chunk.First/record.BatchSize + 1; batch != b.batch {
+// add sorts the pairs of the next chunk of the upload.
+func (b *batches) add(ctx context.Context, c *recordpb.Chunk, verdicts []byte) error {
+	if batch := c.First/record.BatchSize + 1; batch != b.batch {
 		if err := b.end(ctx); err != nil {
 			return err
 		}
 		b.begin(batch)
 	}
-	c, at := p.chunk, 0
+	at := 0
+	d := b.upload.decision
 	unparsedPairs := make(map[uint32]*recordpb.Unparsed, len(c.Unparsed))
 	for _, u := range c.Unparsed {
 		unparsedPairs[u.Index] = u
 	}
-	for i, verdict := range p.verdicts {
+	for i, verdict := range verdicts {
 		length := record.Uint16(c.SignatureLengths, i)
 		pair := pair{
 			index:     int(c.First%record.BatchSize) + i,
@@ -57,8 +58,12 @@ func (b *batches) add(ctx context.Context, p *piece) error {
 		case verdict == unparsed:
 			u := unparsedPairs[uint32(i)]
 			b.addFailure(pair.index, u.GetText(), u.GetReason())
-		case len(b.upload.decision.chains) == 0:
-			b.addFailure(pair.index, record.HexText(pair.hash, pair.upper), b.upload.decision.reason)
+		case len(d.chains) == 0:
+			b.addFailed(pair, d.reason)
+		case d.reached > 0 && uint64(c.First)+uint64(i) >= d.reached:
+			b.addFailed(pair, reasonBudget)
+		case verdict == bad && d.failing != "":
+			b.addFailed(pair, d.failing)
 		case verdict == bad:
 			b.addBad(pair)
 		default:
@@ -86,6 +91,25 @@ type pair struct {
 
 func (b *batches) addFailure(index int, text, reason string) {
 	b.outcome.Failures = append(b.outcome.Failures, &recordpb.Failure{Index: uint32(index), Text: text, Reason: reason})
+}
+
+// addFailed adds a pair whose signature has no verdict. The first reason of a batch is told once for all pairs that
+// have it: a site that can't be reached fails every pair of an upload.
+func (b *batches) addFailed(p pair, reason string) {
+	o := b.outcome
+	if o.FailedReason == "" {
+		o.FailedReason = reason
+	}
+	if o.FailedReason != reason || reason == "" {
+		b.addFailure(p.index, record.HexText(p.hash, p.upper), reason)
+		return
+	}
+	n := len(o.FailedHashes) / record.HashSize
+	o.FailedHashes = append(o.FailedHashes, p.hash...)
+	o.FailedIndexes = record.AppendUint16(o.FailedIndexes, p.index)
+	if p.upper {
+		o.FailedUpper = record.SetBit(o.FailedUpper, n, n+1)
+	}
 }
 
 func (b *batches) addBad(p pair) {

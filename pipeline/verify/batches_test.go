@@ -42,14 +42,15 @@ func cutIntoParts(t *testing.T, signature, chunk int) (claims []int) {
 	b := newBatches(u, nil, out)
 	b.signers = []*recordpb.Signer{{Fingerprint: make([]byte, record.HashSize), Algorithm: "RSA-PKCS1-SHA256"}}
 	for first := 0; first < record.BatchSize; first += chunk {
-		p := &piece{chunk: &recordpb.Chunk{First: uint32(first)}}
+		c := &recordpb.Chunk{First: uint32(first)}
+		var verdicts []byte
 		for range min(chunk, record.BatchSize-first) {
-			p.chunk.Hashes = append(p.chunk.Hashes, make([]byte, record.HashSize)...)
-			p.chunk.Signatures = append(p.chunk.Signatures, make([]byte, signature)...)
-			p.chunk.SignatureLengths = record.AppendUint16(p.chunk.SignatureLengths, signature)
-			p.verdicts = append(p.verdicts, 1)
+			c.Hashes = append(c.Hashes, make([]byte, record.HashSize)...)
+			c.Signatures = append(c.Signatures, make([]byte, signature)...)
+			c.SignatureLengths = record.AppendUint16(c.SignatureLengths, signature)
+			verdicts = append(verdicts, 1)
 		}
-		if err := b.add(t.Context(), p); err != nil {
+		if err := b.add(t.Context(), c, verdicts); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -4,12 +4,16 @@ package verify
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"slices"
 
 	"github.com/google/uuid"
 
 	"countersign/internal/fifo"
 	"countersign/pipeline/certs"
+	"countersign/pipeline/log"
+	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
 )
 
@@ -17,13 +21,18 @@ import (
 type decision struct {
 	chains []certs.Chain
 	reason string // why there are no chains
+
+	reached uint64 // pairs from position 0 that were verified; 0: all
+	failing string // why pairs that failed are errors; empty: they are bad
+	failed  error  // wraps errUnrecoverable: a chain can't be had
 }
 
 const (
 	// maxRecent bounds the decisions that a partition remembers. They are for retries with an Idempotency-Key that were
 	// in flight at once: several seals of one upload, which all go by the first decision.
 	maxRecent = 4096
-	// maxShared bounds the chains that decisions share.
+	// maxShared bounds the chains that decisions share, and those that the announcer names by their leaf: 64 KiB each at
+	// most.
 	maxShared = 256
 )
 
@@ -46,14 +55,61 @@ func (r recentDecisions) get(upload uuid.UUID) *decision {
 	return d
 }
 
-// add remembers a decision of a record, whose chains are given, and returns it.
-func (r recentDecisions) add(upload uuid.UUID, d *recordpb.Decision, chains []*recordpb.Chain) *decision {
-	out := &decision{reason: d.Reason}
+// add remembers a decision of a record, whose chains are given, and returns it. A chain that can't be had is empty.
+func (r recentDecisions) add(upload uuid.UUID, d *recordpb.Decision, chains []certs.Chain) *decision {
+	out := &decision{reason: d.Reason, reached: d.Reached, failing: d.FailingReason}
 	for _, i := range d.Chains {
-		out.chains = append(out.chains, r.share(certs.Chain{Certificates: chains[i].Certificates}))
+		if len(chains[i].Certificates) == 0 {
+			out.failed = unrecoverable("the record is gone that has a certificate of the decision")
+		}
+		out.chains = append(out.chains, chains[i])
 	}
 	r.decisions.Put(upload, out)
 	return out
+}
+
+// chainsOf returns the chains of a record's Decisions, and behind them those of its leaves. A chain is empty if the
+// record is gone that has it. The only errors are ctx's.
+func (r *reader) chainsOf(ctx context.Context, d *recordpb.Decisions, offset int64) ([]certs.Chain, error) {
+	all := make([]certs.Chain, 0, len(d.Chains)+len(d.Leaves))
+	for _, c := range d.Chains {
+		all = append(all, r.recent.share(certs.Chain{Certificates: c.Certificates}))
+	}
+	for i, fingerprint := range d.Leaves {
+		leaf := [32]byte(fingerprint)
+		chain, held := r.recent.chains.Get(leaf)
+		for !held && d.ChainOffsets[i] < offset {
+			var err error
+			if chain, err = r.readChain(ctx, d.ChainOffsets[i], leaf); err == nil {
+				break
+			}
+			if err := r.backOff(ctx, err); err != nil {
+				return nil, err
+			}
+		}
+		all = append(all, chain)
+	}
+	return all, nil
+}
+
+// readChain reads the chain of a leaf from the record at an offset. It is empty if it isn't there.
+func (r *reader) readChain(ctx context.Context, offset int64, leaf [32]byte) (found certs.Chain, err error) {
+	err = r.log.ReadRange(ctx, offset, offset+1, func(m log.Message) error {
+		decoded, err := record.DecodeUpload(m.Value)
+		if err != nil {
+			return nil // the reader sent it to the dead letters
+		}
+		for _, c := range decoded.GetDecisions().GetChains() {
+			if chain := (certs.Chain{Certificates: c.Certificates}); chain.Fingerprint() == leaf {
+				found = r.recent.share(chain)
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, log.ErrOffsetGone) {
+		err = nil
+	}
+	return found, err
 }
 
 // share returns the chain that an earlier decision holds, if it equals c, and c if there is none. Every record of

@@ -4,10 +4,13 @@ package verify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"countersign/pipeline/certs"
 	"countersign/pipeline/log"
@@ -169,56 +172,112 @@ func (p *memoryPartition) ReadRange(_ context.Context, from, to int64, fn func(l
 	return nil
 }
 
-// fakeCerts serves the current chains of sites, without a cache.
+// fakeCerts knows sites as package certs does, without a network: what a site serves at a look, and what it was seen serving.
 type fakeCerts struct {
-	mu     sync.Mutex
-	cached map[string]*certs.Entry
-	fresh  map[string]*certs.Entry
-	err    error
-	hang   string // a site that doesn't answer
+	mu      sync.Mutex
+	known   map[string]certs.Known
+	serving map[string][]certs.Leaf
+	err     error                                   // of every look
+	hang    string                                  // a site that doesn't answer, by the end of its name
+	look    func(site string) ([]certs.Leaf, error) // in place of serving and err; called with mu held
+	asked   map[string]int                          // looks, by client
 }
 
 func (f *fakeCerts) serve(t testing.TB, name string, site *testsite.Site) {
-	var chains []certs.Chain
+	leaves := leavesOf(t, site)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.make()
+	f.serving[name] = leaves
+}
+
+func leavesOf(t testing.TB, site *testsite.Site) (leaves []certs.Leaf) {
 	for _, ders := range site.Chains() {
-		chains = append(chains, certs.Chain{Certificates: ders})
+		chain := certs.Chain{Certificates: ders}
+		keys, err := new(fakeCerts).KeysOf([]certs.Chain{chain})
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaves = append(leaves, certs.Leaf{Chain: chain, Key: keys[0]})
 	}
-	keys, err := f.KeysOf(chains)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.fresh == nil {
-		f.cached, f.fresh = make(map[string]*certs.Entry), make(map[string]*certs.Entry)
-	}
-	f.fresh[name] = &certs.Entry{Chains: chains, Keys: keys}
+	return leaves
 }
 
-func (f *fakeCerts) Get(ctx context.Context, site string) (*certs.Entry, error) {
-	if f.hang == site {
+func (f *fakeCerts) make() {
+	if f.known == nil {
+		f.known, f.serving, f.asked = make(map[string]certs.Known), make(map[string][]certs.Leaf), make(map[string]int)
+	}
+}
+
+// enterBubble makes what is known older than the bubble, whose clock starts again.
+func (f *fakeCerts) enterBubble() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for site, known := range f.known {
+		for i := range known.Leaves {
+			known.Leaves[i].Seen = time.Now()
+		}
+		f.known[site] = certs.Known{Leaves: known.Leaves}
+	}
+}
+
+func (f *fakeCerts) Known(site string) certs.Known {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.known[site]
+}
+
+func (f *fakeCerts) Await(ctx context.Context, site, client string) (certs.Known, error) {
+	if known := f.Known(site); len(known.Leaves) > 0 {
+		return known, nil
+	}
+	return f.lookNow(ctx, site, client)
+}
+
+// Look looks at once, unless a look serves that began after since. The Known of a look is that of a moment later than since.
+func (f *fakeCerts) Look(ctx context.Context, site, client string, since time.Time) (certs.Known, error) {
+	if known := f.Known(site); known.Looked.After(since) {
+		return known, nil
+	}
+	return f.lookNow(ctx, site, client)
+}
+
+func (f *fakeCerts) lookNow(ctx context.Context, site, client string) (certs.Known, error) {
+	if f.hang != "" && strings.HasSuffix(site, f.hang) {
 		<-ctx.Done()
-		return nil, ctx.Err()
+		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return certs.Known{}, ctx.Err()
+		}
+		return f.Known(site), &certs.Unavailable{Site: site, Reason: site + " has not answered", Err: certs.ErrNoAnswer}
 	}
+	time.Sleep(time.Millisecond) // in a bubble: so that the look begins after what asked for it
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.err != nil {
-		return nil, f.err
+	f.make()
+	f.asked[client]++
+	began := time.Now()
+	leaves, err := slices.Clone(f.serving[site]), f.err
+	if f.look != nil {
+		leaves, err = f.look(site)
 	}
-	if f.cached[site] == nil {
-		f.cached[site] = f.fresh[site]
+	if err == nil && len(leaves) == 0 {
+		err = &certs.Unavailable{Site: site, Reason: site + ": no such site"}
 	}
-	if f.cached[site] == nil {
-		return nil, &certs.Unavailable{Site: site, Reason: site + ": no such site"}
+	if err != nil {
+		return f.known[site], err
 	}
-	return f.cached[site], nil
-}
-
-func (f *fakeCerts) Refetch(_ context.Context, site string, _ *certs.Entry) (*certs.Entry, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.cached[site] = f.fresh[site]
-	return f.cached[site], f.err
+	has := make(map[[32]byte]bool)
+	for i := range leaves {
+		leaves[i].Seen = began
+		has[leaves[i].Key.Fingerprint] = true
+	}
+	for _, old := range f.known[site].Leaves {
+		if !has[old.Key.Fingerprint] && began.Sub(old.Seen) < certs.UsualGrace {
+			leaves = append(leaves, old)
+		}
+	}
+	f.known[site] = certs.Known{Leaves: leaves[:min(len(leaves), certs.MaxLeaves)], Looked: began}
+	return f.known[site], nil
 }
 
 func (f *fakeCerts) KeysOf(chains []certs.Chain) (keys []certs.Key, _ error) {

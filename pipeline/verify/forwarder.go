@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 
+	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
 )
 
@@ -23,7 +24,7 @@ const roundPairs = 50_000
 // forwarder is the goroutine that forwards. It keeps nothing from one round to the next.
 type forwarder struct{ *partition }
 
-// run works until ctx ends. Its only errors are ctx's. Uploads that are not forwarded then are in partition.decided.
+// run works until ctx ends. Its only errors are ctx's.
 func (f forwarder) run(ctx context.Context) error {
 	for {
 		select {
@@ -40,9 +41,6 @@ func (f forwarder) run(ctx context.Context) error {
 			}
 		}
 		if err != nil {
-			// An upload's decider may still read what the upload holds. So nothing is released here, but by handle,
-			// when all have ended.
-			f.decided.PutBack(waiting...)
 			return err
 		}
 	}
@@ -83,11 +81,10 @@ func (f forwarder) forwardRound(ctx context.Context, round []*upload) error {
 		}
 	}
 	for _, u := range round {
-		f.progress.finish(u.offset)
-		u.release()
+		f.finish(u)
 		f.stage.metrics.forwarded.Inc()
 	}
-	f.log.Commit(f.progress.committable())
+	f.commit()
 	return nil
 }
 
@@ -111,21 +108,21 @@ func (f forwarder) tryRound(ctx context.Context, round []*upload) error {
 //
 // The outbox sends a record whenever one is full, so the first claims of a large upload are gone before its last chunk
 // is read. If a chunk turned out to be missing then, a part of the upload would be stored (I2). So nothing may be
-// packed of an upload that nobody has seen all of. If the decider has verified it, all of it was there. If the decider
-// was stopped by a decision that it did not make, the upload is read once only to see that all is there, and once more
-// to pack it. For an upload in memory the first reading costs nothing. For others it happens after a restart only, and
-// costs less than keeping a million verdicts and signatures until the last chunk is read.
+// packed of an upload that nobody has seen all of. If the coordinator has its verdicts, all of it was there. An upload
+// without certificates has none, so it is read once only to see that all is there, and once more to pack it. For an
+// upload in memory the first reading costs nothing.
 func (f forwarder) pack(ctx context.Context, u *upload, out *outbox) error {
-	select {
-	case <-u.deciderDone:
-	case <-ctx.Done():
-		return ctx.Err()
+	if u.failed != nil {
+		return u.failed
+	}
+	if u.decision.failed != nil {
+		return u.decision.failed
 	}
 	keys, err := f.stage.cfg.Certs.KeysOf(u.decision.chains)
 	if err != nil {
 		return unrecoverable("the log names a certificate that can't be used: %v", err)
 	}
-	if u.verdicts == nil {
+	if len(keys) == 0 {
 		if err := f.eachChunk(ctx, u, func(*recordpb.Chunk) error { return nil }); err != nil {
 			return err
 		}
@@ -134,14 +131,21 @@ func (f forwarder) pack(ctx context.Context, u *upload, out *outbox) error {
 		return err
 	}
 	batches := newBatches(u, keys, out)
-	add := func(piece *piece) error { return batches.add(ctx, piece) }
-	if u.verdicts != nil && len(u.decision.chains) > 0 && sameChains(u.verdicts.chains, u.decision.chains) {
-		err = f.eachChunk(ctx, u, u.verdicts.attach(add))
-	} else {
-		err = f.eachPiece(ctx, u, keys, add)
+	add := func(c *recordpb.Chunk) error { return batches.add(ctx, c, unparsedOf(c)) }
+	if len(keys) > 0 {
+		add = u.verification.attach(func(c *recordpb.Chunk, verdicts []byte) error { return batches.add(ctx, c, verdicts) })
 	}
-	if err != nil {
+	if err := f.eachChunk(ctx, u, add); err != nil {
 		return err
 	}
 	return batches.end(ctx)
+}
+
+// unparsedOf are verdicts on a chunk whose signatures were not checked: those on the pairs that were not parsed.
+func unparsedOf(c *recordpb.Chunk) []byte {
+	verdicts := make([]byte, len(c.Hashes)/record.HashSize)
+	for _, u := range c.Unparsed {
+		verdicts[u.Index] = unparsed
+	}
+	return verdicts
 }

@@ -1,20 +1,22 @@
 package verify
 
-// One assigned partition of topic uploads, from assignment to revocation. Three goroutines work on it, each with a
-// struct of its own:
+// One assigned partition of topic uploads, from assignment to revocation. Four goroutines work on it, each with a struct
+// of its own:
 //
-//   - the reader reads records in order, and starts a decider for each upload that is sealed;
-//   - the announcer appends the deciders' decisions to the partition, where the reader meets them;
-//   - the forwarder sends on the uploads whose decision the reader has met.
+//   - the reader reads records in order, and hands uploads that are sealed to the coordinator;
+//   - the coordinator brings each upload to its decision, and to its verdicts under the decision that was read;
+//   - the announcer appends the coordinator's decisions to the partition, where the reader meets them;
+//   - the forwarder sends on the uploads that have their verdicts.
 //
-// Nobody waits for the reader. The reader waits only for workers and deciders, and these need nothing that is still to
-// be read. So reading can't block itself.
+// They hand uploads on through queues without a bound of their own, and none waits for the next one. An upload is a few
+// hundred bytes beside what the memory limit counts, and ingest bounds the uploads that are open by its backlog limit.
 
 import (
 	"context"
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -23,7 +25,8 @@ import (
 	"countersign/pipeline/record"
 )
 
-// partition is what those goroutines share. Its fields don't change, and each is safe for concurrent use.
+// partition is what those goroutines share. Its fields don't change, except for those under mu, and each is safe for
+// concurrent use.
 type partition struct {
 	stage    *Stage
 	log      Partition
@@ -31,12 +34,14 @@ type partition struct {
 	progress *progress
 	group    *errgroup.Group // of all goroutines of the partition
 
-	deciding      chan struct{}     // holds a token for every decider; capacity: Config.MaxDeciding
-	announcements chan announcement // from deciders to the announcer; never closed; capacity: Config.MaxDeciding
+	inbox         *inbox                     // of the coordinator
+	announcements *queue.Queue[announcement] // from the coordinator to the announcer
+	decided       *queue.Queue[*upload]      // from the coordinator to the forwarder
+	reading       *gate                      // of uploads that are read again
 
-	// decided goes from the reader to the forwarder. It has at most one item for each open seal in the log, and ingest
-	// bounds those by its backlog limit. An item is a few hundred bytes beside what the memory limit counts.
-	decided *queue.Queue[*upload]
+	mu   sync.Mutex
+	open map[*upload]struct{} // sealed and not forwarded; guarded by mu
+	read int64                // bytes of records that were read; guarded by mu
 }
 
 // handle works on one partition until ctx ends, which is no error.
@@ -45,13 +50,13 @@ func (s *Stage) handle(ctx context.Context, assigned Partition) error {
 	p := s.newPartition(assigned, g)
 	reader := newReader(p)
 	g.Go(func() error { return reader.run(working) })
-	g.Go(func() error { return announcer{p}.run(working) })
+	g.Go(func() error { return newCoordinator(p).run(working) })
+	g.Go(func() error { return newAnnouncer(p).run(working) })
 	g.Go(func() error { return forwarder{p}.run(working) })
 	err := g.Wait()
+	p.reading.close()
 	reader.release()
-	for _, u := range p.decided.Take() {
-		u.release()
-	}
+	p.release()
 	if err != nil && ctx.Err() == nil {
 		return err
 	}
@@ -65,29 +70,91 @@ func (s *Stage) newPartition(assigned Partition, group *errgroup.Group) *partiti
 		logger:        s.cfg.Logger.With("topic", record.TopicUploads, "partition", assigned.ID()),
 		progress:      newProgress(assigned.Start()),
 		group:         group,
-		deciding:      make(chan struct{}, s.cfg.MaxDeciding),
-		announcements: make(chan announcement, s.cfg.MaxDeciding),
+		inbox:         queue.New[func(*coordinator)](),
+		announcements: queue.New[announcement](),
 		decided:       queue.New[*upload](),
+		reading:       new(gate),
+		open:          make(map[*upload]struct{}),
+	}
+}
+
+// countRead notes that a record of so many bytes was read.
+func (p *partition) countRead(bytes int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.read += int64(bytes)
+}
+
+// bytesRead is how many bytes of records were read.
+func (p *partition) bytesRead() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.read
+}
+
+// doneCommitter is a Partition that can also tell how many records at or beyond the committed offset are done.
+type doneCommitter interface {
+	CommitDone(next, doneBeyond int64)
+}
+
+// commit commits how far the partition is done.
+func (p *partition) commit() {
+	next, done := p.progress.committable()
+	if c, ok := p.log.(doneCommitter); ok {
+		c.CommitDone(next, done)
+		return
+	}
+	p.log.Commit(next)
+}
+
+// register notes an upload that must be forwarded.
+func (p *partition) register(u *upload) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.open[u] = struct{}{}
+}
+
+// finish notes that an upload was forwarded, and gives its memory back.
+func (p *partition) finish(u *upload) {
+	p.mu.Lock()
+	delete(p.open, u)
+	p.mu.Unlock()
+	p.progress.finish(u.offset)
+	u.release()
+}
+
+// release gives the memory of all uploads back that are not forwarded. All goroutines of the partition have ended.
+func (p *partition) release() {
+	for u := range p.open {
+		if u.undecided {
+			p.stage.metrics.undecided.Dec()
+		}
+		if u.verification != nil {
+			u.verification.cancelled.Store(true)
+		}
+		u.release()
 	}
 }
 
 // deadLetter sends a note about a record that can't be used, and returns when the log has it.
 func (p *partition) deadLetter(ctx context.Context, offset int64, reason error) error {
-	return p.send(ctx, record.TopicDeadLetter, 0, record.DeadLetter(record.TopicUploads, p.log.ID(), offset, reason))
+	_, err := p.send(ctx, record.TopicDeadLetter, 0, record.DeadLetter(record.TopicUploads, p.log.ID(), offset, reason))
+	return err
 }
 
-// send appends one record and waits for its acknowledgement. It tries until it succeeds: its only errors are ctx's.
-func (p *partition) send(ctx context.Context, topic string, partition int, value []byte) error {
+// send appends one record, waits for its acknowledgement, and returns its offset. It tries until it succeeds: its only
+// errors are ctx's.
+func (p *partition) send(ctx context.Context, topic string, partition int, value []byte) (offset int64, err error) {
 	for {
 		ack, err := p.stage.cfg.Producer.Send(ctx, topic, partition, slices.Clone(value))
 		if err == nil {
-			_, err = ack.Wait(ctx)
+			offset, err = ack.Wait(ctx)
 		}
 		if err == nil {
-			return nil
+			return offset, nil
 		}
 		if err := p.backOff(ctx, fmt.Errorf("appending to topic %s: %w", topic, err)); err != nil {
-			return err
+			return 0, err
 		}
 	}
 }

@@ -1,17 +1,17 @@
 package verify
 
-// An upload's chunks in order, from memory or from the log, and with the verdicts on them under given keys. Reading,
-// verifying and using overlap: a bounded window of chunks is with the workers, and comes out in order.
+// Uploads that are not held in memory are read again from the log, some at a time. A chunk that was read is in memory
+// until the workers are done with it, and only so many chunks of one upload are. The memory limit doesn't count them.
 
 import (
 	"context"
 	"errors"
-
-	"golang.org/x/sync/errgroup"
+	"sync"
+	"time"
 
 	"github.com/google/uuid"
 
-	"countersign/pipeline/certs"
+	"countersign/internal/fair"
 	"countersign/pipeline/log"
 	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
@@ -21,79 +21,133 @@ import (
 // except for those that a retried request stored twice.
 const maxAhead = 32 << 20
 
-// Deciders take turns at reading uploads again, in all partitions together. Each has up to 3 MB on the way, which the
-// memory limit doesn't count, and more of them at once would be no faster. Uploads of one batch have turns of their
-// own, so that a single signing doesn't wait for a million pairs. Forwarders, of which each partition has one, need no
-// turn.
+// How many uploads are read again at once, in all partitions together. Each has up to 3 MB on the way, and more of them
+// at once would be no faster. There are three kinds, so that a single signing doesn't wait for a million pairs, and
+// neither waits for a key that is slow: uploads of one batch, longer ones, and those whose signatures take more worker
+// time than dearUpload. Among those of one kind sites and clients have turns. Forwarders, of which each partition has
+// one, need no turn.
 const (
-	maxLongReads  = 8
 	maxShortReads = 16
+	maxLongReads  = 8
+	maxDearReads  = 8
+	dearUpload    = time.Second
 )
 
-// turns holds a token for each decider that has a turn. Such a decider waits for workers and the log, and never for
-// another decider.
-type turns struct {
-	short chan struct{} // at uploads of at most one batch
-	long  chan struct{} // at all others
+// readBack is an upload that waits for its turn to be read again, or is being read.
+type readBack struct {
+	*partition
+	ctx          context.Context
+	upload       *upload
+	verification *verification
+
+	// check has a chunk's pairs checked, and done called when that is done, also where it returns an error.
+	check func(chunk *recordpb.Chunk, done func()) error
+	// done is called when all are checked, or with the error that ended the reading. It isn't called if ctx ends.
+	done func(error)
 }
 
-func newTurns() turns {
-	return turns{short: make(chan struct{}, maxShortReads), long: make(chan struct{}, maxLongReads)}
+// readBacks are those that wait, by kind.
+type readBacks struct {
+	short, long, dear *fair.Queue[account, *readBack]
 }
 
-// of returns the turns at uploads of so many pairs. Send to it for a turn, and receive from it when done.
-func (t turns) of(pairs uint64) chan struct{} {
-	if pairs <= record.BatchSize {
-		return t.short
+func newReadBacks() readBacks {
+	return readBacks{
+		short: fair.New[account, *readBack](0), long: fair.New[account, *readBack](0), dear: fair.New[account, *readBack](0),
 	}
-	return t.long
 }
 
-// submitted is a piece that the workers have.
-type submitted struct {
-	piece *piece
-	done  chan struct{} // closed when the piece has its verdicts
+func (q readBacks) put(r *readBack) {
+	var price time.Duration
+	for _, key := range r.verification.keys {
+		price += key.Verifier.Price()
+	}
+	pairs := r.upload.seal.Count
+	cost := time.Duration(min(pairs, 1<<31)) * min(price, budget)
+	kind := q.long
+	switch {
+	case cost > dearUpload:
+		kind = q.dear
+	case pairs <= record.BatchSize:
+		kind = q.short
+	}
+	kind.Put(r, int64(cost), r.verification.accounts...)
 }
 
-// eachPiece calls use, on the calling goroutine, with all pieces of an upload in order of position, with the verdicts
-// under keys. Without keys no signature is checked: the pairs that could not be parsed have that verdict, and the
-// verdicts on all others mean nothing. It stops at the first error.
-func (p *partition) eachPiece(ctx context.Context, u *upload, keys []certs.Key, use func(*piece) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	g, ctx := errgroup.WithContext(ctx)
-	defer func() { cancel(); _ = g.Wait() }()
-	window := make(chan submitted, 2*p.stage.cfg.Workers)
-	g.Go(func() error {
-		defer close(window)
-		return p.eachChunk(ctx, u, func(chunk *recordpb.Chunk) error { return p.verifyInto(ctx, window, chunk, keys) })
-	})
-	for s := range window {
+// start starts the goroutines that read uploads again until ctx ends.
+func (q readBacks) start(ctx context.Context, g interface{ Go(func()) }) {
+	for queue, n := range map[*fair.Queue[account, *readBack]]int{q.short: maxShortReads, q.long: maxLongReads, q.dear: maxDearReads} {
+		for range n {
+			g.Go(func() { readInTurn(ctx, queue) })
+		}
+	}
+}
+
+func readInTurn(ctx context.Context, queue *fair.Queue[account, *readBack]) {
+	for {
+		r, done, err := queue.Take(ctx)
+		if err != nil {
+			return
+		}
+		if r.reading.begin() {
+			r.run(ctx)
+			r.reading.end()
+		}
+		done()
+	}
+}
+
+// run reads the upload's chunks, and waits for the workers.
+func (r *readBack) run(stage context.Context) {
+	ctx, cancel := context.WithCancel(r.ctx)
+	defer cancel()
+	defer context.AfterFunc(stage, cancel)()
+	window := make(chan struct{}, 2*r.stage.cfg.Workers)
+	err := r.eachChunk(ctx, r.upload, func(chunk *recordpb.Chunk) error {
 		select {
-		case <-s.done:
+		case window <- struct{}{}:
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return ctx.Err()
 		}
-		if err := use(s.piece); err != nil {
-			return err
+		return r.check(chunk, func() { <-window })
+	})
+	for range cap(window) {
+		select {
+		case window <- struct{}{}:
+		case <-ctx.Done():
+			return
 		}
 	}
-	return g.Wait()
+	if ctx.Err() == nil {
+		r.verification.whenIdle(func() { r.done(err) })
+	}
 }
 
-// verifyInto hands a chunk to the workers, and puts it into the window when there is room.
-func (p *partition) verifyInto(
-	ctx context.Context, window chan<- submitted, chunk *recordpb.Chunk, keys []certs.Key,
-) error {
-	s := submitted{piece: &piece{chunk: chunk}, done: make(chan struct{})}
-	select {
-	case window <- s:
-	case <-ctx.Done():
-		return ctx.Err()
+// gate counts what is under way until it is closed.
+type gate struct {
+	mu      sync.Mutex
+	closed  bool // guarded by mu
+	working sync.WaitGroup
+}
+
+// begin reports whether the gate is open. If so, end must be called.
+func (g *gate) begin() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.closed {
+		g.working.Add(1)
 	}
-	return p.stage.submit(ctx, func(scratch *scratch) {
-		defer close(s.done)
-		p.stage.verifyPiece(scratch, s.piece, keys)
-	})
+	return !g.closed
+}
+
+func (g *gate) end() { g.working.Done() }
+
+// close closes the gate and waits for what is under way.
+func (g *gate) close() {
+	g.mu.Lock()
+	g.closed = true
+	g.mu.Unlock()
+	g.working.Wait()
 }
 
 // eachChunk calls fn with an upload's chunks in order, from memory or from the log. An error that wraps
@@ -103,8 +157,8 @@ func (p *partition) eachChunk(ctx context.Context, u *upload, fn func(*recordpb.
 		return nil
 	}
 	if u.attempt != nil {
-		for _, piece := range u.attempt.pieces {
-			if err := fn(piece.chunk); err != nil {
+		for _, chunk := range u.attempt.chunks {
+			if err := fn(chunk); err != nil {
 				return err
 			}
 		}

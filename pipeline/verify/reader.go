@@ -1,7 +1,7 @@
 package verify
 
 // The reader takes in a partition's records in order. It gathers chunks into attempts, makes an upload of an attempt at
-// its seal, and hands the upload to the forwarder when it reads the upload's decision.
+// its seal, and tells the coordinator of both the upload and the decision for it. It never waits for them.
 
 import (
 	"context"
@@ -20,7 +20,7 @@ const maxAttempts = 65536
 type reader struct {
 	*partition
 	attempts map[uuid.UUID]*attempt  // open ones, by attempt
-	sealed   map[uuid.UUID][]*upload // by upload, until a decision for it is read
+	sealed   map[uuid.UUID][]*upload // without a decision, by upload
 	recent   recentDecisions
 }
 
@@ -33,15 +33,10 @@ func newReader(p *partition) *reader {
 	}
 }
 
-// release gives the memory of everything unfinished back to the budget. All goroutines of the partition have ended.
+// release gives the memory of open attempts back to the budget. All goroutines of the partition have ended.
 func (r *reader) release() {
 	for _, a := range r.attempts {
 		a.drop()
-	}
-	for _, uploads := range r.sealed {
-		for _, u := range uploads {
-			u.release()
-		}
 	}
 }
 
@@ -56,12 +51,13 @@ func (r *reader) run(ctx context.Context) error {
 				return err
 			}
 		}
-		r.log.Commit(r.progress.committable())
+		r.commit()
 	}
 }
 
 // handleRecord works one record off. Its only errors are ctx's.
 func (r *reader) handleRecord(ctx context.Context, m log.Message) error {
+	r.countRead(len(m.Value))
 	decoded, err := record.DecodeUpload(m.Value)
 	if err != nil {
 		r.stage.metrics.dead.Inc()
@@ -71,19 +67,23 @@ func (r *reader) handleRecord(ctx context.Context, m log.Message) error {
 	}
 	switch kind := decoded.Kind.(type) {
 	case *recordpb.Upload_Chunk:
-		return r.handleChunk(ctx, kind.Chunk, m.Offset)
+		r.handleChunk(kind.Chunk, m.Offset)
+		return ctx.Err()
 	case *recordpb.Upload_Seal:
-		return r.handleSeal(ctx, kind.Seal, m.Offset, kind.Seal.FirstOffset)
+		r.handleSeal(kind.Seal, m.Offset, kind.Seal.FirstOffset)
+		return ctx.Err()
 	case *recordpb.Upload_Abort:
 		r.forget(uuid.UUID(kind.Abort.Attempt))
 	case *recordpb.Upload_Decisions:
-		r.handleDecisions(kind.Decisions)
+		if err := r.handleDecisions(ctx, kind.Decisions, m.Offset); err != nil {
+			return err
+		}
 	}
 	r.progress.pass(m.Offset)
 	return nil
 }
 
-func (r *reader) handleChunk(ctx context.Context, c *recordpb.Chunk, offset int64) error {
+func (r *reader) handleChunk(c *recordpb.Chunk, offset int64) {
 	id := uuid.UUID(c.Attempt)
 	a, known := r.attempts[id]
 	if !known {
@@ -91,18 +91,18 @@ func (r *reader) handleChunk(ctx context.Context, c *recordpb.Chunk, offset int6
 		r.attempts[id] = a
 	}
 	a.touched = r.stage.cfg.Clock()
-	if next := (&piece{chunk: c}); a.add(next, r.reserve) {
-		if len(a.pieces) == 1 {
-			a.pending.Add(1)
-			r.group.Go(func() error { r.stage.fetchKeys(ctx, a); return nil })
+	a.records++
+	if a.add(c, r.reserve) {
+		a.verifyArrived(c.GetSeal().GetClient())
+		if site := a.site; a.verification == nil && c.Seal == nil && len(a.chunks) == 1 {
+			r.inbox.Put(func(c *coordinator) { c.prefetch(site) })
 		}
-		r.stage.verifyOnArrival(ctx, a, next)
 	}
 	if c.Seal != nil {
-		return r.handleSeal(ctx, c.Seal, offset, offset)
+		r.handleSeal(c.Seal, offset, offset)
+		return
 	}
 	r.progress.pass(offset)
-	return ctx.Err()
 }
 
 // newAttempt makes an attempt. Where there are too many, it first forgets those that nobody writes to any more.
@@ -110,7 +110,7 @@ func (r *reader) newAttempt(site string) *attempt {
 	if len(r.attempts) >= maxAttempts {
 		r.forgetOrphans()
 	}
-	return &attempt{site: site, release: func(n int64) { r.stage.held.Add(-n) }}
+	return &attempt{stage: r.stage, site: site}
 }
 
 // reserve counts bytes against the memory limit, if there is room for them. To make room it forgets attempts that
@@ -145,63 +145,52 @@ func (r *reader) forget(id uuid.UUID) {
 	}
 }
 
-// handleSeal makes an upload of an attempt. It starts a decider for it, unless the upload's decision is known.
-func (r *reader) handleSeal(ctx context.Context, s *recordpb.Seal, offset, from int64) error {
-	r.progress.open(offset)
+// handleSeal makes an upload of an attempt, and hands it to the coordinator.
+func (r *reader) handleSeal(s *recordpb.Seal, offset, from int64) {
 	held := r.attempts[uuid.UUID(s.Attempt)]
+	chunks := int64(0)
+	if held != nil {
+		chunks = held.records
+		if from == offset {
+			chunks-- // the chunk that carries the seal
+		}
+	}
+	r.progress.open(offset, chunks)
 	delete(r.attempts, uuid.UUID(s.Attempt))
 	u := &upload{
-		id: uuid.UUID(s.Upload), seal: s, offset: offset, from: from,
-		attempt: held, deciderDone: make(chan struct{}),
+		id: uuid.UUID(s.Upload), seal: s, offset: offset, from: from, seen: r.stage.cfg.Clock(), attempt: held,
 	}
 	if !held.complete(s.Count) {
 		u.release()
 		u.attempt = nil
 	}
+	r.register(u)
 	if d := r.recent.get(u.id); d != nil {
-		close(u.deciderDone)
-		u.decision = d
-		r.decided.Put(u)
-		return nil
-	}
-	return r.startDecider(ctx, u)
-}
-
-// startDecider waits until another decider may run, and starts one. Its only errors are ctx's.
-func (r *reader) startDecider(ctx context.Context, u *upload) error {
-	select {
-	case r.deciding <- struct{}{}:
-	case <-ctx.Done():
-		u.release()
-		return ctx.Err()
+		r.inbox.Put(func(c *coordinator) { c.decidedBy(u, d) })
+		return
 	}
 	r.sealed[u.id] = append(r.sealed[u.id], u)
-	ctx, cancel := context.WithCancel(ctx)
-	u.cancel = cancel
-	d := decider{partition: r.partition, upload: u}
-	r.group.Go(func() error {
-		defer cancel()
-		d.run(ctx)
-		return nil
-	})
-	return nil
+	r.inbox.Put(func(c *coordinator) { c.sealed(u) })
 }
 
-// handleDecisions hands uploads to the forwarder whose first decision this is. A decision for another upload changes
+// handleDecisions tells the coordinator of uploads whose first decision this is. A decision for another upload changes
 // nothing: either an earlier decision for it was read, or the upload was forwarded before, by the process that had the
-// partition then.
-func (r *reader) handleDecisions(d *recordpb.Decisions) {
+// partition then. Its only errors are ctx's.
+func (r *reader) handleDecisions(ctx context.Context, d *recordpb.Decisions, offset int64) error {
+	chains, err := r.chainsOf(ctx, d, offset)
+	if err != nil {
+		return err
+	}
 	for _, one := range d.Decisions {
 		id := uuid.UUID(one.Upload)
 		if r.recent.get(id) != nil {
 			continue
 		}
-		decision := r.recent.add(id, one, d.Chains)
+		decision := r.recent.add(id, one, chains)
 		for _, u := range r.sealed[id] {
-			u.cancel()
-			u.decision = decision
-			r.decided.Put(u)
+			r.inbox.Put(func(c *coordinator) { c.decidedBy(u, decision) })
 		}
 		delete(r.sealed, id)
 	}
+	return nil
 }

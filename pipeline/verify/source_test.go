@@ -141,6 +141,9 @@ func (f *forwarded) fold(m *recordpb.Verified, shard, shards int, parts map[stri
 		for i := range len(o.BadHashes) / record.HashSize {
 			f.set(o.Upload, record.Position(o.Batch, record.Uint16(o.BadIndexes, i)), isBad)
 		}
+		for i := range len(o.FailedHashes) / record.HashSize {
+			f.set(o.Upload, record.Position(o.Batch, record.Uint16(o.FailedIndexes, i)), o.FailedReason)
+		}
 		for _, x := range o.Failures {
 			f.set(o.Upload, record.Position(o.Batch, int(x.Index)), x.Reason)
 		}

@@ -9,12 +9,14 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"countersign/internal/fair"
 	"countersign/pipeline/certs"
 	"countersign/pipeline/log"
 	"countersign/pipeline/record"
@@ -34,11 +36,6 @@ type Config struct {
 	// OrphanAge is how long an upload that nobody writes to may hold memory when others need it. Ingest gives up an
 	// upload's writer sooner than that. 0: one minute.
 	OrphanAge time.Duration
-	// MaxDeciding bounds the sealed uploads of one partition that wait for certificates, for workers, or for their
-	// decision's place in the log. Past it the partition is not read on. So it should be more than the uploads that are
-	// sealed in 20 s for sites that don't answer: after that time such sites are given up. Each is a goroutine of a few
-	// KiB. 0: 2048.
-	MaxDeciding int
 	// Backoff is the pause before something that the log refused is tried again. 0: half a second.
 	Backoff time.Duration
 
@@ -57,9 +54,6 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Workers <= 0 {
 		c.Workers = runtime.GOMAXPROCS(0)
-	}
-	if c.MaxDeciding <= 0 {
-		c.MaxDeciding = 2048
 	}
 	if c.OrphanAge <= 0 {
 		c.OrphanAge = time.Minute
@@ -87,10 +81,11 @@ type Producer interface {
 // Ack stands for one sent record.
 type Ack = log.Ack
 
-// Certs gives the keys of sites. *certs.Cache is one, and its methods say what these promise.
+// Certs gives the keys of sites. *certs.Sites is one, and its methods say what these promise.
 type Certs interface {
-	Get(ctx context.Context, site string) (*certs.Entry, error)
-	Refetch(ctx context.Context, site string, seen *certs.Entry) (*certs.Entry, error)
+	Known(site string) certs.Known
+	Await(ctx context.Context, site, client string) (certs.Known, error)
+	Look(ctx context.Context, site, client string, since time.Time) (certs.Known, error)
 	KeysOf(chains []certs.Chain) ([]certs.Key, error)
 }
 
@@ -106,9 +101,9 @@ type Partition interface {
 // Stage verifies. Its workers and its memory are shared by all partitions that the process is assigned.
 type Stage struct {
 	cfg       Config
-	jobs      chan func(*scratch) // unbuffered: a job that was sent is being run
-	held      atomic.Int64        // bytes of chunks in memory, all partitions
-	turns     turns
+	jobs      *fair.Queue[account, job] // for the workers; bounded by the chunks in memory
+	held      atomic.Int64              // bytes of chunks in memory, all partitions
+	readBacks readBacks
 	sightings *sightings
 	metrics   *metrics
 }
@@ -119,18 +114,26 @@ func New(cfg Config) (*Stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Stage{cfg: cfg, jobs: make(chan func(*scratch)), turns: newTurns(), sightings: newSightings()}
-	s.metrics = newMetrics(cfg.Registerer, &s.held)
+	s := &Stage{cfg: cfg, jobs: fair.New[account, job](0), readBacks: newReadBacks(), sightings: newSightings()}
+	s.metrics = newMetrics(cfg.Registerer, s)
 	return s, nil
+}
+
+// start starts the goroutines that all partitions share. They end with ctx.
+func (s *Stage) start(ctx context.Context, g *sync.WaitGroup) {
+	for range s.cfg.Workers {
+		g.Go(func() { s.work(ctx) })
+	}
+	s.readBacks.start(ctx, g)
 }
 
 // Run consumes topic uploads in the verifiers' group until ctx ends, which is no error. consume is
 // (*log.Client).Consume.
 func (s *Stage) Run(ctx context.Context, consume func(context.Context, log.GroupConfig) error) error {
 	g, working := errgroup.WithContext(ctx)
-	for range s.cfg.Workers {
-		g.Go(func() error { s.work(working); return nil })
-	}
+	var workers sync.WaitGroup
+	s.start(working, &workers)
+	defer workers.Wait()
 	g.Go(func() error {
 		return consume(working, log.GroupConfig{
 			Group: record.GroupVerify,

@@ -72,22 +72,25 @@ func start(ctx context.Context, t *testing.T, p Partition, l *memoryLog, f *fake
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	var running sync.WaitGroup
-	for range s.cfg.Workers {
-		running.Go(func() { s.work(ctx) })
-	}
-	running.Go(func() {
-		if err := s.handle(ctx, p); err != nil {
+	f.enterBubble()
+	working, stop := context.WithCancel(ctx)
+	assigned, revoke := context.WithCancel(ctx)
+	var running, handling sync.WaitGroup
+	s.start(working, &running)
+	handling.Go(func() {
+		if err := s.handle(assigned, p); err != nil {
 			t.Error(err)
 		}
 	})
 	return s, func() {
-		cancel()
-		running.Wait()
+		revoke()
+		handling.Wait()
+		synctest.Wait() // until the workers have passed over the jobs that were left
 		if held := s.held.Load(); held != 0 {
 			t.Errorf("%d bytes are still counted as held", held)
 		}
+		stop()
+		running.Wait()
 	}
 }
 
@@ -202,7 +205,7 @@ func TestTheFirstDecisionStands(t *testing.T) {
 				t.Fatal(err)
 			}
 			f.serve(t, site.Name, site)
-			f.cached = map[string]*certs.Entry{}
+			f.known = map[string]certs.Known{}
 		},
 		"gone": func(_ testing.TB, f *fakeCerts, _ *testsite.Site) { f.err = &certs.Unavailable{Reason: "gone"} },
 	} {
@@ -257,7 +260,7 @@ func TestNothingLeavesBeforeItsSealAndDecisionAreOnDisk(t *testing.T) {
 		}
 		_, crash := start(t.Context(), t, &memoryPartition{log: l}, l, &f, 1<<30)
 		defer crash()
-		synctest.Wait() // until the stage has come to rest: it waits for the disk
+		time.Sleep(time.Minute) // in a bubble: until the stage has come to rest, and waits for the disk
 		decided := l.end()
 		if flushes != 1 || decided != int64(len(s.chunks))+2 || l.forwardedAt >= 0 {
 			t.Fatalf("%d flushes, %d records in the log, %d on disk when something was forwarded; want one flush that waits, a "+

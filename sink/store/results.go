@@ -26,6 +26,24 @@ type ResultRow struct {
 
 	Added, Duplicates, BadSignatures Entries
 	Errors                           []Failure // ascending by Index
+
+	// Failed are further errors, which have one reason. None of their indexes is one of Errors.
+	Failed       Entries
+	FailedReason string
+}
+
+// ErrorCount is how many pairs could not be judged.
+func (r *ResultRow) ErrorCount() int { return len(r.Errors) + r.Failed.Len() }
+
+// FirstReason is the reason of the error with the lowest index, and empty where there is no error.
+func (r *ResultRow) FirstReason() string {
+	switch {
+	case len(r.Errors) > 0 && (r.Failed.Len() == 0 || r.Errors[0].Index < r.Failed.Indexes[0]):
+		return r.Errors[0].Reason
+	case r.Failed.Len() > 0:
+		return r.FailedReason
+	}
+	return ""
 }
 
 // Entries are hashes of one batch.
@@ -58,7 +76,8 @@ func (db *DB) InsertResults(ctx context.Context, rows []ResultRow) error {
 	const query = "INSERT INTO batch_results (upload, batch, shard, part, accepted_at, claims," +
 		" added, duplicates, bad_signatures, errors," +
 		" added_hashes, added_indexes, added_upper, duplicate_hashes, duplicate_indexes, duplicate_upper," +
-		" bad_hashes, bad_indexes, bad_upper, error_indexes, error_texts, error_reasons)"
+		" bad_hashes, bad_indexes, bad_upper, error_indexes, error_texts, error_reasons," +
+		" failed_hashes, failed_indexes, failed_upper, failed_reason)"
 	return db.insert(ctx, "insert batch results", query, len(rows), func(b *block, from, to int) {
 		rows := rows[from:to]
 		b.append(project(rows, func(r *ResultRow) uuid.UUID { return r.Upload }))
@@ -70,7 +89,7 @@ func (db *DB) InsertResults(ctx context.Context, rows []ResultRow) error {
 		b.append(project(rows, func(r *ResultRow) uint32 { return uint32(r.Added.Len()) }))
 		b.append(project(rows, func(r *ResultRow) uint32 { return uint32(r.Duplicates.Len()) }))
 		b.append(project(rows, func(r *ResultRow) uint32 { return uint32(r.BadSignatures.Len()) }))
-		b.append(project(rows, func(r *ResultRow) uint32 { return uint32(len(r.Errors)) }))
+		b.append(project(rows, func(r *ResultRow) uint32 { return uint32(r.ErrorCount()) }))
 		b.appendEntries(project(rows, func(r *ResultRow) *Entries { return &r.Added }))
 		b.appendEntries(project(rows, func(r *ResultRow) *Entries { return &r.Duplicates }))
 		b.appendEntries(project(rows, func(r *ResultRow) *Entries { return &r.BadSignatures }))
@@ -83,6 +102,8 @@ func (db *DB) InsertResults(ctx context.Context, rows []ResultRow) error {
 		appendArrays(b, project(rows, func(r *ResultRow) []string {
 			return project(r.Errors, func(f *Failure) string { return f.Reason })
 		}))
+		b.appendEntries(project(rows, func(r *ResultRow) *Entries { return &r.Failed }))
+		b.append(project(rows, func(r *ResultRow) string { return r.FailedReason }))
 	})
 }
 
@@ -96,7 +117,7 @@ func (r *ResultRow) check() error {
 	for _, e := range []struct {
 		name string
 		*Entries
-	}{{"added", &r.Added}, {"duplicates", &r.Duplicates}, {"bad signatures", &r.BadSignatures}} {
+	}{{"added", &r.Added}, {"duplicates", &r.Duplicates}, {"bad signatures", &r.BadSignatures}, {"failed", &r.Failed}} {
 		if len(e.Hashes) != HashSize*e.Len() {
 			return fmt.Errorf("clickhouse: insert batch results: %s of batch %d of %s has %d indexes and %d bytes of hashes",
 				e.name, r.Batch, r.Upload, e.Len(), len(e.Hashes))
@@ -165,7 +186,7 @@ func (db *DB) Batch(ctx context.Context, id uuid.UUID, batch uint32) (BatchResul
 	oldest := db.cfg.Clock().Add(-db.cfg.Retention).UnixMilli()
 	query := fmt.Sprintf("SELECT shard, part, claims, added_hashes, added_indexes, added_upper,"+
 		" duplicate_hashes, duplicate_indexes, duplicate_upper, bad_hashes, bad_indexes, bad_upper,"+
-		" error_indexes, error_texts, error_reasons FROM batch_results"+
+		" error_indexes, error_texts, error_reasons, failed_hashes, failed_indexes, failed_upper, failed_reason FROM batch_results"+
 		" WHERE upload = '%s' AND batch = %d AND accepted_at > fromUnixTimestamp64Milli(toInt64(%d), 'UTC')"+
 		" LIMIT 1 BY shard, part", id, batch, oldest)
 	var found bool
@@ -195,11 +216,13 @@ type entry struct {
 func (c *collector) add(rows driver.Rows) error {
 	var shard int32
 	var part, claims uint32
-	var added, dup, bad entries
+	var added, dup, bad, failed entries
 	var indexes []uint16
-	var failed, reasons []string
+	var texts, reasons []string
+	var reason string
 	if err := rows.Scan(&shard, &part, &claims, &added.hashes, &added.indexes, &added.upper,
-		&dup.hashes, &dup.indexes, &dup.upper, &bad.hashes, &bad.indexes, &bad.upper, &indexes, &failed, &reasons); err != nil {
+		&dup.hashes, &dup.indexes, &dup.upper, &bad.hashes, &bad.indexes, &bad.upper, &indexes, &texts, &reasons,
+		&failed.hashes, &failed.indexes, &failed.upper, &reason); err != nil {
 		return err
 	}
 	if shard == record.OutcomeShard {
@@ -211,7 +234,10 @@ func (c *collector) add(rows driver.Rows) error {
 	c.dup = dup.appendTo(c.dup)
 	c.bad = bad.appendTo(c.bad)
 	for i, index := range indexes {
-		c.failures = append(c.failures, Failure{Index: index, Text: failed[i], Reason: reasons[i]})
+		c.failures = append(c.failures, Failure{Index: index, Text: texts[i], Reason: reasons[i]})
+	}
+	for _, e := range failed.appendTo(nil) {
+		c.failures = append(c.failures, Failure{Index: e.index, Text: e.text, Reason: reason})
 	}
 	return nil
 }

@@ -138,6 +138,8 @@ func TestBatchAndProgressCountAReplayOnce(t *testing.T) {
 	outcome.BadSignatures = entriesAt(9, 10)
 	outcome.BadSignatures.Upper = []byte{2}
 	outcome.Errors = []Failure{{11, "zz", "not hex"}, {30, "", "empty"}}
+	outcome.Failed, outcome.FailedReason = entriesAt(12, 31), "nobody home"
+	outcome.Failed.Upper = []byte{2}
 	first.Shard, first.Added, first.Duplicates = 0, entriesAt(3, 8), entriesAt(1)
 	second.Shard, second.Added = 5, entriesAt(0, 7)
 	otherPart.Shard, otherPart.Part, otherPart.Duplicates = 5, 1, entriesAt(2)
@@ -158,10 +160,10 @@ func TestBatchAndProgressCountAReplayOnce(t *testing.T) {
 			t.Errorf("progress %+v, %v, want %+v", got, err, want)
 		}
 	}
-	check(false, BatchProgress{Added: 4, Duplicates: 1, BadSignatures: 2, Errors: 2})
+	check(false, BatchProgress{Added: 4, Duplicates: 1, BadSignatures: 2, Errors: 4})
 	insert(otherPart)
 	insert(otherPart)
-	check(true, BatchProgress{Added: 4, Duplicates: 2, BadSignatures: 2, Errors: 2})
+	check(true, BatchProgress{Added: 4, Duplicates: 2, BadSignatures: 2, Errors: 4})
 
 	text := func(i int) string { return fmt.Sprintf("%x", hashOf(i)) }
 	want := BatchResult{
@@ -169,7 +171,9 @@ func TestBatchAndProgressCountAReplayOnce(t *testing.T) {
 		Added:         []string{text(0), text(3), text(7), text(8)},
 		Duplicates:    []string{text(1), text(2)},
 		BadSignatures: []string{text(9), fmt.Sprintf("%X", hashOf(10))},
-		Errors:        outcome.Errors,
+		Errors: []Failure{
+			{11, "zz", "not hex"}, {12, text(12), "nobody home"}, {30, "", "empty"}, {31, fmt.Sprintf("%X", hashOf(31)), "nobody home"},
+		},
 	}
 	got, found, err := db.Batch(t.Context(), key.Upload, 1)
 	if err != nil || !found || !reflect.DeepEqual(got, want) {

@@ -468,6 +468,8 @@ type Decisions struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Chains        []*Chain               `protobuf:"bytes,1,rep,name=chains,proto3" json:"chains,omitempty"`
 	Decisions     []*Decision            `protobuf:"bytes,2,rep,name=decisions,proto3" json:"decisions,omitempty"`
+	ChainOffsets  []int64                `protobuf:"varint,3,rep,packed,name=chain_offsets,json=chainOffsets,proto3" json:"chain_offsets,omitempty"` // for each of leaves, the log offset of a record of this partition that has its chain
+	Leaves        [][]byte               `protobuf:"bytes,4,rep,name=leaves,proto3" json:"leaves,omitempty"`                                         // 32 bytes each: fingerprints of leaves whose chains an earlier record has
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -516,11 +518,27 @@ func (x *Decisions) GetDecisions() []*Decision {
 	return nil
 }
 
+func (x *Decisions) GetChainOffsets() []int64 {
+	if x != nil {
+		return x.ChainOffsets
+	}
+	return nil
+}
+
+func (x *Decisions) GetLeaves() [][]byte {
+	if x != nil {
+		return x.Leaves
+	}
+	return nil
+}
+
 type Decision struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Upload        []byte                 `protobuf:"bytes,1,opt,name=upload,proto3" json:"upload,omitempty"`         // 16 bytes
-	Chains        []uint32               `protobuf:"varint,2,rep,packed,name=chains,proto3" json:"chains,omitempty"` // indexes into Decisions.chains; none when the site had none to give
-	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`         // why there are none
+	Upload        []byte                 `protobuf:"bytes,1,opt,name=upload,proto3" json:"upload,omitempty"`                                    // 16 bytes
+	Chains        []uint32               `protobuf:"varint,2,rep,packed,name=chains,proto3" json:"chains,omitempty"`                            // indexes into Decisions.chains followed by Decisions.leaves; none when the site had none to give
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`                                    // why there are none
+	Reached       uint64                 `protobuf:"varint,5,opt,name=reached,proto3" json:"reached,omitempty"`                                 // how many pairs from position 0 the upload's budget of worker time bought; 0: all
+	FailingReason string                 `protobuf:"bytes,6,opt,name=failing_reason,json=failingReason,proto3" json:"failing_reason,omitempty"` // not empty: pairs that fail under the chains are errors for this reason, not bad signatures
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -572,6 +590,20 @@ func (x *Decision) GetChains() []uint32 {
 func (x *Decision) GetReason() string {
 	if x != nil {
 		return x.Reason
+	}
+	return ""
+}
+
+func (x *Decision) GetReached() uint64 {
+	if x != nil {
+		return x.Reached
+	}
+	return 0
+}
+
+func (x *Decision) GetFailingReason() string {
+	if x != nil {
+		return x.FailingReason
 	}
 	return ""
 }
@@ -1006,16 +1038,21 @@ func (x *Outcomes) GetCertificates() []*Seen {
 
 // Outcome is what verifying one batch found.
 type Outcome struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Upload        []byte                 `protobuf:"bytes,1,opt,name=upload,proto3" json:"upload,omitempty"` // 16 bytes
-	Batch         uint32                 `protobuf:"varint,2,opt,name=batch,proto3" json:"batch,omitempty"`  // from 1
-	AcceptedMs    int64                  `protobuf:"varint,3,opt,name=accepted_ms,json=acceptedMs,proto3" json:"accepted_ms,omitempty"`
-	Claims        uint32                 `protobuf:"varint,4,opt,name=claims,proto3" json:"claims,omitempty"`                          // valid pairs, sent to the shards of their hashes
-	BadHashes     []byte                 `protobuf:"bytes,5,opt,name=bad_hashes,json=badHashes,proto3" json:"bad_hashes,omitempty"`    // 32 bytes a bad signature
-	BadIndexes    []byte                 `protobuf:"bytes,6,opt,name=bad_indexes,json=badIndexes,proto3" json:"bad_indexes,omitempty"` // 2 bytes each, ascending
-	BadUpper      []byte                 `protobuf:"bytes,7,opt,name=bad_upper,json=badUpper,proto3" json:"bad_upper,omitempty"`       // bitmap
-	Failures      []*Failure             `protobuf:"bytes,8,rep,name=failures,proto3" json:"failures,omitempty"`
-	Single        bool                   `protobuf:"varint,9,opt,name=single,proto3" json:"single,omitempty"` // as in Seal
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Upload     []byte                 `protobuf:"bytes,1,opt,name=upload,proto3" json:"upload,omitempty"` // 16 bytes
+	Batch      uint32                 `protobuf:"varint,2,opt,name=batch,proto3" json:"batch,omitempty"`  // from 1
+	AcceptedMs int64                  `protobuf:"varint,3,opt,name=accepted_ms,json=acceptedMs,proto3" json:"accepted_ms,omitempty"`
+	Claims     uint32                 `protobuf:"varint,4,opt,name=claims,proto3" json:"claims,omitempty"`                          // valid pairs, sent to the shards of their hashes
+	BadHashes  []byte                 `protobuf:"bytes,5,opt,name=bad_hashes,json=badHashes,proto3" json:"bad_hashes,omitempty"`    // 32 bytes a bad signature
+	BadIndexes []byte                 `protobuf:"bytes,6,opt,name=bad_indexes,json=badIndexes,proto3" json:"bad_indexes,omitempty"` // 2 bytes each, ascending
+	BadUpper   []byte                 `protobuf:"bytes,7,opt,name=bad_upper,json=badUpper,proto3" json:"bad_upper,omitempty"`       // bitmap
+	Failures   []*Failure             `protobuf:"bytes,8,rep,name=failures,proto3" json:"failures,omitempty"`
+	Single     bool                   `protobuf:"varint,9,opt,name=single,proto3" json:"single,omitempty"` // as in Seal
+	// Pairs that all failed for one reason, as columns: a site that can't be reached fails every pair of an upload.
+	FailedHashes  []byte `protobuf:"bytes,10,opt,name=failed_hashes,json=failedHashes,proto3" json:"failed_hashes,omitempty"`    // 32 bytes a pair
+	FailedIndexes []byte `protobuf:"bytes,11,opt,name=failed_indexes,json=failedIndexes,proto3" json:"failed_indexes,omitempty"` // 2 bytes each, ascending
+	FailedUpper   []byte `protobuf:"bytes,12,opt,name=failed_upper,json=failedUpper,proto3" json:"failed_upper,omitempty"`       // bitmap
+	FailedReason  string `protobuf:"bytes,13,opt,name=failed_reason,json=failedReason,proto3" json:"failed_reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1111,6 +1148,34 @@ func (x *Outcome) GetSingle() bool {
 		return x.Single
 	}
 	return false
+}
+
+func (x *Outcome) GetFailedHashes() []byte {
+	if x != nil {
+		return x.FailedHashes
+	}
+	return nil
+}
+
+func (x *Outcome) GetFailedIndexes() []byte {
+	if x != nil {
+		return x.FailedIndexes
+	}
+	return nil
+}
+
+func (x *Outcome) GetFailedUpper() []byte {
+	if x != nil {
+		return x.FailedUpper
+	}
+	return nil
+}
+
+func (x *Outcome) GetFailedReason() string {
+	if x != nil {
+		return x.FailedReason
+	}
+	return ""
 }
 
 // Failure is one pair whose signature could not be checked.
@@ -1691,14 +1756,18 @@ const file_pipeline_record_recordpb_record_proto_rawDesc = "" +
 	"\x06client\x18\b \x01(\fR\x06client\"9\n" +
 	"\x05Abort\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\fR\aattempt\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x80\x01\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xbd\x01\n" +
 	"\tDecisions\x124\n" +
 	"\x06chains\x18\x01 \x03(\v2\x1c.countersign.record.v1.ChainR\x06chains\x12=\n" +
-	"\tdecisions\x18\x02 \x03(\v2\x1f.countersign.record.v1.DecisionR\tdecisions\"R\n" +
+	"\tdecisions\x18\x02 \x03(\v2\x1f.countersign.record.v1.DecisionR\tdecisions\x12#\n" +
+	"\rchain_offsets\x18\x03 \x03(\x03R\fchainOffsets\x12\x16\n" +
+	"\x06leaves\x18\x04 \x03(\fR\x06leaves\"\x99\x01\n" +
 	"\bDecision\x12\x16\n" +
 	"\x06upload\x18\x01 \x01(\fR\x06upload\x12\x16\n" +
 	"\x06chains\x18\x02 \x03(\rR\x06chains\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"+\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
+	"\areached\x18\x05 \x01(\x04R\areached\x12%\n" +
+	"\x0efailing_reason\x18\x06 \x01(\tR\rfailingReasonJ\x04\b\x04\x10\x05\"+\n" +
 	"\x05Chain\x12\"\n" +
 	"\fcertificates\x18\x01 \x03(\fR\fcertificates\"\x87\x01\n" +
 	"\bVerified\x124\n" +
@@ -1731,7 +1800,7 @@ const file_pipeline_record_recordpb_record_proto_rawDesc = "" +
 	"\bOutcomes\x12:\n" +
 	"\boutcomes\x18\x01 \x03(\v2\x1e.countersign.record.v1.OutcomeR\boutcomes\x129\n" +
 	"\auploads\x18\x02 \x03(\v2\x1f.countersign.record.v1.AcceptedR\auploads\x12?\n" +
-	"\fcertificates\x18\x03 \x03(\v2\x1b.countersign.record.v1.SeenR\fcertificates\"\xa1\x02\n" +
+	"\fcertificates\x18\x03 \x03(\v2\x1b.countersign.record.v1.SeenR\fcertificates\"\xb5\x03\n" +
 	"\aOutcome\x12\x16\n" +
 	"\x06upload\x18\x01 \x01(\fR\x06upload\x12\x14\n" +
 	"\x05batch\x18\x02 \x01(\rR\x05batch\x12\x1f\n" +
@@ -1744,7 +1813,12 @@ const file_pipeline_record_recordpb_record_proto_rawDesc = "" +
 	"badIndexes\x12\x1b\n" +
 	"\tbad_upper\x18\a \x01(\fR\bbadUpper\x12:\n" +
 	"\bfailures\x18\b \x03(\v2\x1e.countersign.record.v1.FailureR\bfailures\x12\x16\n" +
-	"\x06single\x18\t \x01(\bR\x06single\"K\n" +
+	"\x06single\x18\t \x01(\bR\x06single\x12#\n" +
+	"\rfailed_hashes\x18\n" +
+	" \x01(\fR\ffailedHashes\x12%\n" +
+	"\x0efailed_indexes\x18\v \x01(\fR\rfailedIndexes\x12!\n" +
+	"\ffailed_upper\x18\f \x01(\fR\vfailedUpper\x12#\n" +
+	"\rfailed_reason\x18\r \x01(\tR\ffailedReason\"K\n" +
 	"\aFailure\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12\x16\n" +

@@ -117,3 +117,13 @@ ALTER TABLE v_uploads ON CLUSTER 'sign\'ers' MODIFY SQL SECURITY DEFINER DEFINER
 ALTER TABLE v_batch_results ON CLUSTER 'sign\'ers' MODIFY SQL SECURITY DEFINER DEFINER = CURRENT_USER;
 
 ALTER TABLE v_certificates ON CLUSTER 'sign\'ers' MODIFY SQL SECURITY DEFINER DEFINER = CURRENT_USER;
+
+ALTER TABLE batch_results ON CLUSTER 'sign\'ers'
+    ADD COLUMN IF NOT EXISTS failed_hashes  Array(FixedString(32)) CODEC(NONE),
+    ADD COLUMN IF NOT EXISTS failed_indexes Array(UInt16),
+    ADD COLUMN IF NOT EXISTS failed_upper   String,
+    ADD COLUMN IF NOT EXISTS failed_reason  String COMMENT 'of all of failed_hashes';
+
+ALTER TABLE signed_hashes ON CLUSTER 'sign\'ers'
+    ADD COLUMN IF NOT EXISTS upper Int8 DEFAULT -1
+    COMMENT 'of the text that was signed: 0 lower case, 1 upper case, -1 from before this was stored';
