@@ -265,7 +265,8 @@ func (s *service) startLog(ctx context.Context) error {
 	}
 	if len(cfg.Brokers) == 0 {
 		broker, err := embedded.Start(ctx, embedded.Config{
-			Dir: filepath.Join(s.cfg.DataDir, "log"), MinFreeDisk: int64(s.cfg.MinFreeDisk), Logger: s.log.With("part", "log"),
+			Dir: filepath.Join(s.cfg.DataDir, "log"), MinFreeDisk: int64(s.cfg.MinFreeDisk), LogMax: int64(s.cfg.LogMax),
+			Logger: s.log.With("part", "log"), Registerer: s.metrics,
 		})
 		if err != nil {
 			return fmt.Errorf("start the embedded log: %w", err)
