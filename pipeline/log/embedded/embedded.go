@@ -105,9 +105,6 @@ func Start(ctx context.Context, cfg Config) (_ *Broker, err error) {
 		return nil, fmt.Errorf("embedded broker: create the data directory: %w; "+
 			"choose one that this user may write to", err)
 	}
-	if err := keepPrivate(cfg.Dir); err != nil {
-		return nil, unreadable(cfg.Dir, err)
-	}
 	b := &Broker{room: newRoom(cfg), failure: newFailure()}
 	if b.lock, err = lock(cfg.Dir); err != nil {
 		return nil, err
@@ -117,7 +114,7 @@ func Start(ctx context.Context, cfg Config) (_ *Broker, err error) {
 			b.Close()
 		}
 	}()
-	if err := restore(cfg.Dir, cfg.Logger); err != nil {
+	if err := errors.Join(keepPrivate(cfg.Dir), restore(cfg.Dir, cfg.Logger)); err != nil {
 		return nil, unreadable(cfg.Dir, err)
 	}
 	if cfg.Address == "" {

@@ -63,7 +63,7 @@ func newSizer(cfg Config) *sizer {
 		dir: cfg.Dir, max: cfg.LogMax, maxBatches: maxBatches, keptBehind: keptBehind, full: map[string]heldSegment{},
 		deleted: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "countersign_log_deleted_early_bytes_total",
-			Help: "Consumed records that the embedded log deleted before their retention, because of --log-max or of too many batches.",
+			Help: "Processed bytes that the embedded log deleted before their retention: --log-max, or too many batches.",
 		}),
 	}
 	if s.max == 0 {
@@ -213,7 +213,8 @@ func (r *retention) deleteEarly(ctx context.Context) error {
 	r.sizer.batches.Store(batches)
 	if over() && !r.sizer.over {
 		r.logger.Warn("embedded broker: the log is larger than it should be, because what is left isn't processed yet",
-			"path", r.sizer.dir, "bytes", bytes, "most_bytes", r.sizer.max, "batches", batches, "most_batches", r.sizer.maxBatches)
+			"path", r.sizer.dir, "bytes", bytes, "most_bytes", r.sizer.max,
+			"batches", batches, "most_batches", r.sizer.maxBatches)
 	}
 	r.sizer.over = over()
 	return nil

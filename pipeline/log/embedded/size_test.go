@@ -21,7 +21,8 @@ func TestDeletable(t *testing.T) {
 		return heldSegment{topic, partition, base, end, 10, 1, time.Unix(written, 0)}
 	}
 	all := []heldSegment{
-		segment("a", 0, 0, 10, 1), segment("a", 0, 10, 20, 6), segment("a", 0, 20, 30, 7), segment("a", 0, 30, math.MaxInt64, 8),
+		segment("a", 0, 0, 10, 1), segment("a", 0, 10, 20, 6), segment("a", 0, 20, 30, 7),
+		segment("a", 0, 30, math.MaxInt64, 8),
 		segment("a", 1, 0, 10, 2), segment("a", 1, 10, 20, 4), segment("a", 1, 20, math.MaxInt64, 4),
 		segment("events", 0, 0, 7, 3), segment("events", 0, 7, 9, 5), segment("events", 0, 9, math.MaxInt64, 9),
 	}
@@ -88,8 +89,9 @@ func TestLogMax(t *testing.T) {
 	if got := firsts(); !slices.Equal(got, []int64{0, 0}) {
 		t.Errorf("a small log begins at %v", got)
 	}
-	if bytes, batches := r.sizer.bytes.Load(), r.sizer.batches.Load(); bytes < 2*records*int64(len(value)) || batches != 2*records {
-		t.Errorf("measured %d bytes in %d batches", bytes, batches)
+	size, batches := r.sizer.bytes.Load(), r.sizer.batches.Load()
+	if size < 2*records*int64(len(value)) || batches != 2*records {
+		t.Errorf("measured %d bytes in %d batches", size, batches)
 	}
 	logtest.Commit(t, b.config(), "fast", topic, map[int]int64{0: records, 1: records})
 	logtest.Commit(t, b.config(), "slow", topic, map[int]int64{0: 25})
