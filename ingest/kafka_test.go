@@ -21,7 +21,7 @@ func TestKafkaLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer broker.Close()
-	client, err := log.Open(ctx, log.Config{Brokers: broker.Brokers(), Flush: broker.Flush, Logger: logger})
+	client, err := log.Open(ctx, log.Config{Brokers: broker.Brokers(), Dial: broker.Dial, Flush: broker.Flush, Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -61,6 +61,8 @@ type config struct {
 	Workers      int           `koanf:"workers"`
 	VerifyMemory bytesize.Size `koanf:"verify-memory"`
 	MemoryLimit  bytesize.Size `koanf:"memory-limit"`
+	MinFreeDisk  bytesize.Size `koanf:"min-free-disk"`
+	LogMax       bytesize.Size `koanf:"log-max"`
 
 	Kafka            []string      `koanf:"kafka"`
 	KafkaTLS         bool          `koanf:"kafka-tls"`
@@ -131,6 +133,8 @@ func bind(f *pflag.FlagSet) {
 	f.String("kafka-password", "", "SASL password; better given as "+envPrefix+"KAFKA_PASSWORD")
 	f.String("kafka-prefix", "", "`prefix` of the names of topics and groups, for several services on one cluster")
 	f.Int("kafka-replication", 0, "replicas of topics that are created; 0: 1 embedded, else 3")
+	sized("log-max", 0, "size of the embedded log above which processed records are deleted before --kafka-retention; 0: 32 GiB, or half of the disk if that is less")
+	sized("min-free-disk", 0, "room that the embedded log's disk must have, or uploads are refused; 0: 1 GiB, or a fiftieth of the disk if that is less")
 	f.Duration("kafka-retention", 0, "how long records are kept in topics that are created; must be longer than any outage to survive; 0: 24h embedded, else 168h")
 	f.Int("upload-partitions", 4, "partitions of topic uploads where it is created; bounds how many verifiers can share the work")
 	f.Int("shards", 4, "partitions of topic verified where it is created; bounds how many sinks can share the work; can't be changed later")

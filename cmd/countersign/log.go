@@ -31,17 +31,27 @@ func (p *process) startLog(ctx context.Context) (*openLog, error) {
 	}
 	if len(cfg.Brokers) == 0 {
 		broker, err := embedded.Start(ctx, embedded.Config{
-			Dir: filepath.Join(p.cfg.DataDir, "log"), Logger: p.log.With("part", "log"),
+			Dir: filepath.Join(p.cfg.DataDir, "log"), MinFreeDisk: int64(p.cfg.MinFreeDisk), LogMax: int64(p.cfg.LogMax),
+			Logger: p.log.With("part", "log"), Registerer: p.metrics,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("start the embedded log: %w", err)
 		}
+		stopping := make(chan struct{})
+		go func() {
+			select {
+			case <-broker.Failed():
+				p.fail(broker.Err())
+			case <-stopping:
+			}
+		}()
 		p.onStop(func(context.Context) {
+			close(stopping)
 			if err := broker.Close(); err != nil {
 				p.log.Warn("stopping the embedded log", "error", err)
 			}
 		})
-		cfg.Brokers, cfg.Flush = broker.Brokers(), broker.Flush
+		cfg.Brokers, cfg.Dial, cfg.Flush = broker.Brokers(), broker.Dial, broker.Flush
 	}
 	client, err := log.Open(ctx, cfg)
 	if err != nil {

@@ -30,7 +30,7 @@ func cluster(t *testing.T) []string {
 	if kafka := logArgs(t); kafka != nil {
 		return append(args, kafka...)
 	}
-	broker, err := embedded.Start(t.Context(), embedded.Config{Dir: t.TempDir()})
+	broker, err := embedded.Start(t.Context(), embedded.Config{Dir: t.TempDir(), Address: "127.0.0.1:0"})
 	must(t, err)
 	t.Cleanup(func() { must(t, broker.Close()) })
 	return append(args, "--kafka", strings.Join(broker.Brokers(), ","), "--kafka-replication", "1")
@@ -138,7 +138,7 @@ func TestKafkaAway(t *testing.T) {
 	w := newWorld(t)
 	sign := w.ecdsa("ec.example")
 	shared := append(w.args(), "--data-dir", t.TempDir())
-	broker, err := embedded.Start(t.Context(), embedded.Config{Dir: t.TempDir()})
+	broker, err := embedded.Start(t.Context(), embedded.Config{Dir: t.TempDir(), Address: "127.0.0.1:0"})
 	must(t, err)
 	n := start(t, append(shared, "--kafka", broker.Brokers()[0], "--kafka-replication", "1")...)
 	entries := good("x", 1500, sign)

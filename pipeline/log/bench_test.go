@@ -108,6 +108,27 @@ func BenchmarkLatency(b *testing.B) {
 	report(b, "flushed", flushed)
 }
 
+// What a miss costs ingest: the question where the log ends, with nothing to wait for.
+func BenchmarkCaughtUp(b *testing.B) {
+	c := logtest.Open(b, testConfig(b))
+	tail, err := c.OpenTail(logtest.Context(b), logtest.NewTopic(b, c, 1))
+	if err != nil {
+		b.Fatal(err)
+	}
+	logtest.Run(b, func(ctx context.Context) error {
+		return tail.Run(ctx, func(log.Message) error { return nil })
+	})
+	var took []time.Duration
+	for b.Loop() {
+		begun := time.Now()
+		if err := tail.CaughtUp(logtest.Context(b)); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(begun))
+	}
+	report(b, "caught-up", took)
+}
+
 func report(b *testing.B, what string, d []time.Duration) {
 	slices.Sort(d)
 	b.ReportMetric(float64(d[len(d)/2].Microseconds()), "p50-"+what+"-us")

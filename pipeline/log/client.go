@@ -9,12 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/plain"
 	"github.com/segmentio/kafka-go/sasl/scram"
@@ -24,6 +24,9 @@ import (
 type Config struct {
 	// Brokers are addresses (host:port) to ask for the cluster's layout, tried in turn. At least one is required.
 	Brokers []string
+	// Dial opens a connection to a broker: (*embedded.Broker).Dial. nil: TCP. The connection must honour deadlines. If
+	// it has a method HungUp() bool, that tells whether the peer has closed it.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// TLS encrypts connections to the brokers. nil: plaintext. An empty ServerName is filled in with the host dialled.
 	TLS *tls.Config
 	// SASL authenticates connections. The zero value: none.
@@ -36,6 +39,9 @@ type Config struct {
 	// Flush returns when what the brokers have acknowledged is on disk: (*embedded.Broker).Flush. nil for a cluster,
 	// which promises copies on several machines instead.
 	Flush func(context.Context) error
+	// StartTimeout is how long Open and EnsureTopic repeat what brokers can't do now, for instance while the cluster
+	// elects leaders. 0: a minute.
+	StartTimeout time.Duration
 	// Logger gets what an operator should know. nil: slog.Default().
 	Logger *slog.Logger
 	// Clock stamps records. nil: time.Now.
@@ -43,6 +49,12 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
+	if c.Dial == nil {
+		c.Dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}).DialContext
+	}
+	if c.StartTimeout <= 0 {
+		c.StartTimeout = time.Minute
+	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -79,17 +91,19 @@ type Client struct {
 	cfg    Config
 	sasl   sasl.Mechanism
 	logger *slog.Logger
-	admin  *kafka.Client // layout, topics, offsets; what carries records uses leaderConn
+	admins admins // layout, topics, offsets; what carries records uses leaderConn
 
 	preferred atomic.Int32 // index of the broker that answered last
 
-	mu     sync.Mutex
-	conns  map[*conn]struct{} // every open socket; guarded by mu
-	closed bool               // guarded by mu
+	mu      sync.Mutex
+	conns   map[*conn]struct{} // every open socket; guarded by mu
+	ensured map[string]int     // topics that Check looks at, and the in-sync replicas that each demands; guarded by mu
+	closed  bool               // guarded by mu
 }
 
-// Open checks that a broker answers and returns a client. An error is ErrUnavailable, and names the addresses that
-// were tried and what to check, unless cfg itself is wrong. ctx bounds the call alone.
+// Open checks that a broker answers and returns a client. It asks all configured brokers at once, and repeats that for
+// Config.StartTimeout while their answers may change. An error is ErrUnavailable, and names the addresses that were
+// tried and what to check, unless cfg itself is wrong. ctx bounds the call alone.
 func Open(ctx context.Context, cfg Config) (*Client, error) {
 	if len(cfg.Brokers) == 0 {
 		return nil, errors.New("kafka: no broker address given: name at least one host:port")
@@ -99,39 +113,25 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	c := &Client{cfg: cfg, sasl: mechanism, logger: cfg.Logger, conns: map[*conn]struct{}{}}
-	if err := c.probe(ctx); err != nil {
-		c.Close()
-		return nil, err
+	c := &Client{
+		cfg: cfg, sasl: mechanism, logger: cfg.Logger, conns: map[*conn]struct{}{}, ensured: map[string]int{},
 	}
-	c.admin = &kafka.Client{
-		Addr: kafka.TCP(cfg.Brokers...),
-		Transport: &kafka.Transport{
-			Dial: c.dial, DialTimeout: dialTimeout, ClientID: cfg.ClientID, TLS: cfg.TLS, SASL: mechanism,
-		},
+	c.admins = c.newAdmins()
+	probe := func(ctx context.Context) (struct{}, error) {
+		return askAny(ctx, c, func(ctx context.Context, broker int) (struct{}, error) {
+			return struct{}{}, c.probeOne(ctx, cfg.Brokers[broker])
+		})
+	}
+	if _, err := whileRetriable(ctx, c, "a broker that answers", probe); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("%w: no broker answers at %s; check that Kafka runs there, that the address is reachable "+
+			"from this machine, and that TLS and SASL are set as its listener expects: %w",
+			ErrUnavailable, strings.Join(cfg.Brokers, ", "), err)
 	}
 	return c, nil
 }
 
-// probe asks each configured broker for its metadata until one answers.
-func (c *Client) probe(ctx context.Context) error {
-	var tried []error
-	for i, address := range c.cfg.Brokers {
-		err := c.probeOne(ctx, address)
-		if err == nil {
-			c.preferred.Store(int32(i))
-			return nil
-		}
-		tried = append(tried, fmt.Errorf("%s: %w", address, err))
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	return fmt.Errorf("%w: no broker answers at %s; check that Kafka runs there, that the address is reachable from "+
-		"this machine, and that TLS and SASL are set as its listener expects: %w",
-		ErrUnavailable, strings.Join(c.cfg.Brokers, ", "), errors.Join(tried...))
-}
-
+// probeOne asks one broker for its metadata.
 func (c *Client) probeOne(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
@@ -159,8 +159,8 @@ func (c *Client) Close() error {
 		open = append(open, nc)
 	}
 	c.mu.Unlock()
-	if c.admin != nil {
-		c.admin.Transport.(*kafka.Transport).CloseIdleConnections()
+	for _, a := range c.admins {
+		closeAdmin(a)
 	}
 	for _, nc := range open {
 		nc.Close()

@@ -55,7 +55,7 @@ func (c *conn) Close() error {
 
 // dial opens a socket that Close of the client closes too. It fits kafka-go's Dialer and Transport.
 func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	nc, err := (&net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}).DialContext(ctx, network, address)
+	nc, err := c.cfg.Dial(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
@@ -150,6 +150,9 @@ func (lc *leaderConn) guard(ctx context.Context) (release func() bool) {
 
 // hungUp reports whether the peer has closed the idle connection, without waiting and without taking bytes from it.
 func (lc *leaderConn) hungUp() bool {
+	if mc, ok := lc.nc.Conn.(interface{ HungUp() bool }); ok {
+		return mc.HungUp()
+	}
 	sc, ok := lc.nc.Conn.(syscall.Conn)
 	if !ok {
 		return false

@@ -132,11 +132,11 @@ func (m *member) runGeneration(ctx context.Context, gen *kafka.Generation) {
 		ids[i] = a.ID
 	}
 	m.logger.Info("kafka: partitions assigned", "generation", gen.ID, "partitions", ids)
-	commits := newCommits(func(offsets map[int]int64) error {
+	commits := newCommits(func(at map[int]progress) error {
 		if err := m.c.flushBeforeCommit(); err != nil {
 			return err
 		}
-		return gen.CommitOffsets(map[string]map[int]int64{m.cfg.Topic: offsets})
+		return m.c.commitOffsets(context.WithoutCancel(ctx), gen, m.cfg.Topic, at)
 	})
 	var handlers sync.WaitGroup
 	for _, a := range assigned {
@@ -247,7 +247,7 @@ func (m *member) askCommitted(ctx context.Context, partition int) (int64, error)
 	for attempt := 0; ; attempt++ {
 		offsets, err := m.c.committed(ctx, m.cfg.Group, m.cfg.Topic, []int{partition})
 		if err == nil {
-			return offsets[partition], nil
+			return offsets[partition].next, nil
 		}
 		if pause.For(ctx, retryPause(attempt)) != nil {
 			return 0, fmt.Errorf("committed offset of group %s: %w", m.cfg.Group, err)

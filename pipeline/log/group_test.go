@@ -190,7 +190,7 @@ func TestCommit(t *testing.T) {
 	logtest.Send(t, logtest.NewProducer(t, c, log.ProducerConfig{}), topic, 0, logtest.Numbered("v", 10)...)
 	ctx := logtest.Context(t)
 	committed := func() int64 {
-		offsets, err := logtest.Committed(ctx, cfg.Brokers, group, topic, 0)
+		offsets, err := logtest.Committed(ctx, cfg, group, topic, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -219,6 +219,11 @@ func TestCommit(t *testing.T) {
 	if lag, err := c.Lag(ctx, group, topic); err != nil || lag != 4 {
 		t.Errorf("lag %d, %v", lag, err)
 	}
+	p.CommitDone(6, 3)
+	logtest.Eventually(t, "done beyond 6 known", func() bool {
+		lag, err := c.Lag(ctx, group, topic)
+		return err == nil && lag == 1
+	})
 	stop()
 	p.Commit(10)
 	if got := committed(); got != 8 {
@@ -250,7 +255,7 @@ func TestStart(t *testing.T) {
 	c := logtest.Open(t, cfg)
 	topic := logtest.NewTopic(t, c, 1)
 	logtest.Send(t, logtest.NewProducer(t, c, log.ProducerConfig{}), topic, 0, logtest.Numbered("v", 10)...)
-	logtest.DeleteBelow(t, cfg.Brokers, topic, 4)
+	logtest.DeleteBelow(t, cfg, topic, 4)
 	for _, tc := range []struct {
 		name            string
 		committed, want int64
@@ -263,7 +268,7 @@ func TestStart(t *testing.T) {
 	} {
 		group := logtest.UniqueName("group")
 		if tc.committed >= 0 {
-			logtest.Commit(t, cfg.Brokers, group, topic, map[int]int64{0: tc.committed})
+			logtest.Commit(t, cfg, group, topic, map[int]int64{0: tc.committed})
 		}
 		started := make(chan int64, 10)
 		stop := logtest.Consume(t, c, group, topic, func(ctx context.Context, p *log.Partition) error {
@@ -275,7 +280,7 @@ func TestStart(t *testing.T) {
 			t.Errorf("%s: starts at %d, want %d", tc.name, got, tc.want)
 		}
 		stop()
-		offsets, err := logtest.Committed(logtest.Context(t), cfg.Brokers, group, topic, 0)
+		offsets, err := logtest.Committed(logtest.Context(t), cfg, group, topic, 0)
 		if err != nil || offsets[0] != tc.want {
 			t.Errorf("%s: the group stands at %d, want %d (%v)", tc.name, offsets[0], tc.want, err)
 		}

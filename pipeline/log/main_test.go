@@ -19,8 +19,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// startEmbedded starts a broker that ends with the test. Its loopback address is one that nobody else uses, so that
-// nobody takes its port while it is stopped.
+// startEmbedded starts a broker that ends with the test, and that can be started again where it was. Its loopback
+// address is one that nobody else uses, so that nobody takes its port while it is stopped.
 func startEmbedded(t testing.TB, dir string) *embedded.Broker {
 	t.Helper()
 	address := fmt.Sprintf("127.%d.%d.%d:0", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
@@ -53,6 +53,6 @@ func testConfig(t testing.TB) log.Config {
 	if brokers := os.Getenv("KAFKA_BROKERS"); brokers != "" {
 		return log.Config{Brokers: strings.Split(brokers, ",")}
 	}
-	e := startEmbedded(t, t.TempDir())
-	return log.Config{Brokers: e.Brokers(), Flush: e.Flush}
+	e := start(t, embedded.Config{Dir: t.TempDir()})
+	return log.Config{Brokers: e.Brokers(), Dial: e.Dial, Flush: e.Flush}
 }

@@ -22,7 +22,9 @@ func (c *Client) offsetRanges(ctx context.Context, topic string, partitions int)
 		requests = append(requests, kafka.FirstOffsetOf(p), kafka.LastOffsetOf(p))
 	}
 	req := &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{topic: requests}}
-	res, err := c.admin.ListOffsets(ctx, req)
+	res, err := askAdmins(ctx, c, func(ctx context.Context, a *kafka.Client) (*kafka.ListOffsetsResponse, error) {
+		return a.ListOffsets(ctx, req)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -42,20 +44,22 @@ func (c *Client) offsetRanges(ctx context.Context, topic string, partitions int)
 	return ranges, nil
 }
 
-// committed asks the group's coordinator for its offsets, -1 where it has none. Unlike kafka-go's consumer group it
-// doesn't take a partition's error for "none".
-func (c *Client) committed(ctx context.Context, group, topic string, partitions []int) (map[int]int64, error) {
+// committed asks the group's coordinator how far the group is, at offset -1 where nothing is committed. Unlike
+// kafka-go's consumer group it doesn't take a partition's error for "none".
+func (c *Client) committed(ctx context.Context, group, topic string, partitions []int) (map[int]progress, error) {
 	req := &kafka.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{topic: partitions}}
-	res, err := c.admin.OffsetFetch(ctx, req)
+	res, err := askAdmins(ctx, c, func(ctx context.Context, a *kafka.Client) (*kafka.OffsetFetchResponse, error) {
+		return a.OffsetFetch(ctx, req)
+	})
 	if err == nil {
 		err = res.Error
 	}
 	if err != nil && !errors.Is(err, kafka.GroupIdNotFound) { // nobody has joined it yet: nothing is committed
 		return nil, err
 	}
-	offsets := make(map[int]int64, len(partitions))
+	offsets := make(map[int]progress, len(partitions))
 	for _, p := range partitions {
-		offsets[p] = -1
+		offsets[p] = progress{next: -1}
 	}
 	if err != nil {
 		return offsets, nil //nolint:nilerr // a group that nobody has joined has committed nothing
@@ -64,13 +68,14 @@ func (c *Client) committed(ctx context.Context, group, topic string, partitions 
 		if p.Error != nil {
 			return nil, p.Error
 		}
-		offsets[p.Partition] = p.CommittedOffset
+		offsets[p.Partition] = progressOf(p.CommittedOffset, p.Metadata)
 	}
 	return offsets, nil
 }
 
-// Lag is how many records of the topic the group has still to commit: the sum over partitions of the end offset minus
-// the committed one, or minus the first where nothing is committed.
+// Lag is how many records of the topic the group has still to do: the sum over partitions of the end offset minus the
+// committed one, or minus the first where nothing is committed, without the records beyond it that CommitDone said are
+// done.
 func (c *Client) Lag(ctx context.Context, group, topic string) (records int64, err error) {
 	group, topic = c.onBroker(group), c.onBroker(topic)
 	ctx, cancel := context.WithTimeout(ctx, settleTime)
@@ -105,7 +110,7 @@ func (c *Client) lagNow(ctx context.Context, group, topic string) (int64, error)
 	}
 	var lag int64
 	for p, r := range ranges {
-		lag += max(0, r.end-max(offsets[p], r.first))
+		lag += offsets[p].undone(r)
 	}
 	return lag, nil
 }

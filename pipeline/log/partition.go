@@ -39,7 +39,13 @@ func (p *Partition) Fetch(ctx context.Context) ([]Message, error) {
 // Offsets are sent a few times a second and when the handler returns. A lower offset than before is ignored, and so
 // is a call after the handler returned, or after the partition went to another member. What the brokers acknowledged
 // before the call, of this client's records, is on the embedded broker's disk before the offset is.
-func (p *Partition) Commit(next int64) { p.commits.set(p.ID(), next) }
+func (p *Partition) Commit(next int64) { p.CommitDone(next, 0) }
+
+// CommitDone is Commit, and says that so many records at next and beyond are done, too, out of order. Lag doesn't count
+// them. They are handled again after a restart like all records from next on. The latest call at the same next counts.
+func (p *Partition) CommitDone(next, doneBeyond int64) {
+	p.commits.set(p.ID(), progress{next, doneBeyond})
+}
 
 // ReadRange reads the partition's records in [from, to) again, in order, and calls fn for each. Fetch goes on where
 // it was. to must not exceed what the log is known to hold, for instance one more than the last offset fetched:

@@ -43,7 +43,7 @@ func TestOrderAndOffsets(t *testing.T) {
 	}
 	wg.Wait()
 	for part := range partitions {
-		msgs := logtest.ReadAll(t, cfg.Brokers, topic, part)
+		msgs := logtest.ReadAll(t, cfg, topic, part)
 		if len(msgs) != senders*each {
 			t.Fatalf("partition %d has %d records, want %d", part, len(msgs), senders*each)
 		}
@@ -84,7 +84,7 @@ func TestBatching(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, m := range logtest.ReadAll(t, cfg.Brokers, topic, 0) {
+	for _, m := range logtest.ReadAll(t, cfg, topic, 0) {
 		if m.Value != string(large) {
 			t.Fatal("a large record came back changed")
 		}
@@ -98,7 +98,7 @@ func TestRecordTime(t *testing.T) {
 	c := logtest.Open(t, cfg)
 	topic := logtest.NewTopic(t, c, 1)
 	logtest.Send(t, logtest.NewProducer(t, c, log.ProducerConfig{}), topic, 0, "x")
-	if m := logtest.ReadAll(t, cfg.Brokers, topic, 0)[0]; !m.Time.Equal(at) {
+	if m := logtest.ReadAll(t, cfg, topic, 0)[0]; !m.Time.Equal(at) {
 		t.Errorf("the record's time is %v, want the client's %v", m.Time, at)
 	}
 }
@@ -237,7 +237,7 @@ func TestBrokerStoppedAndBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := logtest.ReadAll(t, e.Brokers(), topic, 0)
+	all := logtest.ReadAll(t, log.Config{Brokers: e.Brokers()}, topic, 0)
 	for _, r := range all {
 		if r.Value != "before" && r.Offset != offset || r.Value == "lost" {
 			t.Errorf("%q is at offset %d", r.Value, r.Offset)
@@ -313,7 +313,7 @@ func TestCloseDrains(t *testing.T) {
 	if _, err := last.Wait(ctx); err != nil {
 		t.Error(err)
 	}
-	if n := len(logtest.ReadAll(t, cfg.Brokers, topic, 0)); n != 2000 {
+	if n := len(logtest.ReadAll(t, cfg, topic, 0)); n != 2000 {
 		t.Errorf("%d records are there, want 2000", n)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"countersign/pipeline/log"
@@ -63,7 +64,7 @@ func TestReadRange(t *testing.T) {
 		if err := p.ReadRange(ctx, 0, 500, func(log.Message) error { return made }); !errors.Is(err, made) {
 			t.Errorf("the function's error: %v", err)
 		}
-		logtest.DeleteBelow(t, cfg.Brokers, topic, 300)
+		logtest.DeleteBelow(t, cfg, topic, 300)
 		if err := read(ctx, p, 299, 310); !errors.Is(err, log.ErrOffsetGone) {
 			t.Errorf("a deleted range: %v", err)
 		}
@@ -130,6 +131,102 @@ func TestTail(t *testing.T) {
 			t.Errorf("round %d saw more: %s", round, (<-seen).Value)
 		}
 	}
+}
+
+// CaughtUp returns when what was acknowledged before it was called has been given to the function, however many ask,
+// and not before. Check knows whether the partitions are followed.
+func TestTailCaughtUp(t *testing.T) {
+	c := logtest.Open(t, testConfig(t))
+	topic := logtest.NewTopic(t, c, 3)
+	p := logtest.NewProducer(t, c, log.ProducerConfig{})
+	logtest.Send(t, p, topic, 0, "before")
+	ctx := logtest.Context(t)
+	tail, err := c.OpenTail(ctx, topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tail.CaughtUp(ctx); err != nil {
+		t.Errorf("with nothing to see: %v", err)
+	}
+	logtest.Send(t, p, topic, 2, "held up")
+	entered, release := make(chan struct{}), make(chan struct{})
+	var given atomic.Int64
+	stop := logtest.Run(t, func(ctx context.Context) error {
+		return tail.Run(ctx, func(log.Message) error {
+			if given.Load() == 0 {
+				close(entered)
+				<-release
+			}
+			given.Add(1)
+			return nil
+		})
+	})
+	logtest.Receive(t, entered, "call")
+	early := make(chan error, 1)
+	go func() { early <- tail.CaughtUp(ctx) }()
+	short, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := tail.CaughtUp(short); !errors.Is(err, context.Canceled) {
+		t.Errorf("after the caller's time: %v", err)
+	}
+	select {
+	case err := <-early:
+		t.Errorf("caught up with a record that is still being handled: %v", err)
+	default:
+	}
+	close(release)
+	if err := logtest.Receive(t, early, "end of the wait"); err != nil || given.Load() == 0 {
+		t.Errorf("%v with %d records given", err, given.Load())
+	}
+	var sent atomic.Int64
+	var wg sync.WaitGroup
+	for part := range 3 {
+		for range 8 {
+			wg.Go(func() {
+				for range 50 {
+					logtest.Send(t, p, topic, part, "x")
+					want := sent.Add(1) + 1
+					if err := tail.CaughtUp(ctx); err != nil {
+						t.Error(err)
+					}
+					if got := given.Load(); got < want {
+						t.Errorf("%d records given when %d were acknowledged", got, want)
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+	if err := tail.Check(); err != nil {
+		t.Error(err)
+	}
+	stop()
+	if err := tail.CaughtUp(ctx); !errors.Is(err, log.ErrClosed) {
+		t.Errorf("after its end: %v", err)
+	}
+	if err := tail.Check(); !errors.Is(err, log.ErrClosed) {
+		t.Errorf("check after its end: %v", err)
+	}
+}
+
+// A tail whose broker says nothing any more says so.
+func TestTailCheck(t *testing.T) {
+	t.Parallel()
+	brokers := startCluster3(t)[:1]
+	n := newNetwork(t)
+	c := logtest.Open(t, log.Config{Brokers: brokers, Dial: n.dial, Logger: logtest.Discard})
+	tail, err := c.OpenTail(logtest.Context(t), logtest.NewTopic(t, c, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	logtest.Run(t, func(ctx context.Context) error { return tail.Run(ctx, func(log.Message) error { return nil }) })
+	if err := tail.Check(); err != nil {
+		t.Error(err)
+	}
+	n.freeze()
+	logtest.Eventually(t, "noticed", func() bool { return errors.Is(tail.Check(), log.ErrUnavailable) })
+	n.thaw()
+	logtest.Eventually(t, "back", func() bool { return tail.Check() == nil })
 }
 
 func TestTailEndsWithItsFunction(t *testing.T) {

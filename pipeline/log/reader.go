@@ -38,6 +38,8 @@ type reader struct {
 	topicPartition
 	next int64       // offset of the record to read next
 	conn *leaderConn // nil: not connected
+	// answered is called after each fetch that succeeded, with how many messages it brought; nil: nobody wants to know.
+	answered func(messages int)
 }
 
 // fetch makes one request and returns what it got, which may be nothing. An error leaves the reader without a
@@ -88,6 +90,9 @@ func (r *reader) read() (msgs []Message, err error) {
 func (r *reader) fetchSome(ctx context.Context) ([]Message, error) {
 	for failures := 0; ; {
 		msgs, err := r.fetch(ctx)
+		if r.answered != nil && (err == nil || errors.Is(err, kafka.OffsetOutOfRange)) {
+			r.answered(len(msgs))
+		}
 		switch {
 		case len(msgs) > 0:
 			return msgs, nil
@@ -130,17 +135,36 @@ func (r *reader) bounds(ctx context.Context) (offsetRange, error) {
 }
 
 func (r *reader) boundsOnce(ctx context.Context) (held offsetRange, err error) {
+	err = r.ask(ctx, func() (err error) {
+		held.first, held.end, err = r.conn.ReadOffsets()
+		return err
+	})
+	return held, err
+}
+
+// endOnce asks the leader where the partition ends.
+func (r *reader) endOnce(ctx context.Context) (end int64, err error) {
+	err = r.ask(ctx, func() (err error) {
+		end, err = r.conn.ReadLastOffset()
+		return err
+	})
+	return end, err
+}
+
+// ask connects and asks once.
+func (r *reader) ask(ctx context.Context, question func() error) error {
 	if err := r.connect(ctx); err != nil {
-		return held, err
+		return err
 	}
 	defer r.conn.guard(ctx)()
-	if err = r.conn.SetReadDeadline(time.Now().Add(fetchSlack)); err == nil {
-		held.first, held.end, err = r.conn.ReadOffsets()
+	err := r.conn.SetReadDeadline(time.Now().Add(fetchSlack))
+	if err == nil {
+		err = question()
 	}
 	if err != nil {
 		r.disconnect()
 	}
-	return held, err
+	return err
 }
 
 func (r *reader) connect(ctx context.Context) error {

@@ -83,6 +83,7 @@ func TestOpenFailures(t *testing.T) {
 			log.Config{Brokers: startCluster3(t, kfake.TLS(server)), TLS: &tls.Config{RootCAs: otherRoots}},
 			[]string{"certificate"}},
 	} {
+		tc.config.StartTimeout = time.Nanosecond // the first answer is believed
 		c, err := log.Open(logtest.Context(t), tc.config)
 		if err == nil {
 			c.Close()

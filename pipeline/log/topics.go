@@ -36,12 +36,24 @@ type TopicSpec struct {
 }
 
 // EnsureTopic creates the topic if it is missing, waits until it can be used, and returns how many partitions it has,
-// which is not spec.Partitions if the topic was there before. Processes may race to create the same topic.
+// which is not spec.Partitions if the topic was there before. Processes may race to create the same topic. What brokers
+// can't do now is repeated for Config.StartTimeout. Check looks at the topic from then on.
 func (c *Client) EnsureTopic(ctx context.Context, spec TopicSpec) (partitions int, err error) {
 	if spec.Name == "" || spec.Partitions < 1 {
 		return 0, fmt.Errorf("create topic %q: a name and at least one partition are needed", spec.Name)
 	}
 	spec.Name = c.onBroker(spec.Name)
+	n, err := whileRetriable(ctx, c, "topic "+spec.Name, func(ctx context.Context) (int, error) {
+		return c.ensureOnce(ctx, spec)
+	})
+	if err != nil {
+		return 0, err
+	}
+	c.noteTopic(ctx, spec)
+	return n, nil
+}
+
+func (c *Client) ensureOnce(ctx context.Context, spec TopicSpec) (partitions int, err error) {
 	n, err := c.partitionsNow(ctx, spec.Name)
 	if err == nil {
 		return n, nil
@@ -90,7 +102,10 @@ func (c *Client) createTopic(ctx context.Context, spec TopicSpec) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, settleTime) // kafka-go waits until its cached layout has the topic
 	defer cancel()
-	res, err := c.admin.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{topic}})
+	req := &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{topic}}
+	res, err := askAdmins(ctx, c, func(ctx context.Context, a *kafka.Client) (*kafka.CreateTopicsResponse, error) {
+		return a.CreateTopics(ctx, req)
+	})
 	if err != nil {
 		return err
 	}
@@ -118,22 +133,13 @@ func (c *Client) partitions(ctx context.Context, topic string) (int, error) {
 	}
 }
 
-// partitionsNow asks a broker. It goes around kafka-go's cached layout, which a topic made by another process enters
-// late, and doesn't create the topic as Conn.ReadPartitions would.
+// partitionsNow asks how many partitions the topic has, each of them with a leader.
 func (c *Client) partitionsNow(ctx context.Context, topic string) (int, error) {
-	transport := &kafka.Transport{
-		Dial: c.dial, DialTimeout: dialTimeout, ClientID: c.cfg.ClientID, TLS: c.cfg.TLS, SASL: c.sasl,
-		MetadataTopics: []string{topic},
-	}
-	defer transport.CloseIdleConnections()
-	uncached := &kafka.Client{Addr: c.admin.Addr, Transport: transport}
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	res, err := uncached.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
+	topics, err := c.layout(ctx, []string{topic})
 	if err != nil {
 		return 0, err
 	}
-	for _, t := range res.Topics {
+	for _, t := range topics {
 		if t.Name != topic {
 			continue
 		}
@@ -141,7 +147,7 @@ func (c *Client) partitionsNow(ctx context.Context, topic string) (int, error) {
 			return 0, t.Error
 		}
 		for _, p := range t.Partitions {
-			if p.Error != nil {
+			if p.Error != nil && !errors.Is(p.Error, kafka.ReplicaNotAvailable) { // that one says nothing of the leader
 				return 0, p.Error
 			}
 		}
@@ -150,4 +156,18 @@ func (c *Client) partitionsNow(ctx context.Context, topic string) (int, error) {
 		}
 	}
 	return 0, kafka.UnknownTopicOrPartition
+}
+
+// layout asks a broker what it knows of the topics. It goes around kafka-go's cached layout, which a topic made by
+// another process enters late, and doesn't create topics as Conn.ReadPartitions would.
+func (c *Client) layout(ctx context.Context, topics []string) ([]kafka.Topic, error) {
+	return askAny(ctx, c, func(ctx context.Context, broker int) ([]kafka.Topic, error) {
+		uncached := c.newAdmin(broker, topics)
+		defer closeAdmin(uncached)
+		res, err := uncached.Metadata(ctx, &kafka.MetadataRequest{Topics: topics})
+		if err != nil {
+			return nil, err
+		}
+		return res.Topics, nil
+	})
 }

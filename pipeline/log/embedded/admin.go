@@ -1,7 +1,7 @@
 package embedded
 
 // Questions to the broker in this process. kfake answers some of them in Go. The others it answers only to clients:
-// those are asked over loopback in Kafka's protocol, with kmsg, kfake's own codec.
+// those are asked in Kafka's protocol over a connection like a client's, with kmsg, kfake's own codec.
 
 import (
 	"context"
@@ -26,7 +26,7 @@ const adminTimeout = 30 * time.Second
 // kfake's goroutine, whatever context there is.
 type admin struct {
 	cluster *kfake.Cluster
-	address string // of its listener, host:port
+	dial    func(context.Context) (net.Conn, error)
 }
 
 // topicsAndGroups returns how many partitions each topic has, and what each group has committed.
@@ -204,7 +204,7 @@ func ask[R kmsg.Response](ctx context.Context, a admin, req kmsg.Request, versio
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
 	req.SetVersion(version)
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", a.address)
+	conn, err := a.dial(ctx)
 	if err != nil {
 		return resp, err
 	}

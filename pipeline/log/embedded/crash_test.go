@@ -6,6 +6,7 @@ package embedded
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -14,6 +15,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/segmentio/kafka-go"
 
 	"countersign/pipeline/log"
 	"countersign/pipeline/log/internal/logtest"
@@ -38,7 +41,7 @@ func crashChild(dir string) {
 	if err != nil {
 		fail(err)
 	}
-	c, err := log.Open(ctx, log.Config{Brokers: b.Brokers(), Flush: b.Flush, Logger: logtest.Discard})
+	c, err := log.Open(ctx, log.Config{Brokers: b.Brokers(), Dial: b.Dial, Flush: b.Flush, Logger: logtest.Discard})
 	if err != nil {
 		fail(err)
 	}
@@ -53,7 +56,7 @@ func crashChild(dir string) {
 			go func() { fail(produceUntilKilled(ctx, p, part, &n)) }()
 		}
 	}
-	go func() { fail(watchCommits(ctx, b.Brokers())) }()
+	go func() { fail(watchCommits(ctx, b.config())) }()
 	handle := func(ctx context.Context, p *log.Partition) error {
 		for {
 			msgs, err := p.Fetch(ctx)
@@ -84,10 +87,10 @@ func produceUntilKilled(ctx context.Context, p *log.Producer, part int, n *atomi
 }
 
 // watchCommits says what the group's coordinator calls committed.
-func watchCommits(ctx context.Context, brokers []string) error {
+func watchCommits(ctx context.Context, at log.Config) error {
 	for {
-		committed, err := logtest.Committed(ctx, brokers, crashGroup, crashTopic, 0, 1, 2)
-		if err != nil {
+		committed, err := logtest.Committed(ctx, at, crashGroup, crashTopic, 0, 1, 2)
+		if err != nil && !errors.Is(err, kafka.GroupIdNotFound) { // nobody has joined it yet
 			return err
 		}
 		for part, offset := range committed {
@@ -170,13 +173,13 @@ func (s *promises) check(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	offsets, err := logtest.Committed(logtest.Context(t), b.Brokers(), crashGroup, crashTopic, 0, 1, 2)
+	offsets, err := logtest.Committed(logtest.Context(t), b.config(), crashGroup, crashTopic, 0, 1, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for part := range crashPartitions {
 		there := map[int64]string{}
-		for i, m := range logtest.ReadAll(t, b.Brokers(), crashTopic, part) {
+		for i, m := range logtest.ReadAll(t, b.config(), crashTopic, part) {
 			if m.Offset != int64(i) {
 				t.Fatalf("partition %d: record %d has offset %d", part, i, m.Offset)
 			}

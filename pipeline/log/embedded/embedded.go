@@ -18,10 +18,10 @@ package embedded
 //   - A clean stop keeps the members of groups for the next start, which would wait for them. restore.go forgets them.
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -31,6 +31,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"countersign/internal/filelock"
@@ -51,8 +52,18 @@ var ErrClosed = errors.New("closed")
 type Config struct {
 	// Dir is the data directory, made if missing. One process at a time may use it.
 	Dir string
-	// Address (host:port) is where to listen. Empty: a free port of the loopback interface, which Brokers tells.
+	// Address (host:port) is where to listen with TCP, for tests in which several processes share the broker. Port 0
+	// is a free one, which Brokers tells. Empty: the broker is reached by Dial alone, and by this process alone.
 	Address string
+	// MinFreeDisk is how many bytes must be free on the file system of Dir for Room to be nil. 0: 1 GiB, or a fiftieth
+	// of the file system if that is less. Negative: none.
+	MinFreeDisk int64
+	// LogMax is how many bytes of consumed records the log may keep: above it, the oldest are deleted before their
+	// retention is over. Some 70 MB of each partition are kept all the same, and so is whatever wasn't consumed. 0: 32
+	// GiB, or half of the file system if that is less.
+	LogMax int64
+	// Registerer gets the log's metrics. nil: not registered.
+	Registerer prometheus.Registerer
 	// Logger gets what an operator should know. nil: slog.Default().
 	Logger *slog.Logger
 	// Clock is what retention compares record times with. nil: time.Now.
@@ -60,7 +71,6 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	c.Address = cmp.Or(c.Address, "127.0.0.1:0")
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -75,10 +85,13 @@ type Broker struct {
 	lock      *os.File
 	cluster   *kfake.Cluster // nil until it has started
 	addresses []string
+	memory    *memoryListener // nil: the broker listens on TCP
 	flusher   *flusher
+	room      *room
+	failure   *failure
 
-	stopRetention context.CancelFunc // nil until retention runs
-	wg            sync.WaitGroup     // retention
+	stopLoops context.CancelFunc // nil until the loops run
+	wg        sync.WaitGroup     // the loops: retention and room
 
 	closing sync.Once
 	closed  error // what Close returns; written within closing
@@ -88,11 +101,11 @@ type Broker struct {
 // that names the directory and says what to do. ctx bounds the start alone.
 func Start(ctx context.Context, cfg Config) (_ *Broker, err error) {
 	cfg = cfg.withDefaults()
-	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("embedded broker: create the data directory: %w; "+
 			"choose one that this user may write to", err)
 	}
-	b := &Broker{}
+	b := &Broker{room: newRoom(cfg), failure: newFailure()}
 	if b.lock, err = lock(cfg.Dir); err != nil {
 		return nil, err
 	}
@@ -101,22 +114,46 @@ func Start(ctx context.Context, cfg Config) (_ *Broker, err error) {
 			b.Close()
 		}
 	}()
-	if err := restore(cfg.Dir, cfg.Logger); err != nil {
+	if err := errors.Join(keepPrivate(cfg.Dir), restore(cfg.Dir, cfg.Logger)); err != nil {
 		return nil, unreadable(cfg.Dir, err)
 	}
-	if b.cluster, err = startCluster(cfg); err != nil {
+	if cfg.Address == "" {
+		b.memory = newMemoryListener()
+	}
+	if b.cluster, err = b.startCluster(cfg); err != nil {
 		return nil, unreadable(cfg.Dir, err)
 	}
 	debug.FreeOSMemory() // loading has read the whole log
-	b.addresses, b.flusher = b.cluster.ListenAddrs(), newFlusher(cfg.Dir)
-	r := &retention{admin: admin{b.cluster, b.addresses[0]}, clock: cfg.Clock, logger: cfg.Logger}
+	b.addresses, b.flusher = b.cluster.ListenAddrs(), newFlusher(cfg.Dir, b.failure)
+	r := &retention{admin: admin{b.cluster, b.dialSelf}, sizer: newSizer(cfg), clock: cfg.Clock, logger: cfg.Logger}
 	if err := r.clampCommits(ctx); err != nil {
 		return nil, fmt.Errorf("embedded broker: compare committed offsets with the log in %s: %w", cfg.Dir, err)
 	}
-	retaining, stop := context.WithCancel(context.Background())
-	b.stopRetention = stop
-	b.wg.Go(func() { r.run(retaining) })
+	b.room.look()
+	looping, stop := context.WithCancel(context.Background())
+	b.stopLoops = stop
+	b.wg.Go(func() { r.run(looping) })
+	b.wg.Go(func() { b.room.watch(looping) })
 	return b, nil
+}
+
+// keepPrivate takes the data directory, and what earlier versions left in it, away from other users. What kfake makes
+// later is as the process's umask has it (serve sets 077), below a directory that nobody else may enter.
+func keepPrivate(dir string) error {
+	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		const others = 0o077
+		if !info.IsDir() && !info.Mode().IsRegular() || info.Mode().Perm()&others == 0 {
+			return nil
+		}
+		return os.Chmod(path, info.Mode().Perm()&^others)
+	})
 }
 
 // lock locks the data directory for this process until the returned file is closed, or the process has ended in any
@@ -134,7 +171,7 @@ func lock(dir string) (*os.File, error) {
 }
 
 // startCluster starts kfake, which panics on some of what it cannot read.
-func startCluster(cfg Config) (cluster *kfake.Cluster, err error) {
+func (b *Broker) startCluster(cfg Config) (cluster *kfake.Cluster, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("load: %v", r)
@@ -144,11 +181,11 @@ func startCluster(cfg Config) (cluster *kfake.Cluster, err error) {
 		kfake.NumBrokers(1),
 		kfake.ClusterID("countersign-embedded"),
 		kfake.DataDir(cfg.Dir),
-		kfake.ListenFn(func(network, _ string) (net.Listener, error) {
-			l, err := net.Listen(network, cfg.Address)
+		kfake.ListenFn(func(string, string) (net.Listener, error) {
+			l, err := b.listen(cfg.Address)
 			return framedListener{l}, err
 		}),
-		kfake.WithLogger(brokerLogger{cfg.Logger}),
+		kfake.WithLogger(brokerLogger{cfg.Dir, cfg.Logger, b.room, b.failure}),
 		kfake.BrokerConfigs(map[string]string{
 			"log.segment.bytes":         strconv.Itoa(segmentBytes),
 			"log.cleaner.backoff.ms":    strconv.FormatInt(never.Milliseconds(), 10),
@@ -163,22 +200,43 @@ func unreadable(dir string, err error) error {
 		"lost then)", dir, err)
 }
 
-// Brokers returns the one address (host:port) at which the broker listens, in the form in which a client wants
-// addresses.
+// listen listens in memory, or with TCP at the address.
+func (b *Broker) listen(address string) (net.Listener, error) {
+	if b.memory != nil {
+		return b.memory, nil
+	}
+	return net.Listen("tcp", address)
+}
+
+// Brokers returns the one address (host:port) of the broker, in the form in which a client wants addresses. Without
+// Config.Address it is a name that only Dial knows.
 func (b *Broker) Brokers() []string { return b.addresses }
 
-// Flush returns nil when everything that was acknowledged before the call is on disk. Concurrent calls share a round
-// of fsync. After a failed fsync every call fails: the kernel may have dropped what it could not write, so only a
-// restart, which reads the files again, knows what is there. Flush returns ErrClosed after Close, and ctx's error
-// when ctx ends first.
+// Dial connects to the broker: it is the Dial of a client's configuration. It fails after Close. Without Config.Address
+// there is no other way to the broker, and network and address don't matter.
+func (b *Broker) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if b.memory != nil {
+		return b.memory.dial(ctx)
+	}
+	return (&net.Dialer{}).DialContext(ctx, network, address)
+}
+
+// dialSelf is Dial for the broker's own questions.
+func (b *Broker) dialSelf(ctx context.Context) (net.Conn, error) {
+	return b.Dial(ctx, "tcp", b.addresses[0])
+}
+
+// Flush returns nil when everything that was acknowledged before the call is on disk. Concurrent calls share a round of
+// fsync. After a failed fsync every call fails, and Failed is closed. Flush returns ErrClosed after Close, and ctx's
+// error when ctx ends first.
 func (b *Broker) Flush(ctx context.Context) error { return b.flusher.flush(ctx) }
 
 // Close stops the broker, writes its files to disk and releases the directory. It reports what could not be written.
 // Clients should be closed before.
 func (b *Broker) Close() error {
 	b.closing.Do(func() {
-		if b.stopRetention != nil {
-			b.stopRetention()
+		if b.stopLoops != nil {
+			b.stopLoops()
 		}
 		b.wg.Wait()
 		var errs []error
@@ -190,20 +248,4 @@ func (b *Broker) Close() error {
 		b.closed = errors.Join(errs...)
 	})
 	return b.closed
-}
-
-// brokerLogger is kfake's logger.
-type brokerLogger struct{ logger *slog.Logger }
-
-func (l brokerLogger) Logf(level kfake.LogLevel, format string, args ...any) {
-	to := slog.LevelDebug
-	switch level {
-	case kfake.LogLevelError:
-		to = slog.LevelError
-	case kfake.LogLevelWarn:
-		to = slog.LevelWarn
-	}
-	if l.logger.Enabled(context.Background(), to) {
-		l.logger.Log(context.Background(), to, "embedded broker: "+fmt.Sprintf(format, args...)) //nolint:sloglint // kfake's own words
-	}
 }

@@ -48,7 +48,7 @@ func TestUnreadableDirectory(t *testing.T) {
 		dir := t.TempDir()
 		func() {
 			b := start(t, dir)
-			c := logtest.Open(t, log.Config{Brokers: b.Brokers()})
+			c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Dial: b.Dial})
 			logtest.Send(t, logtest.NewProducer(t, c, log.ProducerConfig{}), logtest.NewTopic(t, c, 1), 0, "x")
 			c.Close()
 			b.Close()
@@ -92,7 +92,7 @@ func TestTornTail(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			b := start(t, dir)
-			c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Flush: b.Flush})
+			c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Dial: b.Dial, Flush: b.Flush})
 			topic := logtest.NewTopic(t, c, 1)
 			p := logtest.NewProducer(t, c, log.ProducerConfig{})
 			logtest.Send(t, p, topic, 0, "a")
@@ -116,14 +116,14 @@ func TestTornTail(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Logger: logtest.Discard})
+				c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Dial: b.Dial, Logger: logtest.Discard})
 				p := logtest.NewProducer(t, c, log.ProducerConfig{})
 				if offset := logtest.Send(t, p, topic, 0, next)[0]; offset != int64(len(want)) {
 					t.Errorf("%s got offset %d, want %d", next, offset, len(want))
 				}
 				want += next
 				got := ""
-				for _, m := range logtest.ReadAll(t, b.Brokers(), topic, 0) {
+				for _, m := range logtest.ReadAll(t, b.config(), topic, 0) {
 					got += m.Value
 				}
 				if got != want {
@@ -141,13 +141,13 @@ func TestTornTail(t *testing.T) {
 func TestCommitBeyondTheLog(t *testing.T) {
 	dir := t.TempDir()
 	b := start(t, dir)
-	c := logtest.Open(t, log.Config{Brokers: b.Brokers()})
+	c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Dial: b.Dial})
 	topic := logtest.NewTopic(t, c, 2)
 	p := logtest.NewProducer(t, c, log.ProducerConfig{})
 	logtest.Send(t, p, topic, 0, "a", "b", "c")
 	logtest.Send(t, p, topic, 1, "a", "b", "c")
 	ctx := logtest.Context(t)
-	logtest.Commit(t, b.Brokers(), "g", topic, map[int]int64{0: 1000, 1: 2})
+	logtest.Commit(t, b.config(), "g", topic, map[int]int64{0: 1000, 1: 2})
 	c.Close()
 	b.Close()
 	b, err := Start(ctx, Config{Dir: dir, Logger: logtest.Discard})
@@ -155,7 +155,7 @@ func TestCommitBeyondTheLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	offsets, err := logtest.Committed(ctx, b.Brokers(), "g", topic, 0, 1)
+	offsets, err := logtest.Committed(ctx, b.config(), "g", topic, 0, 1)
 	if err != nil || offsets[0] != 3 || offsets[1] != 2 {
 		t.Errorf("the group stands at %v, want 3 and 2 (%v)", offsets, err)
 	}
@@ -166,7 +166,7 @@ func TestCommitBeyondTheLog(t *testing.T) {
 func TestRetention(t *testing.T) {
 	dir := t.TempDir()
 	b := start(t, dir)
-	c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Flush: b.Flush})
+	c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Dial: b.Dial, Flush: b.Flush})
 	topic := logtest.NewTopic(t, c, 3) // keeps records for an hour
 	p := logtest.NewProducer(t, c, log.ProducerConfig{})
 	for part := range 3 {
@@ -177,7 +177,7 @@ func TestRetention(t *testing.T) {
 	ctx := logtest.Context(t)
 	firsts := func() [3]int64 {
 		t.Helper()
-		first, end := logtest.Bounds(t, b.Brokers(), topic, 3)
+		first, end := logtest.Bounds(t, b.config(), topic, 3)
 		if !slices.Equal(end, []int64{10, 10, 10}) {
 			t.Errorf("the partitions end at %v, want 10 each", end)
 		}
@@ -186,13 +186,13 @@ func TestRetention(t *testing.T) {
 	retainAt := func(later time.Duration) {
 		t.Helper()
 		clock := func() time.Time { return time.Now().Add(later) }
-		r := &retention{admin: admin{b.cluster, b.Brokers()[0]}, clock: clock, logger: logtest.Logger(t)}
+		r := &retention{admin: admin{b.cluster, b.dialSelf}, clock: clock, logger: logtest.Logger(t)}
 		if err := r.deleteOld(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}
-	logtest.Commit(t, b.Brokers(), "fast", topic, map[int]int64{0: 10, 1: 8, 2: 8})
-	logtest.Commit(t, b.Brokers(), "slow", topic, map[int]int64{0: 10, 1: 3})
+	logtest.Commit(t, b.config(), "fast", topic, map[int]int64{0: 10, 1: 8, 2: 8})
+	logtest.Commit(t, b.config(), "slow", topic, map[int]int64{0: 10, 1: 3})
 	retainAt(0)
 	if got := firsts(); got != [3]int64{} {
 		t.Errorf("young records were deleted: the log begins at %v", got)
@@ -205,7 +205,7 @@ func TestRetention(t *testing.T) {
 	c.Close()
 	b.Close()
 	b = start(t, dir)
-	c = logtest.Open(t, log.Config{Brokers: b.Brokers()})
+	c = logtest.Open(t, log.Config{Brokers: b.Brokers(), Dial: b.Dial})
 	if got := firsts(); got != want {
 		t.Errorf("after a restart the log begins at %v, want %v", got, want)
 	}

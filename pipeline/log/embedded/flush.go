@@ -14,7 +14,8 @@ import (
 
 // flusher runs rounds, one at a time, on a goroutine that lives while anybody waits.
 type flusher struct {
-	syncer *syncer // owned by the goroutine that runs rounds; by close when that has ended
+	syncer  *syncer // owned by the goroutine that runs rounds; by close when that has ended
+	failure *failure
 
 	mu      sync.Mutex
 	next    *round         // the round that new callers join; nil: nobody waits; guarded by mu
@@ -29,7 +30,9 @@ type round struct {
 	err  error         // valid after done
 }
 
-func newFlusher(dir string) *flusher { return &flusher{syncer: newSyncer(dir)} }
+func newFlusher(dir string, failure *failure) *flusher {
+	return &flusher{syncer: newSyncer(dir), failure: failure}
+}
 
 // flush waits for a round that begins after the call.
 func (f *flusher) flush(ctx context.Context) error {
@@ -77,6 +80,9 @@ func (f *flusher) run() {
 	for r := f.begin(); r != nil; r = f.begin() {
 		if err := f.syncer.syncGrown(); err != nil {
 			r.err = fmt.Errorf("embedded broker: write %s to disk: %w; check the disk and restart", f.syncer.dir, err)
+			if errors.Is(err, errNotOnDisk) {
+				f.failure.set(r.err)
+			}
 		}
 		close(r.done)
 	}

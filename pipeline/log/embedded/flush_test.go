@@ -58,7 +58,7 @@ func TestFlushSyncsWhatGrew(t *testing.T) {
 	dir := t.TempDir()
 	b := start(t, dir)
 	syncs := watchSyncs(b)
-	c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Flush: b.Flush})
+	c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Dial: b.Dial, Flush: b.Flush})
 	topic := logtest.NewTopic(t, c, 3)
 	p := logtest.NewProducer(t, c, log.ProducerConfig{})
 	ctx := logtest.Context(t)
@@ -116,7 +116,7 @@ func TestOldSegmentsLeaveThePageCache(t *testing.T) {
 		}
 		return dropCached(path)
 	}
-	c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Flush: b.Flush})
+	c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Dial: b.Dial, Flush: b.Flush})
 	topic := logtest.NewTopic(t, c, 1)
 	p := logtest.NewProducer(t, c, log.ProducerConfig{})
 	large := string(bytes.Repeat([]byte{1}, log.MaxValueBytes))
@@ -155,7 +155,7 @@ func TestFlushIsShared(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		disk := make(chan struct{})
-		f := newFlusher(dir)
+		f := newFlusher(dir, newFailure())
 		f.syncer.fsync = func(*os.File) error {
 			<-disk
 			return nil
@@ -198,7 +198,7 @@ func TestFlushWaitsForItsRecord(t *testing.T) {
 	dir := t.TempDir()
 	b := start(t, dir)
 	syncs := watchSyncs(b)
-	c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Flush: b.Flush})
+	c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Dial: b.Dial, Flush: b.Flush})
 	topic := logtest.NewTopic(t, c, 1)
 	p := logtest.NewProducer(t, c, log.ProducerConfig{})
 	logtest.Send(t, p, topic, 0, "first")
@@ -231,7 +231,7 @@ func TestCommitFollowsFlush(t *testing.T) {
 	dir := t.TempDir()
 	b := start(t, dir)
 	syncs := watchSyncs(b)
-	c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Flush: b.Flush})
+	c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Dial: b.Dial, Flush: b.Flush})
 	in, out := logtest.NewTopic(t, c, 1), logtest.NewTopic(t, c, 1)
 	p := logtest.NewProducer(t, c, log.ProducerConfig{})
 	logtest.Send(t, p, in, 0, logtest.Numbered("v", 5)...)
@@ -275,15 +275,22 @@ func TestFlushFailureStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	syncs := watchSyncs(b)
-	c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Flush: b.Flush})
+	c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Dial: b.Dial, Flush: b.Flush})
 	topic := logtest.NewTopic(t, c, 1)
 	p := logtest.NewProducer(t, c, log.ProducerConfig{})
 	broken := errors.New("input/output error")
 	syncs.fail.Store(&broken)
 	logtest.Send(t, p, topic, 0, "x")
 	ctx := logtest.Context(t)
+	if err := b.Err(); err != nil {
+		t.Errorf("failed before anything did: %v", err)
+	}
 	if err := p.Flush(ctx); !errors.Is(err, broken) || !strings.Contains(err.Error(), dir) {
 		t.Errorf("flush: %v", err)
+	}
+	logtest.Receive(t, b.Failed(), "failure")
+	if err := b.Err(); !errors.Is(err, broken) || !strings.Contains(err.Error(), "fsync "+dir) {
+		t.Errorf("the broker failed with %v", err)
 	}
 	syncs.fail.Store(nil)
 	if err := p.Flush(ctx); !errors.Is(err, broken) {

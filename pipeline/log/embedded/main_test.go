@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"countersign/pipeline/log"
 	"countersign/pipeline/log/internal/logtest"
 )
 
@@ -30,4 +31,9 @@ func start(t testing.TB, dir string) *Broker {
 		}
 	})
 	return b
+}
+
+// config reaches the broker.
+func (b *Broker) config() log.Config {
+	return log.Config{Brokers: b.Brokers(), Dial: b.Dial, Flush: b.Flush}
 }

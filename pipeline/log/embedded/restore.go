@@ -45,6 +45,9 @@ func restore(dir string, logger *slog.Logger) error {
 	if err := os.Remove(filepath.Join(dir, "session_state.json")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
+	if err := mendGroupsLog(dir, logger); err != nil {
+		return err
+	}
 	top := filepath.Join(dir, partitionsDir)
 	names, err := readNames(top)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -78,6 +81,10 @@ func restorePartition(dir string, logger *slog.Logger) error {
 	segments, err := segmentsIn(dir)
 	if err != nil {
 		return err
+	}
+	for _, segment := range segments {
+		// After an fsync that failed, the page cache may hold what the disk doesn't.
+		_ = dropCached(segment.path)
 	}
 	var end, size int64
 	for len(segments) > 0 {

@@ -20,6 +20,7 @@ package embedded
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -37,7 +38,7 @@ type syncer struct {
 	fsync     func(*os.File) error
 	dropCache func(path string) error // takes a file out of the page cache
 
-	failed     error                    // the first failed sync: from then on it isn't known what is on disk
+	failed     error                    // the first failed fsync: from then on it isn't known what is on disk
 	partitions map[string]*partitionLog // by the name of the partition's directory
 	topSynced  bool                     // the directory of the partitions' directories is on disk
 }
@@ -60,12 +61,24 @@ type fileState struct {
 	modified time.Time
 }
 
-// syncGrown is one round. After a round that failed, all fail in the same way.
+// syncGrown is one round. After a failed fsync, all rounds fail in the same way (errNotOnDisk).
 func (s *syncer) syncGrown() error {
-	if s.failed == nil {
-		s.failed = s.round()
+	if s.failed != nil {
+		return s.failed
 	}
-	return s.failed
+	err := s.round()
+	if errors.Is(err, errNotOnDisk) {
+		s.failed = err
+	}
+	return err
+}
+
+// sync syncs one file. A failure is an errNotOnDisk that names the file.
+func (s *syncer) sync(f *os.File) error {
+	if err := s.fsync(f); err != nil {
+		return fmt.Errorf("%w: fsync %s: %w", errNotOnDisk, f.Name(), err)
+	}
+	return nil
 }
 
 // close syncs what only a stopped broker has written whole, and closes the files.
@@ -116,17 +129,22 @@ func (s *syncer) round() error {
 
 // addPartitions begins to follow the partitions that are new, and syncs the directories that name them.
 func (s *syncer) addPartitions(top string, names []string) error {
-	added := false
+	var added []string
 	for _, name := range names {
 		if s.partitions[name] == nil {
-			s.partitions[name] = &partitionLog{}
-			added = true
+			added = append(added, name)
 		}
 	}
-	if !added {
+	if len(added) == 0 {
 		return nil
 	}
-	return errors.Join(s.syncPath(top), s.syncPath(s.dir))
+	if err := errors.Join(s.syncPath(top), s.syncPath(s.dir)); err != nil {
+		return err
+	}
+	for _, name := range added {
+		s.partitions[name] = &partitionLog{}
+	}
+	return nil
 }
 
 // catchUp makes active the partition's newest segment, with the older ones synced, and reports whether it has grown.
@@ -207,7 +225,7 @@ func (s *syncer) syncActive(logs []*partitionLog) error {
 			defer func() { <-slots }()
 			before, err := stateOf(l.active) // what is appended from here on is the next round's
 			if err == nil {
-				err = s.fsync(l.active)
+				err = s.sync(l.active)
 			}
 			if err == nil {
 				l.synced = before
@@ -242,7 +260,7 @@ func (s *syncer) syncPath(path string) error {
 		return err
 	}
 	defer file.Close()
-	return s.fsync(file)
+	return s.sync(file)
 }
 
 // syncIfThere is syncPath for a file that retention may have deleted.

@@ -14,6 +14,8 @@ import (
 	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"countersign/pipeline/log"
 )
 
 // Record is one record as it is in the log.
@@ -24,9 +26,9 @@ type Record struct {
 }
 
 // ReadAll reads a partition from its first record to its end.
-func ReadAll(t testing.TB, brokers []string, topic string, partition int) []Record {
+func ReadAll(t testing.TB, at log.Config, topic string, partition int) []Record {
 	t.Helper()
-	conn, err := kafka.DialLeader(Context(t), "tcp", brokers[0], topic, partition)
+	conn, err := dialer(at).DialLeader(Context(t), "tcp", at.Brokers[0], topic, partition)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,10 +62,10 @@ func ReadAll(t testing.TB, brokers []string, topic string, partition int) []Reco
 }
 
 // Bounds returns the first offset of each partition and the one after its last record.
-func Bounds(t testing.TB, brokers []string, topic string, partitions int) (first, end []int64) {
+func Bounds(t testing.TB, at log.Config, topic string, partitions int) (first, end []int64) {
 	t.Helper()
 	for p := range partitions {
-		conn, err := kafka.DialLeader(Context(t), "tcp", brokers[0], topic, p)
+		conn, err := dialer(at).DialLeader(Context(t), "tcp", at.Brokers[0], topic, p)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,16 +79,19 @@ func Bounds(t testing.TB, brokers []string, topic string, partitions int) (first
 	return first, end
 }
 
+// dialer dials as the client of that configuration would, without TLS and SASL.
+func dialer(at log.Config) *kafka.Dialer { return &kafka.Dialer{DialFunc: at.Dial, Timeout: Limit} }
+
 // withAdmin calls f with a client for questions.
-func withAdmin(brokers []string, f func(*kafka.Client) error) error {
-	transport := &kafka.Transport{}
+func withAdmin(at log.Config, f func(*kafka.Client) error) error {
+	transport := &kafka.Transport{Dial: at.Dial}
 	defer transport.CloseIdleConnections()
-	return f(&kafka.Client{Addr: kafka.TCP(brokers...), Transport: transport})
+	return f(&kafka.Client{Addr: kafka.TCP(at.Brokers...), Transport: transport})
 }
 
 // Commit commits offsets, by partition, for a group that has no members. It repeats that until the group's
 // coordinator is there.
-func Commit(t testing.TB, brokers []string, group, topic string, offsets map[int]int64) {
+func Commit(t testing.TB, at log.Config, group, topic string, offsets map[int]int64) {
 	t.Helper()
 	var commits []kafka.OffsetCommit
 	for p, offset := range offsets {
@@ -106,13 +111,13 @@ func Commit(t testing.TB, brokers []string, group, topic string, offsets map[int
 		}
 		return nil
 	}
-	Eventually(t, "committed", func() bool { return withAdmin(brokers, commit) == nil })
+	Eventually(t, "committed", func() bool { return withAdmin(at, commit) == nil })
 }
 
 // Committed returns what the group's coordinator says that the group has committed, by partition; -1 where nothing is.
-func Committed(ctx context.Context, brokers []string, group, topic string, partitions ...int) (map[int]int64, error) {
+func Committed(ctx context.Context, at log.Config, group, topic string, partitions ...int) (map[int]int64, error) {
 	offsets := map[int]int64{}
-	err := withAdmin(brokers, func(c *kafka.Client) error {
+	err := withAdmin(at, func(c *kafka.Client) error {
 		req := &kafka.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{topic: partitions}}
 		res, err := c.OffsetFetch(ctx, req)
 		if err == nil {
@@ -133,7 +138,7 @@ func Committed(ctx context.Context, brokers []string, group, topic string, parti
 }
 
 // DeleteBelow deletes partition 0's records below offset, as retention would. kafka-go can't ask for that.
-func DeleteBelow(t testing.TB, brokers []string, topic string, offset int64) {
+func DeleteBelow(t testing.TB, at log.Config, topic string, offset int64) {
 	t.Helper()
 	req := kmsg.NewPtrDeleteRecordsRequest()
 	rt, rp := kmsg.NewDeleteRecordsRequestTopic(), kmsg.NewDeleteRecordsRequestTopicPartition()
@@ -141,7 +146,11 @@ func DeleteBelow(t testing.TB, brokers []string, topic string, offset int64) {
 	rt.Partitions = append(rt.Partitions, rp)
 	req.Topics = append(req.Topics, rt)
 	req.SetVersion(1) // the last before flexible headers
-	conn, err := net.DialTimeout("tcp", brokers[0], Limit)
+	dial := at.Dial
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
+	conn, err := dial(Context(t), "tcp", at.Brokers[0])
 	if err != nil {
 		t.Fatal(err)
 	}
