@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -40,10 +41,12 @@ type config struct {
 	Role    []string `koanf:"role"`
 	DataDir string   `koanf:"data-dir"`
 
-	Listen      string `koanf:"listen"`
-	AdminListen string `koanf:"admin-listen"`
-	TLSCert     string `koanf:"tls-cert"`
-	TLSKey      string `koanf:"tls-key"`
+	Listen      string   `koanf:"listen"`
+	AdminListen string   `koanf:"admin-listen"`
+	AdminHost   []string `koanf:"admin-host"`
+	Pprof       bool     `koanf:"pprof"`
+	TLSCert     string   `koanf:"tls-cert"`
+	TLSKey      string   `koanf:"tls-key"`
 
 	MaxPairs      int           `koanf:"max-pairs"`
 	MaxBody       bytesize.Size `koanf:"max-body"`
@@ -104,7 +107,9 @@ func bind(f *pflag.FlagSet) {
 	f.String("data-dir", "data", "`folder` of the embedded log and engine, made if missing")
 
 	f.String("listen", ":8080", "`address` of the API")
-	f.String("admin-listen", "127.0.0.1:9090", "`address` of /livez, /readyz, /metrics and /debug/pprof; empty for none")
+	f.String("admin-listen", "127.0.0.1:9090", "`address` of /livez, /readyz and /metrics; empty for none")
+	f.StringArray("admin-host", nil, "`name` by which probes and Prometheus may ask the admin listener, beside localhost and its addresses; others get 421; any number of times")
+	f.Bool("pprof", false, "serve profiles at /debug/pprof/ of the admin listener, to whoever reaches it")
 	f.String("tls-cert", "", "PEM `file` with the API's certificate chain: HTTPS instead of HTTP; read again when it changes")
 	f.String("tls-key", "", "PEM `file` with its private key")
 
@@ -218,6 +223,10 @@ func (c *config) check() []error {
 		_, port, err := net.SplitHostPort(address)
 		_, portErr := strconv.ParseUint(port, 10, 16)
 		wrong((address != "" || name == "listen") && (err != nil || portErr != nil), "--%s %q: write host:port, or :port for all addresses", name, address)
+	}
+	for _, h := range c.AdminHost {
+		_, notAddress := netip.ParseAddr(h)
+		wrong(h == "" || notAddress != nil && strings.ContainsAny(h, ":/*[]@ \t"), "--admin-host %q: write a name or an address, without a port", h)
 	}
 	for _, b := range c.Kafka {
 		_, _, err := net.SplitHostPort(b)
