@@ -81,6 +81,10 @@ func (s *Server) Serve(l net.Listener) error {
 	return s.http.Serve(l)
 }
 
+// ReloadCertificate reads the files of the API's own certificate again, which also happens by itself within a second of a
+// change. On an error the previous certificate stays in use. Without HTTPS it does nothing.
+func (s *Server) ReloadCertificate() error { return s.http.ReloadCertificate() }
+
 // NotReady says why the server should get no requests now; empty: it should.
 func (s *Server) NotReady() []string {
 	var reasons []string

@@ -278,9 +278,10 @@ func (c *config) level() (slog.Level, error) {
 	return l, err
 }
 
-// logger writes to standard error.
-func (c *config) logger() *slog.Logger {
-	level, _ := c.level()
+// logger writes to standard error what has the level at least. It sets level to the configured one.
+func (c *config) logger(level *slog.LevelVar) *slog.Logger {
+	configured, _ := c.level()
+	level.Set(configured)
 	o := &slog.HandlerOptions{Level: level}
 	if c.LogFormat == "json" {
 		return slog.New(slog.NewJSONHandler(os.Stderr, o))
