@@ -18,7 +18,7 @@ func TestMetricsAndReadiness(t *testing.T) {
 	h := start(t, func(c *Config) { c.Registerer = registry })
 	h.done(h.upload(site, pairs(0, 2500, 8)))
 	h.Do("POST", "/api/v1/asyncsign/"+site, "x")
-	admin := server.AdminHandler(h.NotReady, registry)
+	admin := server.AdminHandler(server.AdminConfig{NotReady: h.NotReady, Metrics: registry})
 	get := func(path string) (int, string) {
 		r := httptest.NewRecorder()
 		admin.ServeHTTP(r, httptest.NewRequest(http.MethodGet, path, nil))

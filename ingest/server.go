@@ -93,6 +93,10 @@ func (s *Server) Serve(l net.Listener) error {
 	return s.http.Serve(l)
 }
 
+// ReloadCertificate reads the files of the API's own certificate again, which also happens by itself within a second of a
+// change. On an error the previous certificate stays in use. Without HTTPS it does nothing.
+func (s *Server) ReloadCertificate() error { return s.http.ReloadCertificate() }
+
 // Shutdown stops: new uploads are refused and new connections too; open requests get up to Config.HTTP.DrainTimeout,
 // less if ctx ends sooner; bodies still open then are aborted and answered so. What was accepted stays accepted.
 func (s *Server) Shutdown(ctx context.Context) error {

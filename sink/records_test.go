@@ -81,7 +81,7 @@ func outcome(upload byte, batch uint32, claims int) *recordpb.Outcome {
 	id := uploadID(upload)
 	return &recordpb.Outcome{Upload: id[:], Batch: batch, AcceptedMs: 1000 * int64(upload), Claims: uint32(claims),
 		BadHashes: fingerprint(99), BadIndexes: record.AppendUint16(nil, claims),
-		Failures: []*recordpb.Failure{{Index: uint32(claims) + 1, Text: "nonsense", Reason: "not a SHA-256"}},
+		Failures:     []*recordpb.Failure{{Index: uint32(claims) + 1, Text: "nonsense", Reason: "not a SHA-256"}},
 		FailedHashes: fingerprint(98), FailedIndexes: record.AppendUint16(nil, claims+2), FailedUpper: []byte{1}, FailedReason: "nobody home"}
 }
 

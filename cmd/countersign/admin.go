@@ -6,7 +6,6 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"net/http/pprof"
 	"time"
 
 	"countersign/ingest/server"
@@ -16,12 +15,12 @@ func (p *process) startAdmin(l net.Listener) {
 	if l == nil {
 		return
 	}
-	mux := http.NewServeMux()
-	mux.Handle("/", server.AdminHandler(p.notReady, p.metrics))
-	mux.HandleFunc("/debug/pprof/", pprof.Index)
-	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	admin := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	admin := &http.Server{
+		Handler: server.AdminHandler(server.AdminConfig{
+			NotReady: p.notReady, Metrics: p.metrics, Hosts: append(p.cfg.AdminHost, p.cfg.AdminListen), Pprof: p.cfg.Pprof,
+		}),
+		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+	}
 	go func() { _ = admin.Serve(l) }()
 	p.onStop(func(ctx context.Context) { _ = admin.Shutdown(ctx) })
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -41,10 +42,12 @@ type config struct {
 	Role    []string `koanf:"role"`
 	DataDir string   `koanf:"data-dir"`
 
-	Listen      string `koanf:"listen"`
-	AdminListen string `koanf:"admin-listen"`
-	TLSCert     string `koanf:"tls-cert"`
-	TLSKey      string `koanf:"tls-key"`
+	Listen      string   `koanf:"listen"`
+	AdminListen string   `koanf:"admin-listen"`
+	AdminHost   []string `koanf:"admin-host"`
+	Pprof       bool     `koanf:"pprof"`
+	TLSCert     string   `koanf:"tls-cert"`
+	TLSKey      string   `koanf:"tls-key"`
 
 	TrustedProxies []string `koanf:"trusted-proxies"`
 
@@ -66,6 +69,7 @@ type config struct {
 	VerifyMemory bytesize.Size `koanf:"verify-memory"`
 	MemoryLimit  bytesize.Size `koanf:"memory-limit"`
 	MinFreeDisk  bytesize.Size `koanf:"min-free-disk"`
+	LogMax       bytesize.Size `koanf:"log-max"`
 
 	Kafka            []string      `koanf:"kafka"`
 	KafkaTLS         bool          `koanf:"kafka-tls"`
@@ -107,7 +111,9 @@ func bind(f *pflag.FlagSet) {
 	f.String("data-dir", "data", "`folder` of the embedded log and engine, made if missing")
 
 	f.String("listen", ":8080", "`address` of the API")
-	f.String("admin-listen", "127.0.0.1:9090", "`address` of /livez, /readyz, /metrics and /debug/pprof; empty for none")
+	f.String("admin-listen", "127.0.0.1:9090", "`address` of /livez, /readyz and /metrics; empty for none")
+	f.StringArray("admin-host", nil, "`name` by which probes and Prometheus may ask the admin listener, beside localhost and its addresses; others get 421; any number of times")
+	f.Bool("pprof", false, "serve profiles at /debug/pprof/ of the admin listener, to whoever reaches it")
 	f.String("tls-cert", "", "PEM `file` with the API's certificate chain: HTTPS instead of HTTP; read again when it changes")
 	f.String("tls-key", "", "PEM `file` with its private key")
 
@@ -139,6 +145,7 @@ func bind(f *pflag.FlagSet) {
 	f.String("kafka-password", "", "SASL password; better given as "+envPrefix+"KAFKA_PASSWORD")
 	f.String("kafka-prefix", "", "`prefix` of the names of topics and groups, for several services on one cluster")
 	f.Int("kafka-replication", 0, "replicas of topics that are created; 0: 1 embedded, else 3")
+	sized("log-max", 0, "size of the embedded log above which processed records are deleted before --kafka-retention; 0: 32 GiB, or half of the disk if that is less")
 	sized("min-free-disk", 0, "room that the embedded log's disk must have, or uploads are refused; 0: 1 GiB, or a fiftieth of the disk if that is less")
 	f.Duration("kafka-retention", 0, "how long records are kept in topics that are created; must be longer than any outage to survive; 0: 24h embedded, else 168h")
 	f.Int("upload-partitions", 4, "partitions of topic uploads where it is created; bounds how many verifiers can share the work")
@@ -224,6 +231,10 @@ func (c *config) check() []error {
 		_, portErr := strconv.ParseUint(port, 10, 16)
 		wrong((address != "" || name == "listen") && (err != nil || portErr != nil), "--%s %q: write host:port, or :port for all addresses", name, address)
 	}
+	for _, h := range c.AdminHost {
+		_, notAddress := netip.ParseAddr(h)
+		wrong(h == "" || notAddress != nil && strings.ContainsAny(h, ":/*[]@ \t"), "--admin-host %q: write a name or an address, without a port", h)
+	}
 	for _, b := range c.Kafka {
 		_, _, err := net.SplitHostPort(b)
 		wrong(err != nil, "--kafka %q: write host:port", b)
@@ -281,9 +292,10 @@ func (c *config) level() (slog.Level, error) {
 	return l, err
 }
 
-// logger writes to standard error.
-func (c *config) logger() *slog.Logger {
-	level, _ := c.level()
+// logger writes to standard error what has the level at least. It sets level to the configured one.
+func (c *config) logger(level *slog.LevelVar) *slog.Logger {
+	configured, _ := c.level()
+	level.Set(configured)
 	o := &slog.HandlerOptions{Level: level}
 	if c.LogFormat == "json" {
 		return slog.New(slog.NewJSONHandler(os.Stderr, o))

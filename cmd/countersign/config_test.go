@@ -45,6 +45,19 @@ func TestFlagsWinOverEnvironmentOverFile(t *testing.T) {
 	}
 }
 
+func TestHostsOfTheAdminListenerAreNames(t *testing.T) {
+	c, err := loadFrom(t, []string{"--admin-host", "prometheus.internal", "--admin-host", "2001:db8::1"}, nil, "")
+	must(t, err)
+	if len(c.AdminHost) != 2 || c.Pprof {
+		t.Errorf("admin-host %q, pprof %t", c.AdminHost, c.Pprof)
+	}
+	for _, host := range []string{"name:9090", "http://name", "*", "[::1]"} {
+		if _, err := loadFrom(t, []string{"--admin-host", host}, nil, ""); err == nil || !strings.Contains(err.Error(), "--admin-host") {
+			t.Errorf("%q: %v", host, err)
+		}
+	}
+}
+
 func TestListsComeFromEverywhere(t *testing.T) {
 	t.Run("environment", func(t *testing.T) {
 		c, err := loadFrom(t, nil, map[string]string{"COUNTERSIGN_CERT_HOST": "a.example=127.0.0.1:1,b.example=127.0.0.1:2"}, "")

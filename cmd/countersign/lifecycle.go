@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"runtime/debug"
 	"slices"
 	"sync/atomic"
@@ -24,19 +25,24 @@ const (
 )
 
 // process is one running service, or some roles of one. Its fields belong to the goroutine that starts and stops it,
-// but for log, failed and ready, which are safe for concurrent use.
+// but for log, failed, reloads and ready, which are safe for concurrent use.
 type process struct {
 	cfg     *config
 	log     *slog.Logger
 	metrics *prometheus.Registry
 	failed  chan error // capacity 1: the first part that ended by itself
 	stops   []func(context.Context)
+	reloads *reloader
 	ready   atomic.Pointer[func() []string] // nil while starting
 }
 
-// serve runs until ctx ends or a part fails, and then stops what was started.
-func serve(ctx context.Context, cfg *config) error {
-	p := &process{cfg: cfg, log: cfg.logger(), metrics: prometheus.NewRegistry(), failed: make(chan error, 1)}
+// serve runs until ctx ends or a part fails, and then stops what was started. At each of hangUps it reads settings
+// again, by load.
+func serve(ctx context.Context, cfg *config, hangUps <-chan os.Signal, load func() (*config, error)) error {
+	level := new(slog.LevelVar)
+	p := &process{cfg: cfg, log: cfg.logger(level), metrics: prometheus.NewRegistry(), failed: make(chan error, 1)}
+	p.reloads = &reloader{log: p.log, level: level, started: cfg, load: load}
+	defer p.reloads.watch(hangUps)()
 	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	syscall.Umask(0o077) // what the service writes is nobody else's to read
 	if cfg.MemoryLimit > 0 {

@@ -31,7 +31,8 @@ func (p *process) startLog(ctx context.Context) (*openLog, error) {
 	}
 	if len(cfg.Brokers) == 0 {
 		broker, err := embedded.Start(ctx, embedded.Config{
-			Dir: filepath.Join(p.cfg.DataDir, "log"), MinFreeDisk: int64(p.cfg.MinFreeDisk), Logger: p.log.With("part", "log"),
+			Dir: filepath.Join(p.cfg.DataDir, "log"), MinFreeDisk: int64(p.cfg.MinFreeDisk), LogMax: int64(p.cfg.LogMax),
+			Logger: p.log.With("part", "log"), Registerer: p.metrics,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("start the embedded log: %w", err)

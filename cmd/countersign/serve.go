@@ -12,7 +12,8 @@ a Kafka and a ClickHouse that several processes share (--role, --kafka, --clickh
 Every setting can be given as a flag, as an environment variable (--max-pairs is COUNTERSIGN_MAX_PAIRS; lists are separated by
 commas) or in the YAML file that --config names (max-pairs: 5). A flag wins over the environment, which wins over the file.
 
-The process ends in order at the first SIGTERM or SIGINT, and at once at the second; nothing that was accepted is lost either way.`
+The process ends in order at the first SIGTERM or SIGINT, and at once at the second; nothing that was accepted is lost either way.
+At SIGHUP it reads --log-level, --tls-cert and --tls-key again, and goes on.`
 
 func serveCommand() *cobra.Command {
 	c := &cobra.Command{
@@ -21,11 +22,13 @@ func serveCommand() *cobra.Command {
 		Long:  serveManual,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			hangUps := catchHangUps()
 			cfg, err := load(cmd.Flags())
 			if err != nil {
 				return fmt.Errorf("the configuration can't be used:\n%w", err)
 			}
-			return serve(cmd.Context(), cfg)
+			again := func() (*config, error) { return load(cmd.Flags()) }
+			return serve(cmd.Context(), cfg, hangUps, again)
 		},
 	}
 	c.Flags().SortFlags = false

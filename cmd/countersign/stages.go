@@ -110,6 +110,9 @@ func (p *process) startIngest(listener net.Listener, db *store.DB, l *openLog) e
 	if err != nil {
 		return err
 	}
+	if p.cfg.TLSCert != "" {
+		p.reloads.add("tls-cert, tls-key", api.ReloadCertificate)
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

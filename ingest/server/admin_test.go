@@ -18,10 +18,10 @@ func TestAdminHandler(t *testing.T) {
 	h.Do("POST", "/bodies/refused", "[]")
 	h.Do("GET", "/panics", nil)
 	var reasons []string
-	admin := AdminHandler(func() []string { return reasons }, registry)
+	admin := AdminHandler(AdminConfig{NotReady: func() []string { return reasons }, Metrics: registry})
 	get := func(path string) (int, string) {
 		r := httptest.NewRecorder()
-		admin.ServeHTTP(r, httptest.NewRequest(http.MethodGet, path, nil))
+		admin.ServeHTTP(r, httptest.NewRequest(http.MethodGet, "http://localhost"+path, nil))
 		return r.Code, r.Body.String()
 	}
 	if code, text := get("/livez"); code != 200 || text != "ok\n" {

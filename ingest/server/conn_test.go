@@ -196,6 +196,16 @@ func TestHTTPS(t *testing.T) {
 	if look(); meet() != "second" {
 		t.Error("the new certificate isn't served")
 	}
+	writePair(t, dir, "third")
+	if err := h.ReloadCertificate(); err != nil || meet() != "third" {
+		t.Errorf("the new certificate isn't served though a reload was asked for: %v", err)
+	}
+	if err := os.WriteFile(certFile, []byte("broken"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.ReloadCertificate(); err == nil || meet() != "third" {
+		t.Errorf("a reload of a broken pair: %v", err)
+	}
 
 	conn, err := tls.Dial("tcp", h.Addr, &tls.Config{InsecureSkipVerify: true})
 	if err != nil {

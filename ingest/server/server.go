@@ -105,6 +105,15 @@ func (s *Server) Serve(l net.Listener) error {
 	return nil
 }
 
+// ReloadCertificate reads TLSCert and TLSKey again, changed or not. On an error the previous certificate stays in use.
+// Without HTTPS it does nothing. It is safe for concurrent use.
+func (s *Server) ReloadCertificate() error {
+	if s.keys == nil {
+		return nil
+	}
+	return s.keys.reload()
+}
+
 // Serving reports whether Serve was called.
 func (s *Server) Serving() bool { return s.serving.Load() }
 

@@ -65,16 +65,30 @@ func (k *keyPair) get() *tls.Certificate {
 	if stamps == k.seen {
 		return k.current
 	}
+	if err := k.load(stamps); err != nil {
+		k.logger.Error("the changed HTTPS certificate doesn't load: the previous one stays in use",
+			"cert", k.certFile, "key", k.keyFile, "error", err)
+	}
+	return k.current
+}
+
+// reload reads the files whether they changed or not. On an error the previous certificate stays in use.
+func (k *keyPair) reload() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.load(k.stamps())
+}
+
+// load reads the files. stamps are those of a moment before. The caller holds mu.
+func (k *keyPair) load(stamps [2]fileStamp) error {
 	k.seen = stamps
 	pair, err := tls.LoadX509KeyPair(k.certFile, k.keyFile)
 	if err != nil {
-		k.logger.Error("the changed HTTPS certificate doesn't load: the previous one stays in use",
-			"cert", k.certFile, "key", k.keyFile, "error", err)
-		return k.current
+		return err
 	}
 	k.logger.Info("HTTPS certificate loaded again", "cert", k.certFile)
 	k.current = &pair
-	return k.current
+	return nil
 }
 
 func (k *keyPair) stamps() (stamps [2]fileStamp) {

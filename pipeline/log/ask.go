@@ -111,7 +111,8 @@ func askAdmins[T any](ctx context.Context, c *Client, ask func(context.Context, 
 
 // whileRetriable repeats a call that a start needs until it succeeds, fails for good, ctx ends, or Config.StartTimeout
 // is over. What is waited for is logged at once, and then every waitingPeriod.
-func whileRetriable[T any](ctx context.Context, c *Client, what string, call func(context.Context) (T, error)) (T, error) {
+func whileRetriable[T any](ctx context.Context, c *Client, what string,
+	call func(context.Context) (T, error)) (T, error) {
 	begun := time.Now()
 	var logged time.Time
 	for attempt := 0; ; attempt++ {

@@ -142,7 +142,8 @@ func (c *commits) keepPending(offsets map[int]progress) {
 }
 
 // commitOffsets commits as a member of a generation. kafka-go's Generation can't send metadata with an offset. The
-// configured brokers are asked in turn who the coordinator is, never two at once: a commit must not overtake a later one.
+// configured brokers are asked in turn who the coordinator is, never two at once: a commit must not overtake a later
+// one.
 func (c *Client) commitOffsets(ctx context.Context, gen *kafka.Generation, topic string, at map[int]progress) error {
 	req := &kafka.OffsetCommitRequest{GroupID: gen.GroupID, GenerationID: int(gen.ID), MemberID: gen.MemberID}
 	var offsets []kafka.OffsetCommit

@@ -44,8 +44,8 @@ func (c *Client) offsetRanges(ctx context.Context, topic string, partitions int)
 	return ranges, nil
 }
 
-// committed asks the group's coordinator how far the group is, at offset -1 where nothing is committed. Unlike kafka-go's consumer group it
-// doesn't take a partition's error for "none".
+// committed asks the group's coordinator how far the group is, at offset -1 where nothing is committed. Unlike
+// kafka-go's consumer group it doesn't take a partition's error for "none".
 func (c *Client) committed(ctx context.Context, group, topic string, partitions []int) (map[int]progress, error) {
 	req := &kafka.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{topic: partitions}}
 	res, err := askAdmins(ctx, c, func(ctx context.Context, a *kafka.Client) (*kafka.OffsetFetchResponse, error) {

@@ -133,8 +133,8 @@ func TestTail(t *testing.T) {
 	}
 }
 
-// CaughtUp returns when what was acknowledged before it was called has been given to the function, however many ask, and
-// not before. Check knows whether the partitions are followed.
+// CaughtUp returns when what was acknowledged before it was called has been given to the function, however many ask,
+// and not before. Check knows whether the partitions are followed.
 func TestTailCaughtUp(t *testing.T) {
 	c := logtest.Open(t, testConfig(t))
 	topic := logtest.NewTopic(t, c, 3)

@@ -16,8 +16,8 @@ import (
 // fetchWait.
 const tailPatience = fetchWait + 3*time.Second
 
-// Tail is a position at the end of every partition of a topic, fixed when OpenTail returned. Check and CaughtUp are safe
-// for concurrent use, while Run runs, too.
+// Tail is a position at the end of every partition of a topic, fixed when OpenTail returned. Check and CaughtUp are
+// safe for concurrent use, while Run runs, too.
 type Tail struct {
 	c       *Client
 	readers []*reader
@@ -175,10 +175,10 @@ func (t *Tail) Check() error {
 	return nil
 }
 
-// CaughtUp returns nil when every record that was acknowledged before the call, and after OpenTail, has been given to fn
-// (whose call has returned). Callers that come while one question is under way share the next, which is one round trip
-// to the partitions' leaders. It fails when ctx ends, when the leaders can't be asked, and with
-// ErrClosed after Run or Close.
+// CaughtUp returns nil when every record that was acknowledged before the call, and after OpenTail, has been given to
+// fn (whose call has returned). Callers that come while one question is under way share the next, which is one round
+// trip to the partitions' leaders. It fails when ctx ends, when the leaders can't be asked, and with ErrClosed after
+// Run or Close.
 func (t *Tail) CaughtUp(ctx context.Context) error {
 	round, err := t.joinRound()
 	if err != nil {

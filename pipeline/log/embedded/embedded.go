@@ -31,6 +31,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"countersign/internal/filelock"
@@ -57,6 +58,12 @@ type Config struct {
 	// MinFreeDisk is how many bytes must be free on the file system of Dir for Room to be nil. 0: 1 GiB, or a fiftieth
 	// of the file system if that is less. Negative: none.
 	MinFreeDisk int64
+	// LogMax is how many bytes of consumed records the log may keep: above it, the oldest are deleted before their
+	// retention is over. Some 70 MB of each partition are kept all the same, and so is whatever wasn't consumed. 0: 32
+	// GiB, or half of the file system if that is less.
+	LogMax int64
+	// Registerer gets the log's metrics. nil: not registered.
+	Registerer prometheus.Registerer
 	// Logger gets what an operator should know. nil: slog.Default().
 	Logger *slog.Logger
 	// Clock is what retention compares record times with. nil: time.Now.
@@ -98,9 +105,6 @@ func Start(ctx context.Context, cfg Config) (_ *Broker, err error) {
 		return nil, fmt.Errorf("embedded broker: create the data directory: %w; "+
 			"choose one that this user may write to", err)
 	}
-	if err := keepPrivate(cfg.Dir); err != nil {
-		return nil, unreadable(cfg.Dir, err)
-	}
 	b := &Broker{room: newRoom(cfg), failure: newFailure()}
 	if b.lock, err = lock(cfg.Dir); err != nil {
 		return nil, err
@@ -110,7 +114,7 @@ func Start(ctx context.Context, cfg Config) (_ *Broker, err error) {
 			b.Close()
 		}
 	}()
-	if err := restore(cfg.Dir, cfg.Logger); err != nil {
+	if err := errors.Join(keepPrivate(cfg.Dir), restore(cfg.Dir, cfg.Logger)); err != nil {
 		return nil, unreadable(cfg.Dir, err)
 	}
 	if cfg.Address == "" {
@@ -121,7 +125,7 @@ func Start(ctx context.Context, cfg Config) (_ *Broker, err error) {
 	}
 	debug.FreeOSMemory() // loading has read the whole log
 	b.addresses, b.flusher = b.cluster.ListenAddrs(), newFlusher(cfg.Dir, b.failure)
-	r := &retention{admin: admin{b.cluster, b.dialSelf}, clock: cfg.Clock, logger: cfg.Logger}
+	r := &retention{admin: admin{b.cluster, b.dialSelf}, sizer: newSizer(cfg), clock: cfg.Clock, logger: cfg.Logger}
 	if err := r.clampCommits(ctx); err != nil {
 		return nil, fmt.Errorf("embedded broker: compare committed offsets with the log in %s: %w", cfg.Dir, err)
 	}

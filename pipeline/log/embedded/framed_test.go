@@ -25,7 +25,8 @@ func TestFrames(t *testing.T) {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
 		for _, bad := range []string{
-			"GET / HTTP/1.1", "\x00\x00\x00\x07\x00\x00abcde", "\x00\x00\x00\x08\x27\x0fabcdef", "\x00\x00\x00\x08\xff\xffabcdef",
+			"GET / HTTP/1.1", "\x00\x00\x00\x07\x00\x00abcde",
+			"\x00\x00\x00\x08\x27\x0fabcdef", "\x00\x00\x00\x08\xff\xffabcdef",
 		} {
 			sent := append(bytes.Clone(whole), bad...)
 			c = &framedConn{Conn: readConn{r: slow(bytes.NewReader(sent))}}

@@ -6,12 +6,15 @@ package embedded
 //   - the record's batch isn't the partition's last: a partition without a batch starts again at offset 0 when it is
 //     loaded, below what groups have committed.
 //
+// Consumed records go earlier where the log has become too large (size.go).
+//
 // So a topic keeps on disk what it took in during its retention, plus the backlog, plus up to segmentBytes for each
 // partition. A group that is never used again keeps everything on disk from where it stands. Who renames a group
 // deletes the old one, or the data directory.
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -19,11 +22,12 @@ import (
 	"countersign/internal/pause"
 )
 
-const retentionPeriod = 30 * time.Second // between looks at what may be deleted
+const retentionPeriod = 5 * time.Second // between looks at what may be deleted
 
 // retention is the loop that deletes, and what it needs.
 type retention struct {
 	admin  admin
+	sizer  *sizer
 	clock  func() time.Time
 	logger *slog.Logger
 }
@@ -31,7 +35,7 @@ type retention struct {
 // run deletes what may be deleted, every now and then until ctx ends.
 func (r *retention) run(ctx context.Context) {
 	for pause.For(ctx, retentionPeriod) == nil {
-		if err := r.deleteOld(ctx); err != nil && ctx.Err() == nil {
+		if err := errors.Join(r.deleteOld(ctx), r.deleteEarly(ctx)); err != nil && ctx.Err() == nil {
 			r.logger.Warn("embedded broker: retention failed, tried again later", "error", err)
 		}
 	}
@@ -65,18 +69,13 @@ func (r *retention) deleteBefore(ctx context.Context, topic string, partitions i
 	if err != nil {
 		return err
 	}
+	committed := lowestCommitted(groups)
 	below := map[int]int64{}
 	for p, held := range r.admin.offsetRanges(topic) {
 		if p >= partitions {
 			break // added since; looked at the next time
 		}
-		to := min(firstYoung[p], held.end-1)
-		for _, offsets := range groups {
-			if committed, uses := offsets[topic]; uses {
-				to = min(to, committed[p]) // nothing committed: 0
-			}
-		}
-		if to > held.first {
+		if to := min(firstYoung[p], held.end-1, committed(topic, p)); to > held.first {
 			below[p] = to
 		}
 	}

@@ -61,7 +61,8 @@ func TestRoom(t *testing.T) {
 		}
 		r.look()
 		err := b.Room()
-		if (err != nil) != step.full || step.full && (!errors.Is(err, ErrDiskFull) || !strings.Contains(err.Error(), "/data/log")) {
+		named := errors.Is(err, ErrDiskFull) && strings.Contains(err.Error(), "/data/log")
+		if (err != nil) != step.full || step.full && !named {
 			t.Errorf("%+v: %v", step, err)
 		}
 		if lines := strings.Count(out.String(), "\n"); step.says == "" && lines != 0 || step.says != "" && lines != 1 ||
@@ -81,17 +82,20 @@ func TestFailedWrites(t *testing.T) {
 	logger := slog.New(slog.NewTextHandler(&out, nil))
 	r := newRoom(Config{Dir: dir, Clock: time.Now, MinFreeDisk: -1, Logger: logger})
 	l := brokerLogger{dir, logger, r, newFailure()}
+	fails := func(op string, err error) {
+		l.Logf(kfake.LogLevelWarn, "persist batch %s-%d: %v", "t", 0, &fs.PathError{Op: op, Path: "x", Err: err})
+	}
 	for range 100 {
-		l.Logf(kfake.LogLevelWarn, "persist batch %s-%d: %v", "t", 0, &fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC})
+		fails("write", syscall.ENOSPC)
 	}
 	if (&Broker{room: r}).Room() == nil || l.failure.get() != nil || strings.Count(out.String(), "\n") != 1 {
 		t.Errorf("room %v, failure %v, logged %q", r.full, l.failure.get(), &out)
 	}
-	l.Logf(kfake.LogLevelWarn, "persist batch %s-%d: %v", "t", 0, &fs.PathError{Op: "open", Path: "x", Err: syscall.EMFILE})
+	fails("open", syscall.EMFILE)
 	if l.failure.get() != nil || !strings.Contains(out.String(), "too many open files") {
 		t.Errorf("failure %v, logged %q", l.failure.get(), &out)
 	}
-	l.Logf(kfake.LogLevelWarn, "persist batch %s-%d: %v", "t", 0, &fs.PathError{Op: "write", Path: "x", Err: syscall.EIO})
+	fails("write", syscall.EIO)
 	if err := l.failure.get(); !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), "write x") {
 		t.Errorf("failure %v", err)
 	}
