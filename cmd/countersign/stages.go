@@ -5,11 +5,14 @@ package main
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
+	"strings"
 
 	"countersign/ingest"
 	"countersign/ingest/server"
+	"countersign/internal/health"
 	"countersign/pipeline/certs"
 	"countersign/pipeline/log"
 	"countersign/pipeline/record"
@@ -50,6 +53,7 @@ func (p *process) startVerify(l *openLog) error {
 		return err
 	}
 	p.onStop(func(context.Context) { sites.Close() })
+	p.checks = append(p.checks, sites.Checks()...)
 	stage, err := verify.New(verify.Config{
 		Producer: l.producer, Certs: sites, Shards: l.shards, Workers: p.cfg.Workers,
 		MemoryLimit: int64(p.cfg.VerifyMemory), Logger: p.log.With("part", roleVerify), Registerer: p.metrics,
@@ -88,8 +92,6 @@ func (p *process) certificates() (*certs.Sites, error) {
 // startIngest serves the API on listener; nil: this process has no such role.
 func (p *process) startIngest(listener net.Listener, db *store.DB, l *openLog) error {
 	if listener == nil {
-		alwaysReady := func() []string { return nil }
-		p.ready.Store(&alwaysReady)
 		return nil
 	}
 	api, err := ingest.New(ingest.Config{
@@ -99,7 +101,7 @@ func (p *process) startIngest(listener net.Listener, db *store.DB, l *openLog) e
 		},
 		Log: ingest.KafkaLog(l.client, l.producer), UploadPartitions: l.uploads, Store: db,
 		MaxPairs: p.cfg.MaxPairs, MaxUploads: p.cfg.MaxUploads, MaxBacklog: p.cfg.MaxBacklog,
-		Logger: p.log.With("part", roleIngest), Registerer: p.metrics,
+		NotReady: p.failingChecks, Logger: p.log.With("part", roleIngest), Registerer: p.metrics,
 	})
 	if err != nil {
 		return err
@@ -120,7 +122,11 @@ func (p *process) startIngest(listener net.Listener, db *store.DB, l *openLog) e
 		}
 		<-done
 	})
-	notReady := api.NotReady
-	p.ready.Store(&notReady)
+	p.checks = append(p.checks, health.Check{Name: "events", Probe: func(context.Context) error {
+		if reasons := api.NotReady(); len(reasons) > 0 {
+			return errors.New(strings.Join(reasons, "; "))
+		}
+		return nil
+	}})
 	return nil
 }
