@@ -76,6 +76,10 @@ type Config struct {
 	// Retention is how long results can be asked for. Default 48 h (docs/contract.md, "retention").
 	Retention time.Duration
 
+	// NotReady says why checks of the process's health fail, one sentence a check; with names, only those of them that have
+	// these names. It never waits. nil: nothing fails.
+	NotReady func(checks ...string) []string
+
 	// Logger gets what an operator should know. Default: nothing is logged.
 	Logger *slog.Logger
 	// Registerer is where the metrics are registered. Default: nowhere.

@@ -17,6 +17,7 @@ import (
 
 // Names of the checks.
 const (
+	checkDisk    = "disk"    // of the process, not of this package: the embedded log has room
 	checkLog     = "log"     // records can be appended: while they can't, uploads are refused
 	checkEvents  = "events"  // topic events is followed
 	checkBacklog = "backlog" // no more waits in the log than may wait
@@ -90,21 +91,36 @@ func (s *Server) failing(name string) error {
 	return nil
 }
 
+// Serving is nil while the API listens and takes new requests, and otherwise says why it doesn't.
+func (s *Server) Serving() error {
+	switch {
+	case s.http.Stopping():
+		return errors.New("the API shuts down")
+	case !s.http.Serving():
+		return errors.New("the API does not listen yet")
+	}
+	return nil
+}
+
 // NotReady says why the server should get no requests now; empty: it should.
 func (s *Server) NotReady() []string {
 	if s.http.Stopping() {
-		return []string{"the API shuts down"}
+		return []string{s.Serving().Error()} // whatever else fails now says nothing
 	}
-	var reasons []string
-	if !s.http.Serving() {
-		reasons = append(reasons, "the API does not listen yet")
+	if err := s.Serving(); err != nil {
+		return append([]string{err.Error()}, s.health.Reasons()...)
 	}
-	return append(reasons, s.health.Reasons()...)
+	return s.health.Reasons()
 }
 
 // refusal is why no upload is accepted now, as far as the server's health says so; nil: it doesn't. While the log has
 // not been asked yet, uploads find out by themselves.
 func (s *Server) refusal() *problem.Problem {
+	if s.cfg.NotReady != nil {
+		if reasons := s.cfg.NotReady(checkDisk); len(reasons) > 0 {
+			return problem.DiskFull(errors.New(reasons[0]))
+		}
+	}
 	if !s.logAsked.Load() {
 		return nil
 	}

@@ -21,7 +21,7 @@ func TestMetricsAndReadiness(t *testing.T) {
 	admin := server.AdminHandler(server.AdminConfig{NotReady: h.NotReady, Metrics: registry})
 	get := func(path string) (int, string) {
 		r := httptest.NewRecorder()
-		admin.ServeHTTP(r, httptest.NewRequest(http.MethodGet, "http://127.0.0.1"+path, nil))
+		admin.ServeHTTP(r, httptest.NewRequest(http.MethodGet, "http://localhost"+path, nil))
 		return r.Code, r.Body.String()
 	}
 	if code, text := get("/readyz"); code != 200 || text != "ready\n" {

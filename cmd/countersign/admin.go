@@ -24,10 +24,3 @@ func (p *process) startAdmin(l net.Listener) {
 	go func() { _ = admin.Serve(l) }()
 	p.onStop(func(ctx context.Context) { _ = admin.Shutdown(ctx) })
 }
-
-func (p *process) notReady() []string {
-	if ready := p.ready.Load(); ready != nil {
-		return (*ready)()
-	}
-	return []string{"starting"}
-}

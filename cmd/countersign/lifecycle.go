@@ -11,21 +11,27 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"countersign/internal/health"
 )
 
 const (
 	stopTimeout  = 30 * time.Second // for all of an orderly stop
 	startTimeout = 60 * time.Second // for ClickHouse to answer
+
+	logPatience   = 3 * time.Second // a partition's leader may move for so long before readiness says no
+	storePatience = 3 * time.Second // and a connection to ClickHouse may break, or its one question be slow
 )
 
 // process is one running service, or some roles of one. Its fields belong to the goroutine that starts and stops it,
-// but for log, failed, reloads and ready, which are safe for concurrent use.
+// but for log, failed, reloads, board and stopping, which are safe for concurrent use.
 type process struct {
 	cfg     *config
 	log     *slog.Logger
@@ -33,7 +39,10 @@ type process struct {
 	failed  chan error // capacity 1: the first part that ended by itself
 	stops   []func(context.Context)
 	reloads *reloader
-	ready   atomic.Pointer[func() []string] // nil while starting
+
+	checks   []health.Check               // of the parts that were started: each part appends its own
+	board    atomic.Pointer[health.Board] // nil while starting
+	stopping atomic.Bool
 }
 
 // serve runs until ctx ends or a part fails, and then stops what was started. At each of hangUps it reads settings
@@ -43,7 +52,7 @@ func serve(ctx context.Context, cfg *config, hangUps <-chan os.Signal, load func
 	p := &process{cfg: cfg, log: cfg.logger(level), metrics: prometheus.NewRegistry(), failed: make(chan error, 1)}
 	p.reloads = &reloader{log: p.log, level: level, started: cfg, load: load}
 	defer p.reloads.watch(hangUps)()
-	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
 	syscall.Umask(0o077) // what the service writes is nobody else's to read
 	if cfg.MemoryLimit > 0 {
 		debug.SetMemoryLimit(int64(cfg.MemoryLimit))
@@ -57,6 +66,7 @@ func serve(ctx context.Context, cfg *config, hangUps <-chan os.Signal, load func
 			p.log.Error("stopping, because a part failed", "error", err)
 		}
 	}
+	p.stopping.Store(true)
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	for _, stop := range slices.Backward(p.stops) {
@@ -121,7 +131,48 @@ func (p *process) start(ctx context.Context) error {
 	if err := p.startIngest(api, db, l); err != nil {
 		return err
 	}
-	p.log.Info("ready", "roles", p.cfg.Role, "listen", address(api), "admin", address(admin), "shards", l.shards)
+	p.startBoard(func() {
+		p.log.Info("ready", "roles", p.cfg.Role, "listen", address(api), "admin", address(admin), "shards", l.shards)
+	})
+	return nil
+}
+
+// startBoard begins to ask the parts that were started whether they can do their work. ready is called once, when all of
+// them can.
+func (p *process) startBoard(ready func()) {
+	board := health.New(health.Config{Checks: p.checks, Logger: p.log, Registerer: p.metrics})
+	p.board.Store(board)
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { board.Run(ctx) })
+	running.Go(func() {
+		if board.AwaitReady(ctx) == nil {
+			ready()
+		}
+	})
+	p.onStop(func(context.Context) {
+		cancel()
+		running.Wait()
+	})
+}
+
+// notReady says why this process should get no requests now, one sentence a reason; nil: it should.
+func (p *process) notReady() []string {
+	board := p.board.Load()
+	switch {
+	case p.stopping.Load():
+		return []string{"stopping"}
+	case board == nil:
+		return []string{"starting"}
+	}
+	return board.Reasons()
+}
+
+// failingChecks says why checks of these names fail, one sentence a check; nil: they don't, or nobody has asked them yet.
+func (p *process) failingChecks(names ...string) []string {
+	if board := p.board.Load(); board != nil {
+		return board.Reasons(names...)
+	}
 	return nil
 }
 

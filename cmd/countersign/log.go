@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"countersign/internal/health"
 	"countersign/pipeline/certs"
 	"countersign/pipeline/log"
 	"countersign/pipeline/log/embedded"
@@ -51,6 +52,7 @@ func (p *process) startLog(ctx context.Context) (*openLog, error) {
 				p.log.Warn("stopping the embedded log", "error", err)
 			}
 		})
+		p.checks = append(p.checks, health.Check{Name: "disk", Probe: func(context.Context) error { return broker.Room() }})
 		cfg.Brokers, cfg.Dial, cfg.Flush = broker.Brokers(), broker.Dial, broker.Flush
 	}
 	client, err := log.Open(ctx, cfg)
@@ -58,6 +60,7 @@ func (p *process) startLog(ctx context.Context) (*openLog, error) {
 		return nil, fmt.Errorf("--kafka: %w", err)
 	}
 	p.onStop(func(context.Context) { _ = client.Close() })
+	p.checks = append(p.checks, health.Check{Name: "log", Probe: client.Check, Patience: logPatience})
 	producer := client.NewProducer(log.ProducerConfig{})
 	p.onStop(func(ctx context.Context) { _ = producer.Close(ctx) })
 	partitions := make(map[string]int)

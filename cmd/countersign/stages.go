@@ -8,9 +8,11 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net"
+	"slices"
 
 	"countersign/ingest"
 	"countersign/ingest/server"
+	"countersign/internal/health"
 	"countersign/pipeline/certs"
 	"countersign/pipeline/log"
 	"countersign/pipeline/record"
@@ -51,6 +53,7 @@ func (p *process) startVerify(l *openLog) error {
 		return err
 	}
 	p.onStop(func(context.Context) { sites.Close() })
+	p.checks = append(p.checks, sites.Checks()...)
 	stage, err := verify.New(verify.Config{
 		Producer: l.producer, Certs: sites, Shards: l.shards, Workers: p.cfg.Workers,
 		MemoryLimit: int64(p.cfg.VerifyMemory), Logger: p.log.With("part", roleVerify), Registerer: p.metrics,
@@ -89,8 +92,6 @@ func (p *process) certificates() (*certs.Sites, error) {
 // startIngest serves the API on listener; nil: this process has no such role.
 func (p *process) startIngest(listener net.Listener, db *store.DB, l *openLog) error {
 	if listener == nil {
-		alwaysReady := func() []string { return nil }
-		p.ready.Store(&alwaysReady)
 		return nil
 	}
 	proxies, err := p.cfg.proxies()
@@ -105,7 +106,7 @@ func (p *process) startIngest(listener net.Listener, db *store.DB, l *openLog) e
 		Log: ingest.KafkaLog(l.client, l.producer), UploadPartitions: l.uploads, Shards: l.shards, Store: db,
 		MaxPairs: p.cfg.MaxPairs, MaxUploads: p.cfg.MaxUploads, MaxBacklog: p.cfg.MaxBacklog,
 		MinBodyRate: cmp.Or(int64(p.cfg.MinBodyRate), -1), TrustedProxies: proxies,
-		Logger: p.log.With("part", roleIngest), Registerer: p.metrics,
+		NotReady: p.failingChecks, Logger: p.log.With("part", roleIngest), Registerer: p.metrics,
 	})
 	if err != nil {
 		return err
@@ -126,7 +127,11 @@ func (p *process) startIngest(listener net.Listener, db *store.DB, l *openLog) e
 		}
 		<-done
 	})
-	notReady := api.NotReady
-	p.ready.Store(&notReady)
+	for _, check := range api.Checks() { // the log and the store have checks of their own, under any role
+		if !slices.ContainsFunc(p.checks, func(c health.Check) bool { return c.Name == check.Name }) {
+			p.checks = append(p.checks, check)
+		}
+	}
+	p.checks = append(p.checks, health.Check{Name: "api", Probe: func(context.Context) error { return api.Serving() }})
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"countersign/internal/health"
 	"countersign/internal/pause"
 	"countersign/sink/store"
 	"countersign/sink/store/engine"
@@ -69,6 +70,7 @@ func (p *process) startStore(ctx context.Context) (*store.DB, error) {
 		return nil, fmt.Errorf("--clickhouse: %w", err)
 	}
 	p.onStop(func(context.Context) { _ = db.Close() })
+	p.checks = append(p.checks, health.Check{Name: "store", Probe: db.Check, Patience: storePatience})
 	if err := whileUnavailable(ctx, startTimeout, db.Migrate); err != nil {
 		return nil, fmt.Errorf("bring the schema up to date: %w", err)
 	}

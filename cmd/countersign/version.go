@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"runtime/debug"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
 	"countersign/sink/store/engine"
@@ -52,13 +53,27 @@ func describe(linked build, info *debug.BuildInfo) build {
 	}
 }
 
-// versionText is what `countersign version` prints: a name and a value a line, for people and for sed.
-func versionText() string {
+// thisBuild describes this program.
+func thisBuild() build {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		info = new(debug.BuildInfo)
 	}
-	b := describe(build{version, commit, date}, info)
+	return describe(build{version, commit, date}, info)
+}
+
+// buildInfo is the metric that says what the program is: 1, with the rest in its labels.
+func buildInfo() prometheus.Collector {
+	b := thisBuild()
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "countersign_build_info", Help: "1; the labels say which program this is.",
+		ConstLabels: prometheus.Labels{"version": b.version, "commit": b.commit, "go": runtime.Version(), "engine": engine.Version},
+	}, func() float64 { return 1 })
+}
+
+// versionText is what `countersign version` prints: a name and a value a line, for people and for sed.
+func versionText() string {
+	b := thisBuild()
 	return fmt.Sprintf("version: %s\ncommit: %s\ndate: %s\ngo: %s %s/%s\nengine: %s\n",
 		b.version, b.commit, b.date, runtime.Version(), runtime.GOOS, runtime.GOARCH, engine.Version)
 }

@@ -246,6 +246,15 @@ func LogUnavailable(cause error) *Problem {
 	return p
 }
 
+// DiskFull says that the log's disk has no room, so that the upload was not accepted.
+func DiskFull(cause error) *Problem {
+	p := unavailable("disk-full", "Disk full", time.Minute,
+		"The disk of the service's log is full, and nothing of the upload was kept: try again in some minutes. "+
+			"The operator of the service has to make room.")
+	p.cause = cause
+	return p
+}
+
 // OutcomeUnknown says that nobody can know yet whether the upload was accepted (I2).
 func OutcomeUnknown(upload uuid.UUID, cause error) *Problem {
 	p := unavailable("outcome-unknown", "It is not known whether the upload was accepted", time.Minute,

@@ -44,6 +44,7 @@ func Examples() []*Problem {
 		Busy(64),
 		Backlog(20_001, 20_000),
 		LogUnavailable(nil),
+		DiskFull(nil),
 		StoreUnavailable(nil),
 		NotKnownYet("upload "+id.String(), nil),
 		OutcomeUnknown(id, nil),

@@ -7,7 +7,9 @@ package health
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,14 +30,19 @@ type Check struct {
 
 // Config of a Board.
 type Config struct {
-	// Checks are asked in parallel.
+	// Checks are asked in parallel. Of several with one name the last one counts: a part that knows more replaces the
+	// check of one that knows less.
 	Checks []Check
-	// Every is how often. Default: a second.
+	// Every is how often. A check that never said yes yet is asked sooner, so that a start isn't slowed down. Default: a
+	// second.
 	Every time.Duration
 	// Timeout bounds one probe. Default: 5 s.
 	Timeout time.Duration
 	// Clock measures patience. Default: time.Now.
 	Clock func() time.Time
+	// Logger gets a warning when a check begins to fail, and a line when it is well again. A check that never said yes is
+	// given five seconds. nil: nobody is told.
+	Logger *slog.Logger
 	// Registerer gets gauge countersign_ready by check, 1 or 0. nil: not registered.
 	Registerer prometheus.Registerer
 }
@@ -50,7 +57,22 @@ func (c Config) withDefaults() Config {
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	c.Checks = lastOfEachName(c.Checks)
 	return c
+}
+
+// lastOfEachName leaves out checks whose name comes again.
+func lastOfEachName(checks []Check) (kept []Check) {
+	for i, c := range checks {
+		again := func(other Check) bool { return other.Name == c.Name }
+		if !slices.ContainsFunc(checks[i+1:], again) {
+			kept = append(kept, c)
+		}
+	}
+	return kept
 }
 
 // Board keeps what the checks said last. It is safe for concurrent use.
@@ -58,21 +80,24 @@ type Board struct {
 	cfg   Config
 	ready *prometheus.GaugeVec
 
-	mu     sync.Mutex
-	states []state // by check; guarded by mu
+	mu      sync.Mutex
+	states  []state       // by check; guarded by mu
+	changed chan struct{} // closed, and replaced, when a reason comes or goes; guarded by mu
 }
 
 // state is what is known of one check.
 type state struct {
 	asked  bool      // it has answered, or failed to, at least once
+	well   bool      // it has said yes at least once
 	reason string    // empty: all is well
 	since  time.Time // of the failures in a row; zero while all is well
+	logged bool      // the log has a warning about them
 }
 
 // New makes a board on which every check is a reason until it was asked. Run asks.
 func New(cfg Config) *Board {
 	cfg = cfg.withDefaults()
-	b := &Board{cfg: cfg, states: make([]state, len(cfg.Checks))}
+	b := &Board{cfg: cfg, states: make([]state, len(cfg.Checks)), changed: make(chan struct{})}
 	b.ready = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "countersign_ready", Help: "1 where the check says that the process can do its work, 0 where /readyz names it.",
 	}, []string{"check"})
@@ -94,16 +119,41 @@ func (b *Board) Run(ctx context.Context) {
 	wg.Wait()
 }
 
+const (
+	// firstPause lies between the first two questions to a check that never said yes. It doubles up to Config.Every.
+	firstPause = 20 * time.Millisecond
+	// quietStart is how long a check that never said yes may fail before the log has a warning: parts need a moment.
+	quietStart = 5 * time.Second
+)
+
 func (b *Board) keepAsking(ctx context.Context, i int) {
-	ticker := time.NewTicker(b.cfg.Every)
-	defer ticker.Stop()
-	for ctx.Err() == nil {
+	for pause := min(firstPause, b.cfg.Every); ctx.Err() == nil && !b.well(i); pause = min(2*pause, b.cfg.Every) {
 		b.ask(ctx, i)
+		if b.well(i) {
+			break
+		}
 		select {
-		case <-ticker.C:
+		case <-time.After(pause):
 		case <-ctx.Done():
 		}
 	}
+	ticker := time.NewTicker(b.cfg.Every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			b.ask(ctx, i)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// well reports whether a check has said yes at least once.
+func (b *Board) well(i int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.states[i].well
 }
 
 // ask calls a probe, notes at its time-out that it hangs, and returns when it has returned.
@@ -134,10 +184,16 @@ func (b *Board) note(ctx context.Context, i int, err error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := &b.states[i]
+	s, name := &b.states[i], b.cfg.Checks[i].Name
 	if err == nil {
-		*s = state{asked: true}
-		b.ready.WithLabelValues(b.cfg.Checks[i].Name).Set(1)
+		if s.logged {
+			b.cfg.Logger.Info("ready again", "check", name)
+		}
+		if s.reason != "" || !s.asked {
+			b.tell()
+		}
+		*s = state{asked: true, well: true}
+		b.ready.WithLabelValues(name).Set(1)
 		return
 	}
 	now := b.cfg.Clock()
@@ -147,8 +203,41 @@ func (b *Board) note(ctx context.Context, i int, err error) {
 	if s.asked && now.Sub(s.since) < b.cfg.Checks[i].Patience {
 		return
 	}
-	s.asked, s.reason = true, err.Error()
-	b.ready.WithLabelValues(b.cfg.Checks[i].Name).Set(0)
+	if !s.logged && (s.well || now.Sub(s.since) >= quietStart) {
+		s.logged = true
+		b.cfg.Logger.Warn("not ready", "check", name, "error", err)
+	}
+	if s.reason == "" {
+		b.tell()
+	}
+	s.asked, s.reason = true, oneLine(err.Error())
+	b.ready.WithLabelValues(name).Set(0)
+}
+
+// tell wakes those who wait for readiness. The caller holds mu, and has changed the state before it gives mu back.
+func (b *Board) tell() {
+	close(b.changed)
+	b.changed = make(chan struct{})
+}
+
+// oneLine keeps a reason to the line that it has on /readyz.
+func oneLine(reason string) string { return strings.Join(strings.Fields(reason), " ") }
+
+// AwaitReady returns nil when no check gives a reason, or the error of ctx.
+func (b *Board) AwaitReady(ctx context.Context) error {
+	for {
+		b.mu.Lock()
+		changed := b.changed
+		b.mu.Unlock()
+		if len(b.Reasons()) == 0 {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // Reasons says why the process isn't ready, one sentence a check, in the order of the checks; nil when it is. With

@@ -1,9 +1,12 @@
 package health
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -97,4 +100,99 @@ func TestPatienceEnds(t *testing.T) {
 func TestOnlyNamedChecksCount(t *testing.T) {
 	b := New(Config{Checks: []Check{{Name: "log"}, {Name: "store"}}})
 	want(t, b.Reasons("store"), "store: not asked yet")
+}
+
+func TestAwaitReadyWaitsForEveryCheck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log, store switchable
+		log.set(errors.New("away"))
+		store.set(errors.New("away"))
+		b := New(Config{Checks: []Check{{Name: "log", Probe: log.probe}, {Name: "store", Probe: store.probe}}})
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { b.Run(ctx) })
+		defer wg.Wait()
+		defer cancel()
+		var ready atomic.Bool
+		wg.Go(func() { ready.Store(b.AwaitReady(ctx) == nil) })
+		log.set(nil)
+		time.Sleep(time.Hour)
+		if ready.Load() {
+			t.Error("ready without the store")
+		}
+		store.set(nil)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if !ready.Load() {
+			t.Error("not ready, though all is well")
+		}
+		store.set(errors.New("away"))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		short, end := context.WithTimeout(ctx, time.Minute)
+		defer end()
+		if err := b.AwaitReady(short); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("while the store is away: %v", err)
+		}
+	})
+}
+
+// A part that isn't there yet when the board starts doesn't cost a whole second.
+func TestAStartIsNotSlowedDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var part switchable
+		part.set(errors.New("starting"))
+		after := run(t, Check{Name: "events", Probe: part.probe})
+		want(t, after(10*time.Millisecond), "events: starting")
+		part.set(nil)
+		want(t, after(firstPause))
+	})
+}
+
+func TestOfOneNameTheLastCheckCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		says := func(text string) func(context.Context) error {
+			return func(context.Context) error { return errors.New(text) }
+		}
+		after := run(t, Check{Name: "log", Probe: says("less")}, Check{Name: "store", Probe: says("away")}, Check{Name: "log", Probe: says("more")})
+		want(t, after(time.Second), "store: away", "log: more")
+	})
+}
+
+func TestAReasonIsOneLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		after := run(t, Check{Name: "log", Probe: func(context.Context) error { return errors.Join(errors.New("one"), errors.New("two")) }})
+		want(t, after(time.Second), "log: one two")
+	})
+}
+
+// The log has one line for each time that a check begins to fail, and one for its end.
+func TestChangesAreLoggedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var part switchable
+		var said bytes.Buffer // written by the only check's goroutine
+		plain := func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}
+		b := New(Config{
+			Checks: []Check{{Name: "log", Probe: part.probe}},
+			Logger: slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{ReplaceAttr: plain})),
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); b.Run(ctx) }()
+		for _, err := range []error{errors.New("starting"), nil, errors.New("away"), errors.New("still away"), nil, nil} {
+			part.set(err)
+			time.Sleep(quietStart - time.Second)
+		}
+		cancel()
+		<-done
+		const lines = "level=WARN msg=\"not ready\" check=log error=away\nlevel=INFO msg=\"ready again\" check=log\n"
+		if said.String() != lines {
+			t.Errorf("it said\n%s", said.String())
+		}
+	})
 }
