@@ -72,6 +72,9 @@ func (l *kafkaLog) CaughtUp(ctx context.Context) error {
 	if tail == nil {
 		return errNotFollowed
 	}
+	if err := tail.Check(); err != nil { // for some seconds already: don't let callers wait again and again
+		return err
+	}
 	return tail.CaughtUp(ctx)
 }
 
