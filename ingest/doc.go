@@ -8,8 +8,8 @@
 // It promises: a 200 for an upload leaves only when the log holds every pair and its seal, flushed (I1); any other
 // answer means that nothing of the upload will ever be kept, except where the answer says that this can't be known, and
 // then it carries the upload's UUID (I2); memory, waits and open bodies have the bounds that [Config] states, and past
-// them the caller hears so before its body is read (I6); no bytes make it panic or wait beyond a deadline (I7). What one
-// process has told a caller another one confirms.
+// them the caller hears so before its body is read (I6); no bytes make it panic or wait beyond a deadline (I7). What
+// one process has told a caller another one confirms.
 //
 // # Order of reading
 //

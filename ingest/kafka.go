@@ -16,7 +16,8 @@ import (
 	"countersign/pipeline/record/recordpb"
 )
 
-// KafkaLog returns the Log that p writes and c reads. Both must outlive the server, which follows events once at a time.
+// KafkaLog returns the Log that p writes and c reads. Both must outlive the server, which follows events once at a
+// time.
 func KafkaLog(c *log.Client, p *log.Producer) Log {
 	return &kafkaLog{client: c, producer: p}
 }

@@ -69,12 +69,14 @@ func newQuestions(c *Config, m *metrics) *questions {
 	q.hashes = ask(m, "hash", callsAtOnce, keysPerCall, timeout, c.Store.Hashes)
 	q.uploads = ask(m, "upload", callsAtOnce, keysPerCall, timeout, c.Store.Uploads)
 	q.progress = ask(m, "progress", callsAtOnce, progressPerCall, timeout, c.Store.ProgressOf)
-	q.batches = ask(m, "batch", callsAtOnce, 1, timeout, each(func(ctx context.Context, k batchKey) (store.BatchResult, bool, error) {
+	batch := func(ctx context.Context, k batchKey) (store.BatchResult, bool, error) {
 		return c.Store.Batch(ctx, k.upload, k.batch)
-	}))
+	}
+	q.batches = ask(m, "batch", callsAtOnce, 1, timeout, each(batch))
 	q.certificates = ask(m, "certificate", callsAtOnce, 1, timeout, each(c.Store.Certificate))
 	q.followed = ask(m, "events", callsAtOnce, 1, followTimeout, once(c.Follower.CaughtUp))
-	q.settled = ask(m, "stages", 1, 1, settleTimeout+settleEvery, once(spaced(settleEvery, c.Follower.Settled)))
+	settled := once(spaced(settleEvery, c.Follower.Settled))
+	q.settled = ask(m, "stages", 1, 1, settleTimeout+settleEvery, settled)
 	return q
 }
 
@@ -96,7 +98,8 @@ type question[K comparable, V any] struct {
 }
 
 func ask[K comparable, V any](
-	m *metrics, kind string, calls, keys int, timeout time.Duration, call func(context.Context, []K) (map[K]V, error),
+	m *metrics, kind string, calls, keys int, timeout time.Duration,
+	call func(context.Context, []K) (map[K]V, error),
 ) question[K, V] {
 	asked := m.calls.WithLabelValues(kind)
 	g := coalesce.New(coalesce.Config[K, V]{
