@@ -8,14 +8,15 @@
 // It promises: a 200 for an upload leaves only when the log holds every pair and its seal, flushed (I1); any other
 // answer means that nothing of the upload will ever be kept, except where the answer says that this can't be known, and
 // then it carries the upload's UUID (I2); memory, waits and open bodies have the bounds that [Config] states, and past
-// them the caller hears so before its body is read (I6); no bytes make it panic or wait beyond a deadline (I7).
+// them the caller hears so before its body is read (I6); no bytes make it panic or wait beyond a deadline (I7). What
+// one process has told a caller another one confirms.
 //
 // # Order of reading
 //
 // config.go is the manual, server.go the table of calls. A request with pairs passes admission.go, then upload.go,
 // sync.go or single.go; attempt.go sends its pairs to the log while they arrive, accept.go decides what the upload is
 // called and when it counts as accepted. poll.go and proof.go are the calls that ask. reply.go and problems.go write
-// the answers, kafka.go is the log of a running process, metrics.go is for operators.
+// the answers, kafka.go is the log of a running process, health.go and metrics.go are for operators.
 //
 // Below it are the rooms that know less: [countersign/ingest/server] is HTTP, [countersign/ingest/jsonstream] turns
 // bytes into pairs, [countersign/ingest/results] knows what became of uploads, [countersign/ingest/problem] has every

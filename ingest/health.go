@@ -62,7 +62,8 @@ func (s *Server) probeBacklog(context.Context) error {
 
 func (s *Server) probeStore(ctx context.Context) error {
 	if waiting := s.results.Unrecorded(); waiting >= s.cfg.MaxUnrecorded {
-		return fmt.Errorf("%d accepted uploads wait for their row, the most at a time: does ClickHouse take inserts?", waiting)
+		return fmt.Errorf("%d accepted uploads wait for their row, the most at a time: does ClickHouse take inserts?",
+			waiting)
 	}
 	if store, ok := s.cfg.Store.(interface{ Check(context.Context) error }); ok {
 		return store.Check(ctx)

@@ -16,7 +16,8 @@ import (
 	"countersign/pipeline/record/recordpb"
 )
 
-// KafkaLog returns the Log that p writes and c reads. Both must outlive the server, which follows events once at a time.
+// KafkaLog returns the Log that p writes and c reads. Both must outlive the server, which follows events once at a
+// time.
 func KafkaLog(c *log.Client, p *log.Producer) Log {
 	return &kafkaLog{client: c, producer: p}
 }
@@ -71,6 +72,9 @@ func (l *kafkaLog) CaughtUp(ctx context.Context) error {
 	tail := l.tail.Load()
 	if tail == nil {
 		return errNotFollowed
+	}
+	if err := tail.Check(); err != nil { // for some seconds already: don't let callers wait again and again
+		return err
 	}
 	return tail.CaughtUp(ctx)
 }

@@ -23,7 +23,9 @@ func openTopics(t *testing.T) (context.Context, *log.Client, *log.Producer, Log)
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { broker.Close() })
-	client, err := log.Open(ctx, log.Config{Brokers: broker.Brokers(), Dial: broker.Dial, Flush: broker.Flush, Logger: logger})
+	client, err := log.Open(ctx, log.Config{
+		Brokers: broker.Brokers(), Dial: broker.Dial, Flush: broker.Flush, Logger: logger,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,18 +55,19 @@ func TestSettled(t *testing.T) {
 	defer groups.Wait()
 	defer stop()
 	consume := func(group, topic string) {
-		groups.Go(func() {
-			_ = client.Consume(running, log.GroupConfig{Group: group, Topic: topic, Handle: func(ctx context.Context, p *log.Partition) error {
-				for {
-					messages, err := p.Fetch(ctx)
-					if err != nil {
-						return err
-					}
-					for _, m := range messages {
-						p.Commit(m.Offset + 1)
-					}
+		handle := func(ctx context.Context, p *log.Partition) error {
+			for {
+				messages, err := p.Fetch(ctx)
+				if err != nil {
+					return err
 				}
-			}})
+				for _, m := range messages {
+					p.Commit(m.Offset + 1)
+				}
+			}
+		}
+		groups.Go(func() {
+			_ = client.Consume(running, log.GroupConfig{Group: group, Topic: topic, Handle: handle})
 		})
 	}
 	short, cancel := context.WithCancel(ctx)

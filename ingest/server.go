@@ -110,14 +110,16 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // watchBacklog keeps s.backlog no older than some seconds. While the log doesn't answer, the last number stays: uploads
 // meet the log's absence themselves.
 func (s *Server) watchBacklog() {
+	var quietUntil time.Time // an error is logged once a minute
 	for {
 		ctx, cancel := context.WithTimeout(s.running, 5*time.Second)
 		n, err := s.cfg.Log.Backlog(ctx)
 		cancel()
 		if err == nil {
 			s.backlog.Store(n)
-		} else if s.running.Err() == nil {
+		} else if now := time.Now(); s.running.Err() == nil && now.After(quietUntil) {
 			s.cfg.Logger.Warn("the log's backlog is not known", "error", err)
+			quietUntil = now.Add(time.Minute)
 		}
 		if pause.For(s.running, time.Second) != nil {
 			return

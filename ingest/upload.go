@@ -69,9 +69,9 @@ func (s *Server) receive(x *server.Exchange, in submission, sync bool) (accepted
 // tellTimeout bounds how long an answer waits until every process is told of its upload.
 const tellTimeout = time.Second
 
-// tell tells every process that an upload is accepted, so that its polls are answered wherever they come, also while the
-// store is away. The channel is closed when that was done, or was given up: then the upload counts as untold, and polls
-// at other processes wait until it is stored.
+// tell tells every process that an upload is accepted, so that its polls are answered wherever they come, also while
+// the store is away. The channel is closed when that was done, or was given up: then the upload counts as untold, and
+// polls at other processes wait until it is stored.
 func (s *Server) tell(ctx context.Context, up acceptedUpload) (told <-chan struct{}) {
 	done := make(chan struct{})
 	if up.repeated {

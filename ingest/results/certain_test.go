@@ -56,25 +56,34 @@ func TestHashIsMissedOnlyAfterTheEvents(t *testing.T) {
 // That an upload is unknown is said only after the stages have stored what was in the log, and never of one that was
 // accepted, wherever that was.
 func TestUploadIsUnknownOnlyOnceSettled(t *testing.T) {
-	h := newTestTracker()
-	defer h.Close()
-	row := store.Upload{ID: uuid.New(), Site: "bank.example", Count: 1, AcceptedAt: time.Now().UnixMilli()}
-	settled := errors.New("the stages lag")
-	h.log().settled = func(context.Context) error { return settled }
-	if _, err := h.Status(t.Context(), row.ID); !errors.Is(err, ErrNotCertain) {
-		t.Error(err)
-	}
-	settled = nil
-	if _, err := h.Status(t.Context(), row.ID); err != ErrUnknownUpload {
-		t.Error(err)
-	}
-	h.log().settled = func(context.Context) error { // the stages stored it meanwhile
-		h.fake().With(func(s *ingesttest.Store) { s.Rows[row.ID] = row })
-		return nil
-	}
-	if _, err := h.Status(t.Context(), row.ID); err != nil {
-		t.Error(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestTracker()
+		defer h.Close()
+		row := store.Upload{ID: uuid.New(), Site: "bank.example", Count: 1, AcceptedAt: time.Now().UnixMilli()}
+		lag := errors.New("the stages lag")
+		h.log().settled = func(context.Context) error { return lag }
+		if _, err := h.Status(t.Context(), row.ID); !errors.Is(err, ErrNotCertain) {
+			t.Error(err)
+		}
+		asked := 0
+		h.log().settled = func(context.Context) error { asked++; return nil }
+		begun := time.Now()
+		for range 10 {
+			if _, err := h.Status(t.Context(), row.ID); err != ErrUnknownUpload {
+				t.Error(err)
+			}
+		}
+		if took := time.Since(begun); asked != 10 || took != 10*settleEvery {
+			t.Errorf("the log was asked %d times in %s", asked, took)
+		}
+		h.log().settled = func(context.Context) error { // the stages stored it meanwhile
+			h.fake().With(func(s *ingesttest.Store) { s.Rows[row.ID] = row })
+			return nil
+		}
+		if _, err := h.Status(t.Context(), row.ID); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // An upload that another process has told of is known while nothing else is.

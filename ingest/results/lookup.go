@@ -36,9 +36,9 @@ func (t *Tracker) Record(row store.Upload) (stored <-chan struct{}) { return t.r
 // Unrecorded is how many accepted uploads wait for their row.
 func (t *Tracker) Unrecorded() int { return t.recorder.size() }
 
-// Accepted returns an upload that was accepted, by this process or another one, and whether it is known. It is for those
-// who accept uploads, doesn't wait behind questions of callers, and may not know an upload that was accepted a moment
-// ago elsewhere. Errors are the store's.
+// Accepted returns an upload that was accepted, by this process or another one, and whether it is known. It is for
+// those who accept uploads, doesn't wait behind questions of callers, and may not know an upload that was accepted a
+// moment ago elsewhere. Errors are the store's.
 func (t *Tracker) Accepted(ctx context.Context, upload uuid.UUID) (store.Upload, bool, error) {
 	if row, ok := t.heardOf(upload); ok {
 		return row, true, nil
@@ -125,18 +125,20 @@ func (t *Tracker) lookUp(ctx context.Context, upload uuid.UUID) (*remembered, er
 // found whoever accepted it and whatever events were missed, and one of which nobody could know whether it was accepted
 // is either found or will never be.
 func (t *Tracker) known(ctx context.Context, upload uuid.UUID) (row store.Upload, known bool, err error) {
-	for _, before := range []func(context.Context) error{func(context.Context) error { return nil }, t.settled} {
-		if err := before(ctx); err != nil {
-			return row, false, err
-		}
-		if row, ok := t.heardOf(upload); ok {
-			return row, true, nil
-		}
-		if row, known, err = t.questions.uploads.get(ctx, upload); known || err != nil {
-			return row, known, err
-		}
+	if row, known, err = t.knownSoFar(ctx, upload); known || err != nil {
+		return row, known, err
 	}
-	return row, false, nil
+	if err := t.settled(ctx); err != nil {
+		return row, false, err
+	}
+	return t.knownSoFar(ctx, upload)
+}
+
+func (t *Tracker) knownSoFar(ctx context.Context, upload uuid.UUID) (row store.Upload, known bool, err error) {
+	if row, ok := t.heardOf(upload); ok {
+		return row, true, nil
+	}
+	return t.questions.uploads.get(ctx, upload)
 }
 
 // Batch returns what became of the pairs of a batch, and whether anything is known of it. Errors are ErrBusy and the

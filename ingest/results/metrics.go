@@ -15,7 +15,8 @@ type metrics struct {
 
 func newMetrics() *metrics {
 	counter := func(name, help string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "countersign_ingest_" + name, Help: help}, []string{"of"})
+		options := prometheus.CounterOpts{Name: "countersign_ingest_" + name, Help: help}
+		return prometheus.NewCounterVec(options, []string{"of"})
 	}
 	return &metrics{
 		questions: counter("questions_total", "Questions of callers, by what is asked for."),

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"countersign/internal/coalesce"
+	"countersign/internal/pause"
 	"countersign/sink/store"
 )
 
@@ -20,7 +21,8 @@ import (
 const MaxWaiting = 4096
 
 const (
-	// callsAtOnce is how many queries of one kind are under way at most.
+	// callsAtOnce is how many queries of one kind are under way at most. Whether the stages have settled is asked by one
+	// at a time.
 	callsAtOnce = 4
 	// keysPerCall is how many hashes or uploads one query is about at most.
 	keysPerCall = 10_000
@@ -31,6 +33,9 @@ const (
 	followTimeout = 3 * time.Second
 	// settleTimeout is how long a caller waits until the stages have stored what was in the log when it asked.
 	settleTimeout = 5 * time.Second
+	// settleEvery is how often the log is asked for that at most. It writes to the log, so callers who ask for uploads
+	// that don't exist must not make it do so as often as they like.
+	settleEvery = 500 * time.Millisecond
 )
 
 // Errors of questions, beside the store's own.
@@ -61,15 +66,17 @@ type questions struct {
 func newQuestions(c *Config, m *metrics) *questions {
 	q := &questions{}
 	timeout := c.StoreTimeout
-	q.hashes = ask(m, "hash", keysPerCall, timeout, c.Store.Hashes)
-	q.uploads = ask(m, "upload", keysPerCall, timeout, c.Store.Uploads)
-	q.progress = ask(m, "progress", progressPerCall, timeout, c.Store.ProgressOf)
-	q.batches = ask(m, "batch", 1, timeout, each(func(ctx context.Context, k batchKey) (store.BatchResult, bool, error) {
+	q.hashes = ask(m, "hash", callsAtOnce, keysPerCall, timeout, c.Store.Hashes)
+	q.uploads = ask(m, "upload", callsAtOnce, keysPerCall, timeout, c.Store.Uploads)
+	q.progress = ask(m, "progress", callsAtOnce, progressPerCall, timeout, c.Store.ProgressOf)
+	batch := func(ctx context.Context, k batchKey) (store.BatchResult, bool, error) {
 		return c.Store.Batch(ctx, k.upload, k.batch)
-	}))
-	q.certificates = ask(m, "certificate", 1, timeout, each(c.Store.Certificate))
-	q.followed = ask(m, "events", 1, followTimeout, once(c.Follower.CaughtUp))
-	q.settled = ask(m, "stages", 1, settleTimeout, once(c.Follower.Settled))
+	}
+	q.batches = ask(m, "batch", callsAtOnce, 1, timeout, each(batch))
+	q.certificates = ask(m, "certificate", callsAtOnce, 1, timeout, each(c.Store.Certificate))
+	q.followed = ask(m, "events", callsAtOnce, 1, followTimeout, once(c.Follower.CaughtUp))
+	settled := once(spaced(settleEvery, c.Follower.Settled))
+	q.settled = ask(m, "stages", 1, 1, settleTimeout+settleEvery, settled)
 	return q
 }
 
@@ -91,15 +98,16 @@ type question[K comparable, V any] struct {
 }
 
 func ask[K comparable, V any](
-	m *metrics, kind string, keys int, timeout time.Duration, call func(context.Context, []K) (map[K]V, error),
+	m *metrics, kind string, calls, keys int, timeout time.Duration,
+	call func(context.Context, []K) (map[K]V, error),
 ) question[K, V] {
-	calls := m.calls.WithLabelValues(kind)
+	asked := m.calls.WithLabelValues(kind)
 	g := coalesce.New(coalesce.Config[K, V]{
 		Ask: func(ctx context.Context, keys []K) (map[K]V, error) {
-			calls.Inc()
+			asked.Inc()
 			return call(ctx, keys)
 		},
-		MaxKeys: keys, MaxConcurrent: callsAtOnce, MaxWaiting: MaxWaiting, Timeout: timeout,
+		MaxKeys: keys, MaxConcurrent: calls, MaxWaiting: MaxWaiting, Timeout: timeout,
 	})
 	m.waiting[kind] = g.Waiting
 	return question[K, V]{g, m.questions.WithLabelValues(kind), m.refused.WithLabelValues(kind)}
@@ -138,6 +146,18 @@ func each[K comparable, V any](
 // once asks a question that has no key, and no answer but its error.
 func once(call func(context.Context) error) func(context.Context, []struct{}) (map[struct{}]struct{}, error) {
 	return func(ctx context.Context, _ []struct{}) (map[struct{}]struct{}, error) { return nil, call(ctx) }
+}
+
+// spaced begins a call so long after the last one began, at least. It is for one caller at a time.
+func spaced(every time.Duration, call func(context.Context) error) func(context.Context) error {
+	var last time.Time
+	return func(ctx context.Context) error {
+		if err := pause.For(ctx, every-time.Since(last)); err != nil {
+			return err
+		}
+		last = time.Now()
+		return call(ctx)
+	}
 }
 
 // caughtUp returns once this process has seen every event that was there when it was called.

@@ -1,7 +1,7 @@
 package server
 
-// What the operator hears of requests that failed. Callers who poll may fail thousands of times a second for one reason,
-// so a kind of problem is logged once a minute, with how often it came. The metrics count each.
+// What the operator hears of requests that failed. Callers who poll may fail thousands of times a second for one
+// reason, so a kind of problem is logged once a minute, with how often it came. The metrics count each.
 
 import (
 	"log/slog"

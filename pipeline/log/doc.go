@@ -17,8 +17,8 @@
 //
 // Its files, in the order in which a record passes them: client.go and conn.go reach the brokers, topics.go makes the
 // topics; producer.go queues a record and sender.go sends it; group.go hands out partitions, partition.go and
-// reader.go read them, offsets.go and commits.go look up and commit where the group stands; tail.go reads without a
-// group. errors.go says what a failure means.
+// reader.go read them, offsets.go and commits.go look up and commit where the group stands, passed.go waits until it
+// stands there; tail.go reads without a group. errors.go says what a failure means.
 //
 // It must not know ClickHouse, HTTP, JSON, records, certificates, signatures or the stages.
 package log

@@ -10,6 +10,8 @@
 //     here counts a key once.
 //   - An error that a later attempt can mend is [ErrUnavailable]. The package itself repeats nothing but inserts that
 //     collide on a quorum.
+//   - What callers ask has connections of its own, eight, and is asked for many keys at once. No insert, no migration and
+//     no look-up of a stage waits behind it.
 //   - It decides nothing about ownership. The order of a shard's log does (I4), and this package only answers who was
 //     stored.
 //

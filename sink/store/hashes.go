@@ -201,13 +201,6 @@ type SignedHash struct {
 	Case        LetterCase
 }
 
-// Hash returns who signed a hash, and whether anyone did.
-func (db *DB) Hash(ctx context.Context, hash [32]byte) (signed SignedHash, found bool, err error) {
-	all, err := db.Hashes(ctx, [][32]byte{hash})
-	signed, found = all[hash]
-	return signed, found, err
-}
-
 // Hashes returns who signed each of the hashes. Hashes that nobody signed are left out. It is a read of callers: bound
 // the number of hashes, 10,000 come to some 5 MB.
 func (db *DB) Hashes(ctx context.Context, hashes [][32]byte) (map[[32]byte]SignedHash, error) {

@@ -134,15 +134,9 @@ type BatchProgress struct {
 	Added, Duplicates, BadSignatures, Errors uint64
 }
 
-// Progress returns the batches of an upload that have any row, in their order. Once a batch is done its numbers don't
-// change.
-func (db *DB) Progress(ctx context.Context, id uuid.UUID) ([]BatchProgress, error) {
-	all, err := db.ProgressOf(ctx, []uuid.UUID{id})
-	return all[id], err
-}
-
-// ProgressOf is Progress for many uploads at once. Those without any row are left out. It is a read of callers: bound
-// the number of uploads, a batch takes 48 bytes and an upload may have a thousand.
+// ProgressOf returns the batches that have any row, in their order, of each upload that has any. Once a batch is done
+// its numbers don't change. It is a read of callers: bound the number of uploads, a batch takes 48 bytes and an upload
+// may have a thousand.
 func (db *DB) ProgressOf(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID][]BatchProgress, error) {
 	ctx, where, err := whereID(ctx, "upload", ids)
 	if err != nil {

@@ -44,6 +44,19 @@ func rowsOf(upload uuid.UUID, from, n int) *HashRows {
 	return r
 }
 
+// Hash is Hashes for one.
+func (db *DB) Hash(ctx context.Context, hash [32]byte) (signed SignedHash, found bool, err error) {
+	all, err := db.Hashes(ctx, [][32]byte{hash})
+	signed, found = all[hash]
+	return signed, found, err
+}
+
+// Progress is ProgressOf for one.
+func (db *DB) Progress(ctx context.Context, id uuid.UUID) ([]BatchProgress, error) {
+	all, err := db.ProgressOf(ctx, []uuid.UUID{id})
+	return all[id], err
+}
+
 func TestOwnersFindsExactlyTheStoredHashes(t *testing.T) {
 	db := newDB(t)
 	const n = 5000
