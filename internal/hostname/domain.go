@@ -4,8 +4,8 @@ package hostname
 
 import "golang.org/x/net/publicsuffix"
 
-// Domain is the registrable domain of a name: example.co.uk for www.example.co.uk, alice.github.io for www.alice.github.io. A name that has
-// none, such as localhost or a public suffix itself, is its own.
+// Domain is the registrable domain of a name: example.co.uk for www.example.co.uk, alice.github.io for
+// www.alice.github.io. A name that has none, such as localhost or a public suffix itself, is its own.
 func Domain(name string) string {
 	domain, err := publicsuffix.EffectiveTLDPlusOne(name)
 	if err != nil {

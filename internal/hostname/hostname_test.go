@@ -36,7 +36,8 @@ func TestCheck(t *testing.T) {
 
 func TestDomain(t *testing.T) {
 	for name, want := range map[string]string{
-		"example.com": "example.com", "www.example.com": "example.com", "a.b.c.example.co.uk": "example.co.uk", "x.alice.github.io": "alice.github.io",
+		"example.com": "example.com", "www.example.com": "example.com", "a.b.c.example.co.uk": "example.co.uk",
+		"x.alice.github.io": "alice.github.io",
 		"localhost": "localhost", "com": "com", "github.io": "github.io", "a.b.site.example": "site.example", "": "", "..": "..",
 	} {
 		if got := Domain(name); got != want {

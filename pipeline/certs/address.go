@@ -23,8 +23,8 @@ var errNotPublic = errors.New("not a public address")
 // addressRule says whether an address may be dialled.
 type addressRule func(netip.Addr) bool
 
-// publicBut is the rule that allows public addresses outside denied. A prefix of IPv4 addresses denies them also where they are wrapped in
-// NAT64 addresses.
+// publicBut is the rule that allows public addresses outside denied. A prefix of IPv4 addresses denies them also where
+// they are wrapped in NAT64 addresses.
 func publicBut(denied []netip.Prefix) addressRule {
 	return func(address netip.Addr) bool {
 		return isPublic(address) && !containedIn(address.Unmap(), denied) && !containedIn(unwrapNAT64(address), denied)
@@ -44,8 +44,8 @@ func (allowed addressRule) control(_ context.Context, network, address string, _
 	return nil
 }
 
-// ParsePrefixes reads the entries of --deny-address: networks such as 203.0.113.0/24, or single addresses. The error names all that are
-// neither.
+// ParsePrefixes reads the entries of --deny-address: networks such as 203.0.113.0/24, or single addresses. The error
+// names all that are neither.
 func ParsePrefixes(entries []string) ([]netip.Prefix, error) {
 	var prefixes []netip.Prefix
 	var problems []error
@@ -55,7 +55,8 @@ func ParsePrefixes(entries []string) ([]netip.Prefix, error) {
 			prefix, err = netip.PrefixFrom(address, address.BitLen()), nil
 		}
 		if err != nil || prefix.Addr().Is4In6() {
-			problems = append(problems, fmt.Errorf("%q is no network such as 203.0.113.0/24 or 2001:db8::/32, and no address", entry))
+			problems = append(problems,
+				fmt.Errorf("%q is no network such as 203.0.113.0/24 or 2001:db8::/32, and no address", entry))
 			continue
 		}
 		prefixes = append(prefixes, prefix.Masked())

@@ -34,7 +34,8 @@ func TestOnlyPublicAddressesAreDialled(t *testing.T) {
 		"172.16.0.0": false, "172.31.255.255": false, "192.0.0.0": false, "192.0.0.170": false, "192.0.0.255": false,
 		"192.0.2.1": false, "192.31.196.1": false, "192.52.193.1": false, "192.88.99.1": false,
 		"192.168.0.0": false, "192.168.255.255": false, "192.175.48.1": false,
-		"198.18.0.0": false, "198.19.255.255": false, "198.51.100.1": false, "203.0.113.1": false, "168.63.129.16": false, "168.63.129.15": true, "168.63.129.17": true, "64:ff9b::168.63.129.16": false,
+		"198.18.0.0": false, "198.19.255.255": false, "198.51.100.1": false, "203.0.113.1": false,
+		"168.63.129.16": false, "168.63.129.15": true, "168.63.129.17": true, "64:ff9b::168.63.129.16": false,
 		"224.0.0.0": false, "239.255.255.255": false, "240.0.0.0": false, "255.255.255.255": false,
 
 		"2606:4700:4700::1111": true, "2a00:1450:4001:81b::200e": true, "2001:200::": true, "2001:db7:ffff::1": true,
@@ -107,8 +108,8 @@ func TestNetworkDoesNotReachPrivateAddressesByName(t *testing.T) {
 }
 
 // A name server that answers with a public address first and a private one
-// afterwards fools whoever looks the name up once to judge it and once more to
-// dial. Here the name is looked up once, and what is dialled is what was judged.
+// afterwards fools a program that looks the name up once to check it and once more to
+// dial. Here the name is looked up once, and the address that was checked is dialled.
 func TestNetworkJudgesTheAddressItConnectsTo(t *testing.T) {
 	names := &nameServer{answer: func(before int64) netip.Addr {
 		if before == 0 {
@@ -150,7 +151,8 @@ func TestDeniedAddressesAreNotDialled(t *testing.T) {
 			t.Errorf("%s: may be dialled: %t, want %t", address, got, want)
 		}
 	}
-	if allowed := publicBut(denied[:1]); allowed(netip.MustParseAddr("64:ff9b::9.9.9.9")) || !allowed(netip.MustParseAddr("64:ff9b::8.8.8.8")) {
+	wrapped, other := netip.MustParseAddr("64:ff9b::9.9.9.9"), netip.MustParseAddr("64:ff9b::8.8.8.8")
+	if allowed := publicBut(denied[:1]); allowed(wrapped) || !allowed(other) {
 		t.Error("an IPv4 network is denied also where NAT64 wraps it, and nothing else is")
 	}
 	_, err = ParsePrefixes([]string{"1.2.3.4", "10.0.0.0/33", "::ffff:1.2.3.0/120", "example.com", "fe80::1%eth0"})
@@ -172,7 +174,8 @@ func TestNetworkTellsWhatDNSSaid(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			names := &nameServer{code: c.code, answer: func(int64) netip.Addr { return netip.Addr{} }}
-			_, err := lookAt(t.Context(), NetworkConfig{Resolver: names.resolver(t), Timeout: patience, Tries: 2, Backoff: time.Millisecond}, siteName)
+			config := NetworkConfig{Resolver: names.resolver(t), Timeout: patience, Tries: 2, Backoff: time.Millisecond}
+			_, err := lookAt(t.Context(), config, siteName)
 			if u := unavailable(t, err, siteName, c.why); isTemporary(u.Err) != c.askedAgain {
 				t.Errorf("asked again: %t, want %t: %v", !c.askedAgain, c.askedAgain, u)
 			}

@@ -5,11 +5,11 @@ package certs
 import "time"
 
 const (
-	// Interval is the least time between the beginnings of two looks at one site over the network. A look that failed answers those who
-	// know nothing of the site, and come within Interval of its end.
+	// Interval is the least time between the beginnings of two looks at one site over the network. A look that failed
+	// answers those who know nothing of the site, and come within Interval of its end.
 	Interval = 2 * time.Second
-	// MaxWait is how long [Sites.Look] and [Sites.Find] wait at most, whatever their context says. verify decides every upload within
-	// this time.
+	// MaxWait is how long [Sites.Look] and [Sites.Await] wait at most, whatever their context says. verify decides
+	// every upload within this time.
 	MaxWait = 30 * time.Second
 	// UsualGrace is how long a leaf counts after it was seen last, where Config.Grace is 0.
 	UsualGrace = 24 * time.Hour
@@ -18,8 +18,8 @@ const (
 
 	// lookTimeout bounds one look at a site over the network, from its beginning, with all addresses and tries.
 	lookTimeout = 10 * time.Second
-	// settleTime is how long a look that has a chain waits for the probes that have not ended. It waits longer where the first chain took
-	// longer than half of settleTime: twice as long as that took.
+	// settleTime is how long a look that has a chain waits for the probes that have not ended. It waits longer where
+	// the first chain took longer than half of settleTime: twice as long as that took.
 	settleTime = time.Second
 	// maxAddresses is how many addresses of a name a look asks.
 	maxAddresses = 4
@@ -36,19 +36,20 @@ const (
 	// maxClientsOfLook is how many clients' turns one look waits for: it begins at the first one.
 	maxClientsOfLook = 8
 
-	// maxDialsAtOnce is how many connections to one address (an IPv4 address or an IPv6 /64) are open at once. A new one is made each
-	// dialInterval, after up to dialBurst at once.
+	// maxDialsAtOnce is how many connections to one address (an IPv4 address or an IPv6 /64) are open at once. A new
+	// one is made each dialInterval, after up to dialBurst at once.
 	maxDialsAtOnce = 8
 	dialInterval   = time.Second / 8
 	dialBurst      = 16
 
 	// maxChain bounds a chain, in bytes of DER: MaxLeaves of them fit a record of the log, which has less than 900 KiB.
 	maxChain = 64 << 10
-	// maxMemory bounds the chains that are remembered, in bytes. A site counts as siteMemory bytes at least, so that 4,096 sites are
-	// remembered at most.
-	maxMemory  = 64 << 20
-	siteMemory = 16 << 10
-	// maxKeys bounds the prepared keys, in bytes with the tables that they may build: 512 keys on P-256, 227 on P-384, 8,192 others.
+	// maxMemory bounds the chains that are remembered, in bytes. A site counts as siteMemory bytes at least, so that
+	// 4,096 sites are remembered at most.
+	maxMemory  = 128 << 20
+	siteMemory = 32 << 10
+	// maxKeys bounds the prepared keys, in bytes with the tables that they may build: 512 keys on P-256, 227 on P-384,
+	// 8,192 others.
 	maxKeys = 128 << 20
 	// maxFile bounds a file of --cert-dir, in bytes.
 	maxFile = 1 << 20

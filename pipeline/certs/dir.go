@@ -1,10 +1,11 @@
 package certs
 
-// A dir serves closed networks: the operator puts the chains of each site into a file, and thereby vouches for them. So the chains need not
-// lead to a root. The name and the time are still checked, because a file with a wrong name, or one that was forgotten, would count for ever.
+// A dir serves closed networks: the operator puts the chains of each site into a file, and thereby vouches for them. So
+// the chains need not lead to a root. The name and the time are still checked, because a file with a wrong name, or one
+// that was forgotten, would count for ever.
 //
-// A file is looked at each time that it is asked for, and read again when it is another one than before. That costs little, so there are
-// no turns and no Interval.
+// A file is looked at each time that it is asked for, and read again when it is another one than before. That costs
+// little, so there are no turns and no Interval.
 
 import (
 	"bytes"
@@ -23,7 +24,8 @@ import (
 	"countersign/internal/fifo"
 )
 
-// dir reads <folder>/<site>.pem. A file holds one or more chains in PEM, each leaf followed by its issuers; other blocks are skipped.
+// dir reads <folder>/<site>.pem. A file holds one or more chains in PEM, each leaf followed by its issuers; other
+// blocks are skipped.
 type dir struct {
 	folder string
 	clock  func() time.Time
@@ -39,11 +41,15 @@ type parsedFile struct {
 }
 
 func newDir(folder string, clock func() time.Time) *dir {
-	return &dir{folder: folder, clock: clock, reads: make(chan struct{}, maxReads), files: fifo.New[string, parsedFile](maxFiles)}
+	return &dir{
+		folder: folder, clock: clock,
+		reads: make(chan struct{}, maxReads), files: fifo.New[string, parsedFile](maxFiles),
+	}
 }
 
-// look gives the chains of a site's file whose leaves can be used, MaxLeaves at most. The error is an *[Unavailable], one that wraps
-// [errUnknownSite] where the site has no file, or wraps ctx's error. site is a host name, so the path stays inside the folder.
+// look gives the chains of a site's file whose leaves can be used, MaxLeaves at most. The error is an *[Unavailable],
+// one that wraps [errUnknownSite] where the site has no file, or wraps ctx's error. site is a host name, so the path
+// stays inside the folder.
 func (d *dir) look(ctx context.Context, site string) ([]found, error) {
 	type result struct {
 		found []found
@@ -82,15 +88,17 @@ func (d *dir) read(site string) ([]found, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := d.check(); err != nil {
 			return nil, &Unavailable{
-				Site:   site,
-				Reason: site + ": the folder of certificates that the operator of this service set up can't be read; the operator must mend it",
-				Err:    err,
+				Site: site,
+				Reason: site + ": the folder of certificates that the operator of this service set up can't be read; " +
+					"the operator must mend it",
+				Err: err,
 			}
 		}
 		return nil, &Unavailable{
-			Site:   site,
-			Reason: site + ": the operator of this service has set up no certificate for this site; only the operator can mend that",
-			Err:    fmt.Errorf("%w: %w", errUnknownSite, err),
+			Site: site,
+			Reason: site + ": the operator of this service has set up no certificate for this site; " +
+				"only the operator can mend that",
+			Err: fmt.Errorf("%w: %w", errUnknownSite, err),
 		}
 	}
 	if err != nil {
@@ -113,8 +121,8 @@ func (d *dir) read(site string) ([]found, error) {
 	return chooseChains(site, file.certificates, d.clock())
 }
 
-// sameAs reports whether a file is the one that was read. A file that was changed shortly before it was read counts as another one: it may
-// have been changed again within the same tick of the file system's clock.
+// sameAs reports whether a file is the one that was read. A file that was changed shortly before it was read counts as
+// another one: it may have been changed again within the same tick of the file system's clock.
 func (f parsedFile) sameAs(info fs.FileInfo) bool {
 	const tick = 2 * time.Second
 	return os.SameFile(f.info, info) && f.info.Size() == info.Size() && f.info.ModTime().Equal(info.ModTime()) &&
@@ -162,7 +170,8 @@ func readFile(path string, info fs.FileInfo) ([]byte, error) {
 	return text, nil
 }
 
-// chooseChains returns the chains of a file whose leaves can be used. Of more than MaxLeaves it takes those whose leaves became valid last.
+// chooseChains returns the chains of a file whose leaves can be used. Of more than MaxLeaves it takes those whose
+// leaves became valid last.
 func chooseChains(site string, certificates []*x509.Certificate, now time.Time) ([]found, error) {
 	type usable struct {
 		kind kind
@@ -208,9 +217,10 @@ func chooseChains(site string, certificates []*x509.Certificate, now time.Time) 
 
 func unusableFile(site, what string, err error) *Unavailable {
 	return &Unavailable{
-		Site:   site,
-		Reason: fmt.Sprintf("%s: the file that the operator of this service set up for this site %s; the operator must mend it", site, what),
-		Err:    err,
+		Site: site,
+		Reason: fmt.Sprintf("%s: the file that the operator of this service set up for this site %s; "+
+			"the operator must mend it", site, what),
+		Err: err,
 	}
 }
 

@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ed25519"
@@ -55,6 +56,54 @@ func checkSame(t *testing.T, chains []Chain, site *testsite.Site) {
 			t.Errorf("chain %d of %d certificates isn't the site's of %d", i, len(chains[i].Certificates), len(want[i]))
 		}
 	}
+}
+
+// A file is parsed again when its inode, length or time is another one, and not otherwise.
+func TestAFileIsReadAgainWhenItChanged(t *testing.T) {
+	folder := t.TempDir()
+	site := newSite(t, newCA(t), siteName, testsite.SiteConfig{Curve: elliptic.P256()})
+	path, err := site.WriteChain(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	longAgo := time.Now().Add(-time.Hour)
+	write := func(text []byte, changed time.Time) {
+		t.Helper()
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, changed, changed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := newDir(folder, time.Now)
+	check := func(what string, want bool) {
+		t.Helper()
+		if _, err := chainsIn(t, d); (err == nil) != want {
+			t.Errorf("%s: error %v, want none: %t", what, err, want)
+		}
+	}
+	nothing := bytes.Repeat([]byte("x"), len(text))
+	write(text, longAgo)
+	check("the file", true)
+	write(nothing, longAgo)
+	check("another text that looks the same from outside", true)
+	write(nothing, longAgo.Add(time.Nanosecond))
+	check("another time", false)
+	write(text, longAgo)
+	check("the first text again", true)
+	write(nothing[1:], longAgo)
+	check("another length", false)
+	// Shortly after a change the time tells nothing: the file system's clock may not have gone on.
+	now := time.Now()
+	write(text, now)
+	check("a new file", true)
+	write(nothing, now)
+	check("another text at the same time", false)
 }
 
 func TestAllLeavesOfAFileThatAreValidCount(t *testing.T) {
@@ -168,7 +217,7 @@ func TestDirStaysInside(t *testing.T) {
 		return nil, false, errors.New("asked")
 	}})
 	for _, name := range append(notNames(), "../"+siteName, "certs/../../"+siteName, filepath.Join(outer, siteName)) {
-		_, err := sites.Find(t.Context(), name, "")
+		_, err := sites.Await(t.Context(), name, "")
 		unavailable(t, err, name, "is not a host name")
 	}
 	_, err := chainsIn(t, newDir(dir, time.Now))
@@ -181,7 +230,7 @@ func TestTheNetworkIsAskedWhereThereIsNoFile(t *testing.T) {
 	ca, dir := newCA(t), t.TempDir()
 	served, address := serve(t, ca, siteName, testsite.SiteConfig{Curve: elliptic.P256()})
 	sites := newSites(t, Config{Dir: dir, Network: at(ca, address)})
-	known, err := sites.Find(t.Context(), siteName, "")
+	known, err := sites.Await(t.Context(), siteName, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +281,7 @@ func TestAFolderThatIsGoneIsNoEmptyFolder(t *testing.T) {
 	if err := check.Probe(t.Context()); err == nil || !strings.Contains(err.Error(), dir) {
 		t.Errorf("the folder is gone: %v, want an error that names it", err)
 	}
-	_, err := sites.Find(t.Context(), siteName, "")
+	_, err := sites.Await(t.Context(), siteName, "")
 	if u := unavailable(t, err, siteName, "folder of certificates"); strings.Contains(u.Reason, dir) || asked != 0 {
 		t.Errorf("reason %q, and the network was asked %d times", u.Reason, asked)
 	}

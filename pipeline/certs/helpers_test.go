@@ -163,10 +163,10 @@ func newSites(t testing.TB, config Config) *Sites {
 	return sites
 }
 
-// find is Find of siteName.
-func find(t *testing.T, sites *Sites) Known {
+// await is Await of siteName.
+func await(t *testing.T, sites *Sites) Known {
 	t.Helper()
-	known, err := sites.Find(t.Context(), siteName, "")
+	known, err := sites.Await(t.Context(), siteName, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,7 @@
 package certs
 
-// A Key is a leaf certificate made ready for verifying. Prepared keys are kept, because an ECDSA key builds a table that makes it fast
-// and takes up to half a megabyte. Their number is bounded by the bytes that their tables may take.
+// A Key is a leaf certificate made ready for verifying. Prepared keys are kept, because an ECDSA key builds a table
+// that makes it fast and takes up to half a megabyte. Their number is bounded by the bytes that their tables may take.
 
 import (
 	"fmt"
@@ -31,7 +31,8 @@ func keyOf(chain Chain) (Key, error) {
 	return Key{Fingerprint: chain.Fingerprint(), Verifier: verifier}, nil
 }
 
-// size is what a key takes, in bytes, with the table that it builds once it is worth it (package ecbatch says how large those are).
+// size is what a key takes, in bytes, with the table that it builds once it is worth it (package ecbatch says how large
+// those are).
 func (k Key) size() uint32 {
 	switch k.Verifier.Algorithm() {
 	case signature.ECDSAP256:

@@ -29,7 +29,7 @@ func TestKeysVerifyWhatTheSiteSigns(t *testing.T) {
 	}
 	hash := sha256.Sum256([]byte("a file"))
 	digests := [][32]byte{sha256.Sum256([]byte(testsite.HexText(hash, false)))}
-	for _, keys := range [][]Key{alone, find(t, sites).Keys()} {
+	for _, keys := range [][]Key{alone, await(t, sites).Keys()} {
 		for i, sig := range [][]byte{site.SignRSA(hash, false), site.SignECDSA(hash, false)} {
 			valid := make([]bool, 1)
 			if keys[i].Verifier.Verify(valid, digests, [][]byte{sig}); !valid[0] || !keys[i].Verifier.Fits(sig) {
@@ -48,7 +48,7 @@ func TestKeysVerifyWhatTheSiteSigns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if shared[0].Verifier != find(t, sites).Leaves[0].Key.Verifier {
+	if shared[0].Verifier != await(t, sites).Leaves[0].Key.Verifier {
 		t.Error("Sites made a key twice")
 	}
 	if _, err := sites.KeysOf([]Chain{{}}); err == nil {

@@ -1,10 +1,12 @@
 package certs
 
-// What is known of sites: each leaf that a site was seen serving within the grace period and that is valid now. Rotation, several nodes
-// with certificates of their own, and RSA beside ECDSA are one case: a site has several leaves, and a look adds to them.
+// What is known of sites: each leaf that a site was seen serving within the grace period and that is valid now.
+// Rotation, several nodes with certificates of their own, and RSA beside ECDSA are one case: a site has several leaves,
+// and a look adds to them.
 //
-// The memory is bounded in bytes. Where it is full, the registrable domain that uses most of it loses the site that was used least
-// recently. So who makes up a hundred thousand names under a wildcard certificate pushes out names of their own domain.
+// The memory is bounded in bytes. Where it is full, the registrable domain that uses most of it loses the site that was
+// used least recently. So a hundred thousand made-up names under one wildcard certificate push out names of their
+// own domain.
 
 import (
 	"container/heap"
@@ -17,8 +19,8 @@ import (
 
 // Known is what a site may be verified by. It is a value of its own: nothing changes it later.
 type Known struct {
-	// Leaves are those that the site was seen serving within Config.Grace and that were valid when Known was made: at most [MaxLeaves],
-	// the newest sighting first.
+	// Leaves are those that the site was seen serving within Config.Grace and that were valid when Known was made: at
+	// most [MaxLeaves], the newest sighting first.
 	Leaves []Leaf
 	// Looked is when the last look that found leaves began. Zero: no leaf is known.
 	Looked time.Time
@@ -84,25 +86,29 @@ type rememberedDomain struct {
 }
 
 func newMemory(grace time.Duration, most int) *memory {
-	return &memory{grace: grace, most: most, sites: make(map[string]*rememberedSite), domains: make(map[string]*rememberedDomain)}
+	return &memory{
+		grace: grace, most: most,
+		sites: make(map[string]*rememberedSite), domains: make(map[string]*rememberedDomain),
+	}
 }
 
-// get returns the sightings that count now, and when the last look that found any began. The caller must not change them.
+// get returns the sightings that are valid now, and when the last look that found any began. The caller must not change
+// them.
 func (m *memory) get(site string, now time.Time) (sightings []sighting, looked time.Time) {
 	s := m.sites[site]
 	if s == nil {
 		return nil, time.Time{}
 	}
 	s.domain.sites.MoveToFront(s.place)
-	if sightings = m.count(s.sightings, now); len(sightings) == 0 {
+	if sightings = m.valid(s.sightings, now); len(sightings) == 0 {
 		m.forget(s)
 		return nil, time.Time{}
 	}
 	return sightings, s.looked
 }
 
-// count returns those sightings that count now, in a slice of their own if some don't.
-func (m *memory) count(sightings []sighting, now time.Time) []sighting {
+// valid returns the sightings that are within grace and valid now, in a slice of their own if some don't.
+func (m *memory) valid(sightings []sighting, now time.Time) []sighting {
 	past := func(s sighting) bool { return now.Sub(s.seen) > m.grace || now.After(s.until) }
 	if !slices.ContainsFunc(sightings, past) {
 		return sightings
@@ -115,8 +121,8 @@ func (m *memory) see(site string, seen []found, began, now time.Time) {
 	var merged []sighting
 	known := func(f [32]byte) func(sighting) bool { return func(s sighting) bool { return s.fingerprint == f } }
 	for _, f := range seen {
-		if print := f.chain.Fingerprint(); !slices.ContainsFunc(merged, known(print)) {
-			merged = append(merged, sighting{found: f, fingerprint: print, seen: began})
+		if fingerprint := f.chain.Fingerprint(); !slices.ContainsFunc(merged, known(fingerprint)) {
+			merged = append(merged, sighting{found: f, fingerprint: fingerprint, seen: began})
 		}
 	}
 	looked := began
@@ -131,15 +137,29 @@ func (m *memory) see(site string, seen []found, began, now time.Time) {
 		}
 		m.forget(s)
 	}
-	merged = m.count(merged, now)
+	merged = m.valid(merged, now)
 	slices.SortStableFunc(merged, func(a, b sighting) int { return b.seen.Compare(a.seen) })
 	if len(merged) == 0 {
 		return
 	}
-	m.add(&rememberedSite{name: site, sightings: merged[:min(len(merged), MaxLeaves)], looked: looked})
-	for m.bytes > m.most {
-		m.forget(m.heavy[0].sites.Back().Value.(*rememberedSite))
+	s := &rememberedSite{name: site, sightings: merged[:min(len(merged), MaxLeaves)], looked: looked}
+	m.add(s)
+	for m.bytes > m.most && len(m.sites) > 1 {
+		m.forget(m.leastUsed(s))
 	}
+}
+
+// leastUsed is the site that the heaviest domain used least recently, or the next heaviest where that is keep. There is
+// another site than keep, which was used last of its domain.
+func (m *memory) leastUsed(keep *rememberedSite) *rememberedSite {
+	d := m.heavy[0]
+	if d.sites.Back() == keep.place {
+		d = m.heavy[1] // the next heaviest is one of the two below the top of the heap
+		if len(m.heavy) > 2 && m.heavy.Less(2, 1) {
+			d = m.heavy[2]
+		}
+	}
+	return d.sites.Back().Value.(*rememberedSite)
 }
 
 func (m *memory) add(s *rememberedSite) {
@@ -175,10 +195,10 @@ func (m *memory) weigh(d *rememberedDomain, bytes int) {
 	heap.Fix(&m.heavy, d.index)
 }
 
-// leaves is how many leaves count now, of how many sites.
+// leaves is how many leaves are valid now, of how many sites.
 func (m *memory) leaves(now time.Time) (leaves, sites int) {
 	for _, s := range m.sites {
-		if n := len(m.count(s.sightings, now)); n > 0 {
+		if n := len(m.valid(s.sightings, now)); n > 0 {
 			leaves += n
 			sites++
 		}

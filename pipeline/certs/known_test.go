@@ -101,7 +101,7 @@ func TestTheMemoryIsBounded(t *testing.T) {
 	})
 }
 
-// Who makes up names under one domain pushes out names of that domain.
+// Many names under one domain push out names of that domain alone.
 func TestADomainPushesOutItsOwnSites(t *testing.T) {
 	m := newMemory(time.Hour, 100*siteMemory)
 	now := time.Unix(1_000_000, 0)

@@ -1,7 +1,7 @@
 package certs
 
-// How often one address is dialled, whoever asks and whatever the names are. Anybody can make up names that lead to one address, so this
-// is what keeps the service from being the weapon of a flood.
+// How often one address is dialled, for all clients and all names together. Anybody can make up names that lead to one
+// address, so this is what keeps the service from being the weapon of a flood.
 
 import (
 	"context"
@@ -42,8 +42,8 @@ func limited(address netip.Addr) netip.Prefix {
 	return netip.PrefixFrom(address, bits).Masked()
 }
 
-// acquire waits until a connection to address may be made. release must be called when it is closed. The error wraps [ErrNoTurn] and
-// ctx's error, where that ends first.
+// acquire waits until a connection to address may be made. release must be called when it is closed. The error wraps
+// [ErrNoTurn] and ctx's error, where that ends first.
 func (l *dialLimiter) acquire(ctx context.Context, address netip.Addr) (release func(), err error) {
 	prefix := limited(address)
 	d := l.enter(prefix)
@@ -51,7 +51,8 @@ func (l *dialLimiter) acquire(ctx context.Context, address netip.Addr) (release 
 	case d.open <- struct{}{}:
 	case <-ctx.Done():
 		l.leave(prefix, d)
-		return nil, fmt.Errorf("waiting for one of %d connections to %s: %w: %w", maxDialsAtOnce, prefix, ErrNoTurn, ctx.Err())
+		return nil, fmt.Errorf("waiting for one of %d connections to %s: %w: %w",
+			maxDialsAtOnce, prefix, ErrNoTurn, ctx.Err())
 	}
 	release = func() {
 		<-d.open
@@ -59,7 +60,8 @@ func (l *dialLimiter) acquire(ctx context.Context, address netip.Addr) (release 
 	}
 	if err := pause.For(ctx, l.delay(d)); err != nil {
 		release()
-		return nil, fmt.Errorf("waiting to connect to %s, which is dialled every %s: %w: %w", prefix, dialInterval, ErrNoTurn, err)
+		return nil, fmt.Errorf("waiting to connect to %s, which is dialled every %s: %w: %w",
+			prefix, dialInterval, ErrNoTurn, err)
 	}
 	return release, nil
 }
@@ -76,8 +78,8 @@ func (l *dialLimiter) enter(prefix netip.Prefix) *dialled {
 	return d
 }
 
-// delay takes the next place in an address's even rate, and says how far it is ahead of what a burst allows (the generic cell rate
-// algorithm of ITU-T I.371).
+// delay takes the next place in an address's even rate, and says how far it is ahead of what a burst allows (the
+// generic cell rate algorithm of ITU-T I.371).
 func (l *dialLimiter) delay(d *dialled) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()

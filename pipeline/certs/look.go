@@ -1,18 +1,19 @@
 package certs
 
-// A look asks a site once for all who need its answer. It runs on a goroutine of its own and ends with the source, or with Close, never
-// with a caller's context. So a caller that gives up costs the others nothing.
+// A look asks a site once for all who need its answer. It runs on a goroutine of its own and ends with the source, or
+// with Close, never with a caller's context. So a caller that gives up costs the others nothing.
 //
-// Of one site one look runs at a time, and a second one may wait: for the end of the first, for Interval since its beginning, and then for
-// its turn. Who needs a look that begins after a moment joins the one that runs, if it began after that moment, and else the one that
-// waits. A look that nobody waits for any more doesn't begin.
+// Of one site one look runs at a time, and a second one may wait: for the end of the first, for Interval since its
+// beginning, and then for its turn. A caller that needs a look which begins after a moment joins the one that runs, if
+// that began after the moment, and else the one that waits. A look that nobody waits for any more doesn't begin.
 //
-// Turns are those of internal/fair, charged to the registrable domain and to the client. A look waits for a turn of each client that needs
-// it, and begins at the first of them: otherwise a flooder who asks for a site first would hold up everybody else who asks for it later.
-// Names under a domain that have leaves are charged to another account than names that have none, so that a flood of names that don't
-// exist holds up no name that does.
+// Turns are those of internal/fair, charged to the registrable domain and to the client. A look waits for a turn of
+// each client that needs it, and begins at the first of them: otherwise a flooder that asks for a site first would hold
+// up all clients that ask for it later. Names under a domain that have leaves are charged to another account than
+// names that have none, so that a flood of names that don't exist holds up no name that does.
 //
-// golang.org/x/sync/singleflight does not fit: it can't tell when a call began, has no second call that waits, and no end to wait for.
+// golang.org/x/sync/singleflight does not fit: it can't tell when a call began, has no second call that waits, and no
+// end to wait for.
 
 import (
 	"context"
@@ -87,7 +88,8 @@ func (a answer) serves(since *time.Time, now time.Time) bool {
 	return a.began.After(*since)
 }
 
-// join returns the look that serves a caller who asks now: one that ended, one that runs, or one that waits. The caller must call wait.
+// join returns the look that serves a caller who asks now: one that ended, one that runs, or one that waits. The caller
+// must call wait.
 func (s *Sites) join(site, client string, since *time.Time) *look {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -149,7 +151,8 @@ func (s *Sites) wait(ctx context.Context, l *look) answer {
 	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return answer{err: fmt.Errorf("waiting for the certificate of %s: %w", l.site, ctx.Err())}
 	}
-	if a := s.asked[l.site]; a != nil && a.running != nil { // this look, or the one before it, which the site keeps waiting
+	// What runs is this look, or the one before it, which the site keeps waiting.
+	if a := s.asked[l.site]; a != nil && a.running != nil {
 		return answer{err: noAnswer(l.site, fmt.Errorf("%w: %w", ErrNoAnswer, ctx.Err()))}
 	}
 	return answer{err: noTurn(l.site, fmt.Errorf("%w: %w", ErrNoTurn, ctx.Err()))}
@@ -236,7 +239,8 @@ func (s *Sites) dispatch() {
 	}
 }
 
-// begin reports whether a turn's look begins. It doesn't where it began with another turn, and where nobody waits for it.
+// begin reports whether a turn's look begins. It doesn't where it began with another turn, and where nobody waits for
+// it.
 func (s *Sites) begin(t *turn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -268,7 +272,9 @@ func (s *Sites) run(l *look) {
 		err = s.prepare(l.site, found)
 	}
 	if _, ok := errors.AsType[*Unavailable](err); err != nil && !ok {
-		err = s.prepareError(l.site, err)
+		if err = unusable(l.site, err); s.ctx.Err() != nil {
+			err = closedWhile(l.site)
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -282,14 +288,6 @@ func (s *Sites) run(l *look) {
 	s.metrics.seconds.Observe(now.Sub(l.began).Seconds())
 	s.metrics.counted("network", partial, err)
 	s.end(s.asked[l.site], l, result)
-}
-
-// prepareError is what an error says that a source doesn't promise to give.
-func (s *Sites) prepareError(site string, err error) error {
-	if s.ctx.Err() != nil {
-		return closedWhile(site)
-	}
-	return &Unavailable{Site: site, Reason: site + ": its certificate can't be used; tell the operator of this service", Err: err}
 }
 
 // drop ends a look that nobody waits for. The caller holds mu.
@@ -314,7 +312,8 @@ func (s *Sites) end(a *asked, l *look, result answer) {
 	}
 }
 
-// forgetLater forgets a site that has no look, once its last answer serves nobody and a next look may begin. The caller holds mu.
+// forgetLater forgets a site that has no look, once its last answer serves nobody and a next look may begin. The caller
+// holds mu.
 func (s *Sites) forgetLater(a *asked) {
 	forget := func() bool {
 		now := s.config.Clock()
@@ -337,17 +336,19 @@ func (s *Sites) forgetLater(a *asked) {
 // noTurn is what the uploader reads where a look did not begin in time.
 func noTurn(site string, cause error) *Unavailable {
 	return &Unavailable{
-		Site:   site,
-		Reason: site + ": too many sites are being asked for their certificates at present, so that its turn did not come in time; send the signatures again",
-		Err:    cause,
+		Site: site,
+		Reason: site + ": too many sites are being asked for their certificates at present, " +
+			"so that its turn did not come in time; send the signatures again",
+		Err: cause,
 	}
 }
 
 // noAnswer is what the uploader reads where a look did not end in time.
 func noAnswer(site string, cause error) *Unavailable {
 	return &Unavailable{
-		Site:   site,
-		Reason: site + ": the site was asked for its certificate and has not answered in time; check that it serves it over TLS, and send the signatures again",
-		Err:    cause,
+		Site: site,
+		Reason: site + ": the site was asked for its certificate and has not answered in time; " +
+			"check that it serves it over TLS, and send the signatures again",
+		Err: cause,
 	}
 }

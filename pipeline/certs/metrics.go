@@ -47,12 +47,15 @@ func newMetrics(r prometheus.Registerer, s *Sites) *metrics {
 	return &metrics{
 		looks: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "countersign_certs_looks_total",
-			Help: "Looks at sites by source (network or file) and outcome: found, partial (some addresses gave nothing), unavailable, " +
-				"dropped (nobody waited any more when its turn came), refused (too many waited).",
+			Help: "Looks at sites by source (network or file) and outcome: found, partial (some addresses gave nothing), " +
+				"unavailable, dropped (nobody waited any more when its turn came), refused (too many waited).",
 		}, []string{"source", "outcome"}),
-		running: f.NewGauge(prometheus.GaugeOpts{Name: "countersign_certs_looks_running", Help: "Looks over the network that have begun and not ended."}),
+		running: f.NewGauge(prometheus.GaugeOpts{
+			Name: "countersign_certs_looks_running", Help: "Looks over the network that have begun and not ended.",
+		}),
 		seconds: f.NewHistogram(prometheus.HistogramOpts{
-			Name: "countersign_certs_look_seconds", Help: "Duration of looks over the network, the wait for their turn not counted.",
+			Name:    "countersign_certs_look_seconds",
+			Help:    "Duration of looks over the network, the wait for their turn not counted.",
 			Buckets: []float64{.01, .03, .1, .3, 1, 3, 10},
 		}),
 	}

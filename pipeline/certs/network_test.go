@@ -239,7 +239,8 @@ func TestNetworkAsksAgainWhenConnectionsAreRefused(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var dials atomic.Int64
-			config := NetworkConfig{Roots: ca.Roots(), Timeout: patience, Tries: 3, Backoff: time.Millisecond, Resolver: resolver(t, publicAddress)}
+			config := NetworkConfig{Roots: ca.Roots(), Timeout: patience, Tries: 3, Backoff: time.Millisecond}
+			config.Resolver = resolver(t, publicAddress)
 			config.DialContext = func(ctx context.Context, network, wanted string) (net.Conn, error) {
 				if network != "tcp" || wanted != publicAddress+":443" {
 					t.Errorf("dialled %s %s, want the site's address on port 443", network, wanted)

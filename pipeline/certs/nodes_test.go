@@ -27,7 +27,8 @@ type nodes struct {
 	port string
 }
 
-// newNodes finds a port that is free on all of the addresses, and handles each address's connections as told, until the test ends.
+// newNodes finds a port that is free on all of the addresses, and handles each address's connections as told, until the
+// test ends.
 func newNodes(t *testing.T, handlers map[string]func(net.Conn)) *nodes {
 	t.Helper()
 	for range 100 {
@@ -94,9 +95,12 @@ func TestALookAsksEveryNode(t *testing.T) {
 	ca := newCA(t)
 	one := newSite(t, ca, siteName, testsite.SiteConfig{Keys: []crypto.Signer{rsaKey(), keyAt(t, elliptic.P256())}})
 	other := newSite(t, ca, siteName, testsite.SiteConfig{Curve: elliptic.P384()})
-	expired := newSite(t, ca, siteName, testsite.SiteConfig{Curve: elliptic.P384(), NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(-time.Hour)})
+	expired := newSite(t, ca, siteName, testsite.SiteConfig{
+		Curve: elliptic.P384(), NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(-time.Hour),
+	})
 	n := newNodes(t, map[string]func(net.Conn){
-		"127.0.0.2": shows(t, one), "127.0.0.3": shows(t, other), "127.0.0.5": func(net.Conn) {}, "127.0.0.6": shows(t, expired), "::1": shows(t, one),
+		"127.0.0.2": shows(t, one), "127.0.0.3": shows(t, other), "127.0.0.5": func(net.Conn) {},
+		"127.0.0.6": shows(t, expired), "::1": shows(t, one),
 	})
 	for _, c := range []struct {
 		name      string
@@ -152,7 +156,8 @@ func TestTheOperatorIsToldWhichAddressFailed(t *testing.T) {
 	if _, err := lookAt(t.Context(), config, siteName); err != nil {
 		t.Fatal(err)
 	}
-	if text := log.String(); !strings.Contains(text, "127.0.0.4") || strings.Contains(text, "127.0.0.2") || strings.Count(text, "\n") != 1 {
+	text := log.String()
+	if !strings.Contains(text, "127.0.0.4") || strings.Contains(text, "127.0.0.2") || strings.Count(text, "\n") != 1 {
 		t.Errorf("the log has %q, want a line about 127.0.0.4 alone", text)
 	}
 }
@@ -209,11 +214,13 @@ func TestAtMostFourAddressesAreAsked(t *testing.T) {
 	}
 }
 
-// Strangers learn nothing of the names in the operator's network: one that exists there and one that doesn't get the same text.
+// Strangers learn nothing of the names in the operator's network: one that exists there and one that doesn't get the
+// same text.
 func TestAPrivateNameLooksLikeNone(t *testing.T) {
 	_, private := lookAt(t.Context(), NetworkConfig{Resolver: resolver(t, "10.0.0.1")}, siteName)
 	_, none := lookAt(t.Context(), NetworkConfig{Resolver: notFound{}}, siteName)
-	one, other := unavailable(t, private, siteName, "no public address"), unavailable(t, none, siteName, "no public address")
+	one := unavailable(t, private, siteName, "no public address")
+	other := unavailable(t, none, siteName, "no public address")
 	if one.Reason != other.Reason {
 		t.Errorf("%q and %q, want one text", one.Reason, other.Reason)
 	}
@@ -288,7 +295,8 @@ func TestOneAddressIsDialledAFewTimesASecond(t *testing.T) {
 
 func TestWhatCountsAsOneAddress(t *testing.T) {
 	for address, want := range map[string]string{
-		"1.2.3.4": "1.2.3.4/32", "::ffff:1.2.3.4": "1.2.3.4/32", "2a00:1:2:3:4:5:6:7": "2a00:1:2:3::/64", "64:ff9b::1.2.3.4": "64:ff9b::102:304/128",
+		"1.2.3.4": "1.2.3.4/32", "::ffff:1.2.3.4": "1.2.3.4/32",
+		"2a00:1:2:3:4:5:6:7": "2a00:1:2:3::/64", "64:ff9b::1.2.3.4": "64:ff9b::102:304/128",
 	} {
 		if got := limited(netip.MustParseAddr(address)); got.String() != want {
 			t.Errorf("%s counts as %s, want %s", address, got, want)

@@ -162,8 +162,8 @@ type probeError struct {
 func (e *probeError) Error() string { return e.err.Error() }
 func (e *probeError) Unwrap() error { return e.err }
 
-// furthest is the error of the probe that came furthest, which says most about the site. Of several that came equally far it is the first.
-// Errors that are nil are skipped.
+// furthest is the error of the probe that came furthest, which says most about the site. Of several that came equally
+// far it is the first. Errors that are nil are skipped.
 func furthest(errs ...error) error {
 	var best *probeError
 	for _, err := range errs {

@@ -1,6 +1,6 @@
 package certs
 
-// What must hold of looks, whoever asks for what and when.
+// What must hold of looks, for any sites, callers and times.
 
 import (
 	"context"
@@ -23,7 +23,7 @@ type caller struct {
 	at       time.Duration
 	site     string
 	client   string
-	find     bool          // Find, not Look
+	await    bool          // Await, not Look
 	before   time.Duration // how long before the question since is
 	deadline time.Duration // 0: none
 }
@@ -90,6 +90,7 @@ func TestLooksKeepTheirPromises(t *testing.T) {
 	for range 4 {
 		pool = append(pool, found{chain: chainsOf(t, testsite.SiteConfig{})[0], until: time.Unix(1<<40, 0)})
 	}
+	durations := []time.Duration{0, time.Millisecond, 300 * time.Millisecond, 3 * time.Second, lookTimeout}
 	rapid.Check(t, func(rt *rapid.T) {
 		r := &recorder{pool: pool, plans: map[string][]behaviour{}}
 		var names []string
@@ -99,7 +100,7 @@ func TestLooksKeepTheirPromises(t *testing.T) {
 				names = append(names, name)
 				r.plans[name] = rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) behaviour {
 					return behaviour{
-						takes:  rapid.SampledFrom([]time.Duration{0, time.Millisecond, 300 * time.Millisecond, 3 * time.Second, lookTimeout}).Draw(rt, "takes"),
+						takes:  rapid.SampledFrom(durations).Draw(rt, "takes"),
 						leaves: rapid.SliceOfNDistinct(rapid.IntRange(0, len(pool)-1), 0, 3, rapid.ID).Draw(rt, "leaves"),
 					}
 				}), 1, 3).Draw(rt, "plan")
@@ -111,7 +112,7 @@ func TestLooksKeepTheirPromises(t *testing.T) {
 		callers := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) caller {
 			return caller{
 				at: millis(rt, 30_000, "at"), site: rapid.SampledFrom(names).Draw(rt, "site"),
-				client: rapid.SampledFrom([]string{"", "a", "b", "c"}).Draw(rt, "client"), find: rapid.Bool().Draw(rt, "find"),
+				client: rapid.SampledFrom([]string{"", "a", "b", "c"}).Draw(rt, "client"), await: rapid.Bool().Draw(rt, "await"),
 				before: millis(rt, 5000, "before"), deadline: millis(rt, 20_000, "deadline"),
 			}
 		}), 1, 120).Draw(rt, "callers")
@@ -151,7 +152,8 @@ func play(t *testing.T, r *recorder, callers []caller) (problems []string) {
 		for _, earlier := range r.looks[:i] {
 			overlap := earlier.ended.IsZero() || earlier.ended.After(l.began)
 			if earlier.site == l.site && (overlap || l.began.Sub(earlier.began) < Interval) {
-				wrong("a look at %s began %s after the one before, which ran until %v", l.site, l.began.Sub(earlier.began), earlier.ended)
+				wrong("a look at %s began %s after the one before, which ran until %v",
+					l.site, l.began.Sub(earlier.began), earlier.ended)
 			}
 			if overlap && hostname.Domain(earlier.site) == hostname.Domain(l.site) {
 				running++
@@ -189,8 +191,8 @@ func (c caller) ask(ctx context.Context, sites *Sites, wrong func(string, ...any
 	since := asked.Add(-c.before)
 	var known Known
 	var err error
-	if c.find {
-		known, err = sites.Find(ctx, c.site, c.client)
+	if c.await {
+		known, err = sites.Await(ctx, c.site, c.client)
 	} else {
 		known, err = sites.Look(ctx, c.site, c.client, since)
 	}
@@ -201,9 +203,9 @@ func (c caller) ask(ctx context.Context, sites *Sites, wrong func(string, ...any
 	switch {
 	case err == nil && len(known.Leaves) == 0:
 		wrong("there is no error, and no leaf of %s", c.site)
-	case err == nil && !c.find && known.Looked.Before(since):
+	case err == nil && !c.await && known.Looked.Before(since):
 		wrong("%s was looked at %s before since", c.site, since.Sub(known.Looked))
-	case planned && !c.find && made.began.Before(since):
+	case planned && !c.await && made.began.Before(since):
 		wrong("a look at %s that began %s before since gave the error", c.site, since.Sub(made.began))
 	case err != nil && !planned && !errors.Is(err, ErrNoAnswer) && !errors.Is(err, ErrNoTurn):
 		wrong("the error is %v", err)

@@ -48,7 +48,8 @@ func (e *probeError) reason(w where, timeout time.Duration) string {
 		return "too many sites at its address are being asked for their certificates at present; send the signatures again"
 	}
 	if _, dns := errors.AsType[*net.DNSError](e.err); isTimeout(e.err) && !dns {
-		return fmt.Sprintf("no answer on %s within %s; the site must serve its certificate there over TLS", w, seconds(timeout))
+		return fmt.Sprintf("no answer on %s within %s; the site must serve its certificate there over TLS",
+			w, seconds(timeout))
 	}
 	switch e.stage {
 	case stageDial:
@@ -69,15 +70,17 @@ const (
 	atOperatorsHost where = "the address that the operator gave for it"
 )
 
-// dialReason says the same of a name that doesn't exist and of one that leads to an address that isn't public: the difference would tell
-// strangers which names the operator's own network has.
+// dialReason says the same of a name that doesn't exist and of one that leads to an address that isn't public: the
+// difference would tell strangers which names the operator's own network has.
 func dialReason(err error, w where) string {
 	dns, isDNS := errors.AsType[*net.DNSError](err)
 	switch {
 	case isDNS && w == atOperatorsHost:
-		return "the host that the operator of this service gave for it can't be looked up; the operator must mend it, unless it mends itself"
+		return "the host that the operator of this service gave for it can't be looked up at present; " +
+			"send it again later, or tell the operator"
 	case errors.Is(err, errNotPublic), isDNS && dns.IsNotFound:
-		return "the name has no public address in DNS; check its spelling and its A and AAAA records, or have the operator of this service name its host"
+		return "the name has no public address in DNS; check its spelling and its A and AAAA records, " +
+			"or have the operator of this service name its host"
 	case isDNS:
 		return "the name can't be looked up in DNS at present; check the name servers of its domain, or send it again later"
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -87,8 +90,9 @@ func dialReason(err error, w where) string {
 }
 
 const (
-	handshakeRemedy = "the site must serve this name over TLS 1.2 or 1.3 with an RSA certificate of 2048 to 8192 bits, or an ECDSA one"
-	keyRemedy       = "use RSA with 2048 to 8192 bits, or ECDSA on P-256, P-384 or P-521"
+	handshakeRemedy = "the site must serve this name over TLS 1.2 or 1.3 with an RSA certificate " +
+		"of 2048 to 8192 bits, or an ECDSA one"
+	keyRemedy = "use RSA with 2048 to 8192 bits, or ECDSA on P-256, P-384 or P-521"
 )
 
 func handshakeReason(err error, w where) string {
@@ -96,7 +100,8 @@ func handshakeReason(err error, w where) string {
 	remote, isRemote := errors.AsType[*net.OpError](err)
 	switch {
 	case isHangUp(err):
-		return fmt.Sprintf("the connection to %s was closed during the TLS handshake; check the site's TLS set-up for this name", w)
+		return fmt.Sprintf("the connection to %s was closed during the TLS handshake; "+
+			"check the site's TLS set-up for this name", w)
 	case notTLS:
 		return fmt.Sprintf("what answers on %s doesn't speak TLS; the site must serve its certificate there over TLS", w)
 	case isRemote && remote.Op == "remote error":
@@ -111,7 +116,8 @@ func certificateReason(err error) string {
 	invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](err)
 	switch {
 	case unknown:
-		return "its certificate doesn't lead to an authority that this service trusts; serve one from a public authority, together with its intermediates"
+		return "its certificate doesn't lead to an authority that this service trusts; " +
+			"serve one from a public authority, together with its intermediates"
 	case otherName:
 		return "its certificate is for other names; serve one that has this name among its subject alternative names"
 	case isInvalid && invalid.Reason == x509.Expired:
@@ -122,7 +128,8 @@ func certificateReason(err error) string {
 
 func keyReason(err error) string {
 	if errors.Is(err, errLongChain) {
-		return fmt.Sprintf("its certificate is longer than %d KiB together with those above it; serve a shorter one", maxChain>>10)
+		return fmt.Sprintf("its certificate is longer than %d KiB together with those above it; serve a shorter one",
+			maxChain>>10)
 	}
 	if errors.Is(err, signature.ErrUnsupportedKey) {
 		return "its certificate has a key of a kind or size that isn't accepted; " + keyRemedy

@@ -18,25 +18,27 @@ import (
 )
 
 var (
-	// ErrClosed is wrapped by the errors of a Sites that was closed before it found out: it says nothing about the site.
+	// ErrClosed is wrapped by the errors of a Sites that was closed before it found out: it says nothing about the
+	// site.
 	ErrClosed = errors.New("looking at sites has ended")
-	// ErrNoTurn is wrapped by an [Unavailable] that comes because too many other sites are being asked. Its Reason says so, and to send
-	// the signatures again.
-	ErrNoTurn = errors.New("too many sites are being asked for their certificates")
-	// ErrNoAnswer is wrapped by an [Unavailable] that comes because the caller's time ended before the site's answer came. Its Reason says
+	// ErrNoTurn is wrapped by an [Unavailable] that comes because too many other sites are being asked. Its Reason says
 	// so, and to send the signatures again.
+	ErrNoTurn = errors.New("too many sites are being asked for their certificates")
+	// ErrNoAnswer is wrapped by an [Unavailable] that comes because the caller's time ended before the site's answer
+	// came. Its Reason says so, and to send the signatures again.
 	ErrNoAnswer = errors.New("the site has not answered yet")
 )
 
-// Config says where certificates come from and how long they count. The zero value asks the public Internet. bounds.go has what can't be
-// configured.
+// Config says where certificates come from and how long they count. The zero value asks the public Internet. bounds.go
+// has what can't be configured.
 type Config struct {
-	// Dir is a folder of files named SITE.pem, asked before the network (--cert-dir). A file holds chains in PEM, each leaf followed by
-	// its issuers. Empty: there is none.
+	// Dir is a folder of files named SITE.pem, asked before the network (--cert-dir). A file holds chains in PEM, each
+	// leaf followed by its issuers. Empty: there is none.
 	Dir string
 	// Network says how sites are asked that have no file in Dir.
 	Network NetworkConfig
-	// Grace is how long a leaf counts after the site was seen serving it, unless it expires sooner (--cert-grace). 0: [UsualGrace].
+	// Grace is how long a leaf counts after the site was seen serving it, unless it expires sooner (--cert-grace). 0:
+	// [UsualGrace].
 	Grace time.Duration
 	// Clock is what Grace, validity and Interval are measured with. Nil: time.Now.
 	Clock func() time.Time
@@ -116,8 +118,8 @@ func New(config Config) (*Sites, error) {
 	return s, nil
 }
 
-// Close ends the looks under way and waits for them. Afterwards what is known can still be had. Whatever needs a look fails with
-// [ErrClosed].
+// Close ends the looks under way and waits for them. Afterwards what is known can still be had. Whatever needs a look
+// fails with [ErrClosed].
 func (s *Sites) Close() {
 	s.mu.Lock()
 	s.closed = true
@@ -160,26 +162,27 @@ func (s *Sites) known(sightings []sighting, looked time.Time) (Known, error) {
 	return known, nil
 }
 
-// Find is for signatures of a site of which nothing may be known. It gives what is known. Where that is nothing, it gives what the next
-// look finds, which may have begun before the call, or the error of a look that ended less than [Interval] ago. client is as for Look, and
-// so are the errors.
-func (s *Sites) Find(ctx context.Context, site, client string) (Known, error) {
+// Await is for signatures of a site of which nothing may be known. It gives what is known. Where that is nothing, it
+// gives what the next look finds, which may have begun before the call, or the error of a look that ended less than
+// [Interval] ago. client is as for Look, and so are the errors.
+func (s *Sites) Await(ctx context.Context, site, client string) (Known, error) {
 	if known := s.Known(site); len(known.Leaves) > 0 {
 		return known, nil
 	}
 	return s.look(ctx, site, client, nil)
 }
 
-// Look is for signatures that fail under everything that is known. It gives what is known after a look at the site that began after since,
-// which all callers share that it can serve. It waits for such a look, at most until ctx ends, and at most for [MaxWait].
+// Look is for signatures that fail under everything that is known. It gives what is known after a look at the site that
+// began after since, which all callers share that it can serve. It waits for such a look, at most until ctx ends, and
+// at most for [MaxWait].
 //
-// since is when the signatures arrived, by Config.Clock and in this process. A moment that lies ahead counts as now. client is whom the
-// look is charged to, beside the site's domain: 8 bytes that stand for the address of whoever sent the signatures, or nothing where that
-// is not known.
+// since is when the signatures arrived, by Config.Clock and in this process. A moment that lies ahead counts as now.
+// client is whom the look is charged to, beside the site's domain: 8 bytes that stand for the address of the client
+// that sent the signatures, or nothing where that is not known.
 //
-// The error is an *[Unavailable] where the look found no leaf, where ctx's deadline came first, and where no turn came. Known is then what
-// is known without that look: a signature that fails under it is not bad, but can't be judged. Otherwise the error says nothing about the
-// site: it wraps ctx's error where ctx was cancelled, or [ErrClosed].
+// The error is an *[Unavailable] where the look found no leaf, where ctx's deadline came first, and where no turn came.
+// Known is then what is known without that look: a signature that fails under it is not bad, but undecided.
+// Otherwise the error says nothing about the site: it wraps ctx's error where ctx was cancelled, or [ErrClosed].
 func (s *Sites) Look(ctx context.Context, site, client string, since time.Time) (Known, error) {
 	if now := s.config.Clock(); since.After(now) {
 		since = now
@@ -187,7 +190,7 @@ func (s *Sites) Look(ctx context.Context, site, client string, since time.Time) 
 	return s.look(ctx, site, client, &since)
 }
 
-// look is Look, and with no since the part of Find that asks.
+// look is Look, and with no since the part of Await that asks.
 func (s *Sites) look(ctx context.Context, site, client string, since *time.Time) (Known, error) {
 	if hostname.Check(site) != nil {
 		return Known{}, notAHostName(site)
@@ -236,11 +239,17 @@ func (s *Sites) prepare(site string, found []found) error {
 	if err == nil {
 		return nil
 	}
-	return &Unavailable{Site: site, Reason: site + ": its certificate can't be used; tell the operator of this service", Err: err}
+	return unusable(site, err)
 }
 
-// KeysOf makes the keys of chains, in their order, without asking whether the certificates are valid now: it serves chains that an upload
-// was decided by before. Keys are shared. It asks nobody.
+// unusable is what the uploader reads of an error that no source promises to give.
+func unusable(site string, err error) *Unavailable {
+	reason := site + ": its certificate can't be used; tell the operator of this service"
+	return &Unavailable{Site: site, Reason: reason, Err: err}
+}
+
+// KeysOf makes the keys of chains, in their order, without asking whether the certificates are valid now: it serves
+// chains that an upload was decided by before. Keys are shared. It asks nobody.
 func (s *Sites) KeysOf(chains []Chain) ([]Key, error) {
 	keys := make([]Key, 0, len(chains))
 	for _, chain := range chains {

@@ -148,9 +148,9 @@ func TestLeavesCountWithinGraceAndWhileTheyAreValid(t *testing.T) {
 		if known := sites.Known(siteName); len(known.Leaves) != 0 || len(f.looks(siteName)) != 0 {
 			t.Errorf("%d leaves before any look, after %d looks", len(known.Leaves), len(f.looks(siteName)))
 		}
-		checkLeaves(t, "the first look", find(t, sites), first)
+		checkLeaves(t, "the first look", await(t, sites), first)
 		time.Sleep(time.Hour)
-		checkLeaves(t, "an hour later, without a look", find(t, sites), first)
+		checkLeaves(t, "an hour later, without a look", await(t, sites), first)
 		f.set(second, nil)
 		checkLeaves(t, "after rotation", lookSince(t, sites, time.Now()), second, first)
 		f.set(third, nil)
@@ -170,7 +170,7 @@ func TestLeavesCountWithinGraceAndWhileTheyAreValid(t *testing.T) {
 		checkLeaves(t, "the grace of the first has ended", sites.Known(siteName), third)
 		time.Sleep(time.Hour + time.Second)
 		checkLeaves(t, "all grace has ended", sites.Known(siteName))
-		checkLeaves(t, "found again", find(t, sites), third)
+		checkLeaves(t, "found again", await(t, sites), third)
 	})
 }
 
@@ -212,7 +212,7 @@ func TestOneLookServesAllWhoNeedOne(t *testing.T) {
 		if looks := f.looks(siteName); len(looks) != 1 {
 			t.Errorf("%d looks, want 1", len(looks))
 		}
-		// Who comes later, for signatures that came before the look began, is served by it, too.
+		// A later caller, whose signatures came before the look began, is served by that look, too.
 		time.Sleep(time.Hour)
 		lookSince(t, sites, since)
 		if looks := f.looks(siteName); len(looks) != 1 {
@@ -221,7 +221,8 @@ func TestOneLookServesAllWhoNeedOne(t *testing.T) {
 	})
 }
 
-// A caller that waits for a look that began before since would call signatures bad by a certificate that was replaced before they came.
+// A caller that waits for a look that began before since would call signatures bad by a certificate that was replaced
+// before they came.
 func TestALookThatBeganBeforeDoesNotServe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		old, rotated := chainsOf(t, testsite.SiteConfig{}), chainsOf(t, testsite.SiteConfig{})
@@ -266,9 +267,9 @@ func TestALookOutlivesItsFirstCaller(t *testing.T) {
 		defer sites.Close()
 		ctx, leave := context.WithCancel(t.Context())
 		first, second := make(chan error, 1), make(chan error, 1)
-		go func() { _, err := sites.Find(ctx, siteName, ""); first <- err }()
+		go func() { _, err := sites.Await(ctx, siteName, ""); first <- err }()
 		synctest.Wait()
-		go func() { _, err := sites.Find(t.Context(), siteName, ""); second <- err }()
+		go func() { _, err := sites.Await(t.Context(), siteName, ""); second <- err }()
 		synctest.Wait() // until both wait for the look
 		leave()
 		err := <-first
@@ -289,7 +290,7 @@ func TestFailuresServeForTwoSeconds(t *testing.T) {
 		sites := newSites(t, Config{source: f.source})
 		defer sites.Close()
 		for range 3 {
-			if _, err := sites.Find(t.Context(), siteName, ""); err != error(failure) {
+			if _, err := sites.Await(t.Context(), siteName, ""); err != error(failure) {
 				t.Fatalf("error %v, want the source's", err)
 			}
 			time.Sleep(600 * time.Millisecond)
@@ -303,7 +304,7 @@ func TestFailuresServeForTwoSeconds(t *testing.T) {
 		}
 		f.set(chainsOf(t, testsite.SiteConfig{}), nil)
 		time.Sleep(Interval)
-		find(t, sites)
+		await(t, sites)
 		if looks := f.looks(siteName); len(looks) != 3 {
 			t.Errorf("%d looks, want 3", len(looks))
 		}
@@ -330,7 +331,7 @@ func TestEveryErrorIsOneForTheUploader(t *testing.T) {
 		"a leaf that is none":      {chains: []Chain{{Certificates: [][]byte{[]byte("hello")}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := newSites(t, Config{source: f.source}).Find(t.Context(), siteName, "")
+			_, err := newSites(t, Config{source: f.source}).Await(t.Context(), siteName, "")
 			unavailable(t, err, siteName, "can't be used")
 		})
 	}
@@ -361,10 +362,12 @@ func TestTheCallersDeadlineSaysWhyThereIsNoAnswer(t *testing.T) {
 			synctest.Wait()
 		}
 		flood("s")
-		if u := unavailable(t, ask("s1.example.com", time.Second), "s1.example.com", "has not answered in time"); !errors.Is(u, ErrNoAnswer) {
+		u := unavailable(t, ask("s1.example.com", time.Second), "s1.example.com", "has not answered in time")
+		if !errors.Is(u, ErrNoAnswer) {
 			t.Errorf("%v, want ErrNoAnswer", u)
 		}
-		if u := unavailable(t, ask("s101.example.com", time.Second), "s101.example.com", "turn did not come in time"); !errors.Is(u, ErrNoTurn) {
+		u = unavailable(t, ask("s101.example.com", time.Second), "s101.example.com", "turn did not come in time")
+		if !errors.Is(u, ErrNoTurn) {
 			t.Errorf("%v, want ErrNoTurn", u)
 		}
 		flood("more")
@@ -383,8 +386,9 @@ func TestTheCallersDeadlineSaysWhyThereIsNoAnswer(t *testing.T) {
 	})
 }
 
-// 10,000 sites of one wildcard domain that never answer, asked for by one client, wait. A newcomer's look begins at once. Neither the
-// domain nor the client has more than eight looks under way. When the flood has gone, nothing of it is kept.
+// 10,000 sites of one wildcard domain that never answer, asked for by one client, wait. A newcomer's look begins at
+// once. Neither the domain nor the client has more than eight looks under way. When the flood has gone, nothing of it
+// is kept.
 func TestSitesThatHangHoldUpNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		chains := chainsOf(t, testsite.SiteConfig{})
@@ -395,7 +399,7 @@ func TestSitesThatHangHoldUpNobodyElse(t *testing.T) {
 		var callers sync.WaitGroup
 		ask := func(site, client string) {
 			callers.Go(func() {
-				if _, err := sites.Find(t.Context(), site, client); err == nil {
+				if _, err := sites.Await(t.Context(), site, client); err == nil {
 					t.Errorf("%s answered", site)
 				}
 			})
@@ -407,7 +411,7 @@ func TestSitesThatHangHoldUpNobodyElse(t *testing.T) {
 		at := func(site, client string, most time.Duration) {
 			t.Helper()
 			began := time.Now()
-			if _, err := sites.Find(t.Context(), site, client); err != nil {
+			if _, err := sites.Await(t.Context(), site, client); err != nil {
 				t.Errorf("%s for %s: %v", site, client, err)
 			}
 			if waited := time.Since(began); waited > most {
@@ -416,11 +420,13 @@ func TestSitesThatHangHoldUpNobodyElse(t *testing.T) {
 		}
 		at("newcomer.example", "newcomer", 0)
 		at("unknown-client.example", "", 0)
-		if running, waiting := gauge(t, registry, "countersign_certs_looks_running"), gauge(t, registry, "countersign_certs_looks_waiting"); running != 8 || waiting != 9992 {
+		running := gauge(t, registry, "countersign_certs_looks_running")
+		waiting := gauge(t, registry, "countersign_certs_looks_waiting")
+		if running != 8 || waiting != 9992 {
 			t.Errorf("the metrics say that %v looks run and %v wait, want 8 and 9992", running, waiting)
 		}
 		// Another site that the flooder asks for, too, doesn't wait behind the flood when somebody else asks for it.
-		callers.Go(func() { sites.Find(t.Context(), "popular.example", "flooder") })
+		callers.Go(func() { sites.Await(t.Context(), "popular.example", "flooder") })
 		synctest.Wait()
 		if n := len(f.looks("popular.example")); n != 0 {
 			t.Fatalf("%d looks: the flooder has nine places", n)
@@ -446,7 +452,8 @@ func TestSitesThatHangHoldUpNobodyElse(t *testing.T) {
 		sites.mu.Lock()
 		defer sites.mu.Unlock()
 		if sites.queue.Len() != 0 || sites.turns != 0 || len(sites.queued) != 0 || len(sites.asked) != 0 {
-			t.Errorf("left: %d in the queue, %d turns, %d accounts, %d sites", sites.queue.Len(), sites.turns, len(sites.queued), len(sites.asked))
+			t.Errorf("left: %d in the queue, %d turns, %d accounts, %d sites",
+				sites.queue.Len(), sites.turns, len(sites.queued), len(sites.asked))
 		}
 	})
 }
@@ -458,7 +465,7 @@ func TestNoMoreLooksRunThanThereArePlaces(t *testing.T) {
 		defer sites.Close()
 		var callers sync.WaitGroup
 		for i := range 2 * maxRunning {
-			callers.Go(func() { sites.Find(t.Context(), fmt.Sprintf("s%d.example", i), "") })
+			callers.Go(func() { sites.Await(t.Context(), fmt.Sprintf("s%d.example", i), "") })
 		}
 		synctest.Wait()
 		f.mu.Lock()
@@ -485,7 +492,7 @@ func TestAnAccountsQueueIsBounded(t *testing.T) {
 		for i := range maxQueuedOfAccount + maxRunningOfAccount + 100 {
 			callers.Go(func() {
 				began := time.Now()
-				_, err := sites.Find(t.Context(), fmt.Sprintf("s%d.flood.com", i), "")
+				_, err := sites.Await(t.Context(), fmt.Sprintf("s%d.flood.com", i), "")
 				if errors.Is(err, ErrNoTurn) && time.Since(began) == 0 {
 					mu.Lock()
 					defer mu.Unlock()
@@ -509,11 +516,11 @@ func TestCloseEndsLooksWithoutAVerdict(t *testing.T) {
 		sites := newSites(t, Config{source: f.source})
 		results := make(chan error, 20)
 		for i := range cap(results) { // eight run, the others wait
-			go func() { _, err := sites.Find(t.Context(), fmt.Sprintf("s%d.example.com", i), ""); results <- err }()
+			go func() { _, err := sites.Await(t.Context(), fmt.Sprintf("s%d.example.com", i), ""); results <- err }()
 		}
 		synctest.Wait()
 		sites.Close()
-		_, later := sites.Find(t.Context(), siteName, "")
+		_, later := sites.Await(t.Context(), siteName, "")
 		errs := []error{later}
 		for range cap(results) {
 			errs = append(errs, <-results)

@@ -15,10 +15,10 @@ import (
 	"countersign/pipeline/signature"
 )
 
-// A source looks at a site: it gives the chains that the site serves now, at least one, RSA leaves first. site is a host name in its
-// canonical form (package hostname). It may be called concurrently, and returns within a bounded time even if ctx never ends. The error is
-// an *[Unavailable], or wraps ctx's error where ctx ended first. partial says that the site may serve more than was found, because some of
-// it gave no answer.
+// A source looks at a site: it gives the chains that the site serves now, at least one, RSA leaves first. site is a
+// host name in its canonical form (package hostname). It may be called concurrently, and returns within a bounded time
+// even if ctx never ends. The error is an *[Unavailable], or wraps ctx's error where ctx ended first. partial says that
+// the site may serve more than was found, because some of it gave no answer.
 type source func(ctx context.Context, site string) (found []found, partial bool, err error)
 
 // found is a chain that a source found, and how long it is valid.
@@ -27,8 +27,8 @@ type found struct {
 	until time.Time
 }
 
-// Chain is a certificate chain, the leaf first, each certificate in DER. A chain that came over the network was validated and ends with a
-// root. The bytes are shared and must not be changed.
+// Chain is a certificate chain, the leaf first, each certificate in DER. A chain that came over the network was
+// validated and ends with a root. The bytes are shared and must not be changed.
 type Chain struct {
 	Certificates [][]byte
 }
@@ -111,11 +111,12 @@ func leafKind(leaf *x509.Certificate) (kind, error) {
 	return 0, fmt.Errorf("%w: %T", signature.ErrUnsupportedKey, leaf.PublicKey)
 }
 
-// notAHostName is the answer for a name that is no host name. It is checked here although the API has checked it before: here the name
-// becomes part of a file's path and of a DNS query.
+// notAHostName is the answer for a name that is no host name. It is checked here although the API has checked it
+// before: here the name becomes part of a file's path and of a DNS query.
 func notAHostName(site string) *Unavailable {
 	return &Unavailable{
-		Site:   site,
-		Reason: fmt.Sprintf("%.253q is not a host name; name the site by its lower-case DNS name, without port or path", site),
+		Site: site,
+		Reason: fmt.Sprintf("%.253q is not a host name; name the site by its lower-case DNS name, "+
+			"without port or path", site),
 	}
 }

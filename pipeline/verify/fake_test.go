@@ -227,7 +227,7 @@ func (f *fakeCerts) Known(site string) certs.Known {
 	return f.known[site]
 }
 
-func (f *fakeCerts) Find(ctx context.Context, site, client string) (certs.Known, error) {
+func (f *fakeCerts) Await(ctx context.Context, site, client string) (certs.Known, error) {
 	if known := f.Known(site); len(known.Leaves) > 0 {
 		return known, nil
 	}

@@ -87,7 +87,7 @@ func (p *partition) lookAt(ctx context.Context, key waiter, since, until time.Ti
 	ctx, cancel := context.WithTimeout(ctx, until.Sub(p.stage.cfg.Clock()))
 	defer cancel()
 	if since.IsZero() {
-		known, err = p.stage.cfg.Certs.Find(ctx, key.site, key.client)
+		known, err = p.stage.cfg.Certs.Await(ctx, key.site, key.client)
 	} else {
 		known, err = p.stage.cfg.Certs.Look(ctx, key.site, key.client, since)
 	}

@@ -84,7 +84,7 @@ type Ack = log.Ack
 // Certs gives the keys of sites. *certs.Sites is one, and its methods say what these promise.
 type Certs interface {
 	Known(site string) certs.Known
-	Find(ctx context.Context, site, client string) (certs.Known, error)
+	Await(ctx context.Context, site, client string) (certs.Known, error)
 	Look(ctx context.Context, site, client string, since time.Time) (certs.Known, error)
 	KeysOf(chains []certs.Chain) ([]certs.Key, error)
 }
