@@ -1,12 +1,13 @@
 package certs
 
-// A network asks the site itself: every address of its name, because a site may have several nodes with certificates of their own. A site
-// may also have an RSA and an ECDSA certificate and choose by what the client offers, so each address is asked twice, and once more where
-// it refuses both questions (probe.go says why). An address that hangs up or refuses connections is asked again.
+// A network asks the site itself: every address of its name, because a site may have several nodes with certificates of
+// their own. A site may also have an RSA and an ECDSA certificate and choose by what the client offers, so each address
+// is asked twice, and once more where it refuses both questions (probe.go says why). An address that hangs up or
+// refuses connections is asked again.
 //
-// One time limit holds for all of that together. A time-out is final: within that time TCP has repeated its packets several times. Once
-// there is a chain, the other probes get settleTime more, or as much as twice what the first chain took. So a node that hangs costs a
-// second, and a site at the other end of the world still shows all its nodes.
+// One time limit holds for all of that together. A time-out is final: within that time TCP has repeated its packets
+// several times. Once there is a chain, the other probes get settleTime more, or as much as twice what the first chain
+// took. So a node that hangs costs a second, and a site at the other end of the world still shows all its nodes.
 
 import (
 	"context"
@@ -31,9 +32,9 @@ type NetworkConfig struct {
 	// Roots are the authorities that chains must end with. Nil: the system's.
 	// [LoadRoots] reads --cert-roots.
 	Roots *x509.CertPool
-	// Hosts maps a site to the host:port to dial for it instead of site:443
-	// (--cert-host). It is the operator's word, so the address may be private, and is dialled as often as there are looks.
-	// It isn't changed, and must not be while the Sites is used.
+	// Hosts maps a site to the host:port to dial for it instead of site:443 (--cert-host). It is the operator's word,
+	// so the address may be private, and is dialled as often as there are looks. It isn't changed, and must not be
+	// while the Sites is used.
 	Hosts map[string]string
 	// Deny are addresses that are not dialled although they are public (--deny-address). [ParsePrefixes] reads them.
 	Deny []netip.Prefix
@@ -47,7 +48,8 @@ type NetworkConfig struct {
 	Backoff time.Duration
 	// Clock gives the time at which certificates must be valid. Nil: time.Now. [New] sets it to its own.
 	Clock func() time.Time
-	// Logger gets, at debug level, which addresses gave no certificate. Nil: nothing is logged. [New] sets it to its own.
+	// Logger gets, at debug level, which addresses gave no certificate. Nil: nothing is logged. [New] sets it to its
+	// own.
 	Logger *slog.Logger
 
 	// Resolver looks up names. Nil: the system's.
@@ -56,8 +58,8 @@ type NetworkConfig struct {
 	Port string
 	// Allowed, where set, stands in for the rule which addresses may be dialled, Deny included: for tests.
 	Allowed func(netip.Addr) bool
-	// DialContext, where set, stands in for the network of the sites that Hosts doesn't name: for tests. It is called with "tcp" and an
-	// address that may be dialled, with its port.
+	// DialContext, where set, stands in for the network of the sites that Hosts doesn't name: for tests. It is called
+	// with "tcp" and an address that may be dialled, with its port.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
@@ -106,7 +108,8 @@ func LoadRoots(file string) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("loading root certificates: %w", err)
 	}
 	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("loading root certificates: %s holds no certificate in PEM; it must have at least one BEGIN CERTIFICATE block", file)
+		return nil, fmt.Errorf("loading root certificates: %s holds no certificate in PEM; "+
+			"it must have at least one BEGIN CERTIFICATE block", file)
 	}
 	return pool, nil
 }
@@ -121,8 +124,9 @@ func ParseHost(entry string) (site, address string, err error) {
 	return site, address, nil
 }
 
-// network is a source that dials sites on port 443 and takes the certificates that they serve under their name (SNI), if the chain leads
-// to the roots and they are for that name and valid now. Only public addresses are dialled, except those in Hosts.
+// network is a source that dials sites on port 443 and takes the certificates that they serve under their name (SNI),
+// if the chain leads to the roots and they are for that name and valid now. Only public addresses are dialled, except
+// those in Hosts.
 type network struct {
 	NetworkConfig // with the defaults filled in
 	limiter       *dialLimiter
@@ -207,8 +211,8 @@ func (n *network) resolve(ctx context.Context, host string) ([]netip.Addr, error
 	return addresses, nil
 }
 
-// choose returns at most maxAddresses of those that may be dialled, IPv4 and IPv6 in turn, in the order in which DNS gave them. The error
-// is [errNotPublic], where none may be dialled.
+// choose returns at most maxAddresses of those that may be dialled, IPv4 and IPv6 in turn, in the order in which DNS
+// gave them. The error is [errNotPublic], where none may be dialled.
 func choose(addresses []netip.Addr, allowed addressRule) ([]netip.Addr, error) {
 	var families [2][]netip.Addr
 	for _, address := range addresses {
@@ -253,7 +257,8 @@ type answers struct {
 	errs   []error // *probeError
 }
 
-// askAll asks all targets at once and merges what they serve. It fails where none gave a chain. The error is a *probeError.
+// askAll asks all targets at once and merges what they serve. It fails where none gave a chain. The error is a
+// *probeError.
 func (n *network) askAll(ctx context.Context, targets []target) (merged []found, partial bool, err error) {
 	asking, stop := context.WithCancel(ctx)
 	defer stop()
@@ -271,7 +276,8 @@ func (n *network) askAll(ctx context.Context, targets []target) (merged []found,
 		leaves, errs = append(leaves, a.leaves...), append(errs, a.errs...)
 		if len(a.leaves) == 0 {
 			partial = true
-			n.Logger.Debug("an address of a site gave no certificate", "site", targets[i].site, "address", targets[i].address, "error", furthest(a.errs...))
+			n.Logger.Debug("an address of a site gave no certificate",
+				"site", targets[i].site, "address", targets[i].address, "error", furthest(a.errs...))
 		}
 	}
 	if len(leaves) == 0 {
@@ -287,8 +293,8 @@ func (n *network) askAll(ctx context.Context, targets []target) (merged []found,
 	return merged, partial, nil
 }
 
-// settle waits for the probes. After the first chain it waits for the others only for settleTime, or twice as long as the first took, and
-// then stops them.
+// settle waits for the probes. After the first chain it waits for the others only for settleTime, or twice as long as
+// the first took, and then stops them.
 func (n *network) settle(probes *sync.WaitGroup, first <-chan struct{}, stop func()) {
 	began := time.Now()
 	ended := make(chan struct{})
@@ -311,8 +317,8 @@ func (n *network) settle(probes *sync.WaitGroup, first <-chan struct{}, stop fun
 	}
 }
 
-// ask is one try at an address: with an offer for each kind at once, and then, if both are refused, with TLS 1.3 for the kind that the
-// site prefers. The error is nil where there is a chain. first gets an element where it has room.
+// ask is one try at an address: with an offer for each kind at once, and then, if both are refused, with TLS 1.3 for
+// the kind that the site prefers. The error is nil where there is a chain. first gets an element where it has room.
 func (n *network) ask(ctx context.Context, t target, first chan<- struct{}) (answers, error) {
 	var leaves [kinds]leafChain
 	var errs [kinds]error
@@ -324,6 +330,17 @@ func (n *network) ask(ctx context.Context, t target, first chan<- struct{}) (ans
 	var a answers
 	for k := range kinds {
 		a.add(leaves[k], errs[k])
+	}
+	// A balancer behind the address may lead each connection to another node, and where it deals them out in turn, the
+	// same kind would meet the same node at every look. So the kinds that were found are asked for once more, in the
+	// other order.
+	for k := kinds - 1; k >= 0 && ctx.Err() == nil; k-- {
+		if errs[k] != nil {
+			continue
+		}
+		if again, err := n.probeOne(ctx, t, offer(k), first); err == nil {
+			a.add(again, nil)
+		}
 	}
 	if bothRefused(errs) && ctx.Err() == nil {
 		a.add(n.probeOne(ctx, t, offerTLS13, first))
