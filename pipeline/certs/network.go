@@ -331,6 +331,17 @@ func (n *network) ask(ctx context.Context, t target, first chan<- struct{}) (ans
 	for k := range kinds {
 		a.add(leaves[k], errs[k])
 	}
+	// A balancer behind the address may lead each connection to another node, and where it deals them out in turn, the
+	// same kind would meet the same node at every look. So the kinds that were found are asked for once more, in the
+	// other order.
+	for k := kinds - 1; k >= 0 && ctx.Err() == nil; k-- {
+		if errs[k] != nil {
+			continue
+		}
+		if again, err := n.probeOne(ctx, t, offer(k), first); err == nil {
+			a.add(again, nil)
+		}
+	}
 	if bothRefused(errs) && ctx.Err() == nil {
 		a.add(n.probeOne(ctx, t, offerTLS13, first))
 	}

@@ -117,6 +117,9 @@ func checkSeal(s *recordpb.Seal) error {
 	if s.GetSingle() && s.GetCount() != 1 {
 		return fmt.Errorf("a single signing of %d pairs", s.GetCount())
 	}
+	if n := len(s.GetClient()); n != 0 && n != ClientSize {
+		return fmt.Errorf("a client of %d bytes", n)
+	}
 	if s.GetCount() > MaxPairs {
 		return fmt.Errorf("count %d is too large", s.GetCount())
 	}
@@ -129,6 +132,11 @@ func checkSeal(s *recordpb.Seal) error {
 func checkDecisions(d *recordpb.Decisions) error {
 	if len(d.GetChainOffsets()) != len(d.GetLeaves()) {
 		return fmt.Errorf("%d leaves with %d offsets", len(d.GetLeaves()), len(d.GetChainOffsets()))
+	}
+	for _, offset := range d.GetChainOffsets() {
+		if offset < 0 {
+			return fmt.Errorf("a chain at offset %d", offset)
+		}
 	}
 	err := errors.Join(each("chain", d.GetChains(), checkChain), each("leaf", d.GetLeaves(), checkFingerprint))
 	chains := len(d.GetChains()) + len(d.GetLeaves())

@@ -32,6 +32,8 @@ const (
 	HashSize = 32
 	// IDSize is the length of an attempt's or upload's identifier in bytes.
 	IDSize = 16
+	// ClientSize is the length in bytes of what stands for a client's address.
+	ClientSize = 8
 	// MaxPairs is how many pairs an upload can have: the position of a pair in its upload has 32 bits, and batches are
 	// whole.
 	MaxPairs = 1<<32 - BatchSize

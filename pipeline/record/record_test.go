@@ -163,6 +163,13 @@ func FuzzDecode(f *testing.F) {
 	f.Add(Encode(&recordpb.Upload{Kind: &recordpb.Upload_Chunk{Chunk: chunk(3)}}))
 	f.Add(Encode(&recordpb.Upload{Kind: &recordpb.Upload_Seal{Seal: seal(3)}}))
 	f.Add(Encode(&recordpb.Upload{Kind: &recordpb.Upload_Decisions{Decisions: &recordpb.Decisions{
+		Leaves: [][]byte{make([]byte, HashSize)}, ChainOffsets: []int64{7},
+		Decisions: []*recordpb.Decision{{Upload: make([]byte, IDSize), Chains: []uint32{0}, Reached: 3, FailingReason: "away"}},
+	}}}))
+	f.Add(Encode(&recordpb.Verified{Kind: &recordpb.Verified_Outcomes{Outcomes: &recordpb.Outcomes{Outcomes: []*recordpb.Outcome{{
+		Upload: make([]byte, IDSize), Batch: 1, FailedHashes: make([]byte, HashSize), FailedIndexes: []byte{1, 0}, FailedReason: "away",
+	}}}}}))
+	f.Add(Encode(&recordpb.Upload{Kind: &recordpb.Upload_Decisions{Decisions: &recordpb.Decisions{
 		Chains:    []*recordpb.Chain{{Certificates: [][]byte{{1}}}},
 		Decisions: []*recordpb.Decision{{Upload: make([]byte, IDSize), Chains: []uint32{0}}},
 	}}}))
@@ -187,6 +194,22 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestDecisionsThatDontHoldTogetherAreRefused(t *testing.T) {
+	leaf, id := make([]byte, HashSize), make([]byte, IDSize)
+	for name, d := range map[string]*recordpb.Decisions{
+		"a leaf without an offset": {Leaves: [][]byte{leaf}},
+		"a short leaf":             {Leaves: [][]byte{leaf[1:]}, ChainOffsets: []int64{0}},
+		"a negative offset":        {Leaves: [][]byte{leaf}, ChainOffsets: []int64{-1}},
+		"a chain behind the leaves": {Leaves: [][]byte{leaf}, ChainOffsets: []int64{0},
+			Decisions: []*recordpb.Decision{{Upload: id, Chains: []uint32{1}}}},
+		"a long reason": {Decisions: []*recordpb.Decision{{Upload: id, FailingReason: strings.Repeat("r", MaxText+1)}}},
+	} {
+		if _, err := DecodeUpload(Encode(&recordpb.Upload{Kind: &recordpb.Upload_Decisions{Decisions: d}})); err == nil {
+			t.Errorf("%s is taken", name)
+		}
+	}
 }
 
 // walk reads columns as the stages do: it panics where validation let something through.
