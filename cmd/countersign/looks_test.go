@@ -1,7 +1,7 @@
 package main
 
-// A signature is called bad only by a fresh look at its site: real TLS servers that rotate, that differ from node to node, that change the
-// kind of their key, and that go away.
+// A signature is called bad only by a fresh look at its site: real TLS servers that rotate, that differ from node to
+// node, that change the kind of their key, and that go away.
 
 import (
 	"crypto/elliptic"

@@ -67,7 +67,8 @@ func BenchmarkNewKey(b *testing.B) {
 	}
 }
 
-// BenchmarkPrices prints what verifying takes beside the table of prices. The RSA signatures are garbage, which takes as long as a good one.
+// BenchmarkPrices prints what verifying takes beside the table of prices. The RSA signatures are garbage, which takes
+// as long as a good one.
 func BenchmarkPrices(b *testing.B) {
 	for _, s := range signers(b) {
 		pubs := map[string]crypto.PublicKey{s.name: s.pub}

@@ -1,10 +1,11 @@
 package signature
 
-// What a signature costs to verify, by the kind of key. Whoever names a site chooses its key, and a signature on P-521 takes a thousand
-// times as long as one under RSA with 2048 bits. So worker time is shared out and budgeted by these prices.
+// What a signature costs to verify, by the kind of key. Whoever names a site chooses its key, and a signature on P-521
+// takes a thousand times as long as one under RSA with 2048 bits. So worker time is shared out and budgeted by these
+// prices.
 //
-// They are constants, rounded up from what BenchmarkPrices measures on one core of a Zen 4 with AVX-512 IFMA, so that they are the same on
-// every processor and in every replay.
+// They are constants, rounded up from what BenchmarkPrices measures on one core of a Zen 4 with AVX-512 IFMA, so that
+// they are the same on every processor and in every replay.
 
 import (
 	"crypto/rsa"
@@ -19,7 +20,8 @@ const (
 	priceP521            = 3 * time.Millisecond
 )
 
-// priceBatchedRSA is the price of a signature under a key of 2048 bits that package rsa52 verifies. It grows with the square of the size.
+// priceBatchedRSA is the price of a signature under a key of 2048 bits that package rsa52 verifies. It grows with the
+// square of the size.
 const priceBatchedRSA = 2500 * time.Nanosecond
 
 // The price of a signature under other RSA keys is for a modulus of 8192 bits. It grows with the square of the size.
@@ -37,8 +39,8 @@ type price struct {
 // Price is what one of many signatures under k takes of a core, by a table: it is the same on every processor.
 func (k *Key) Price() time.Duration { return k.price.table }
 
-// WorstPrice is about what a signature takes at most: on processors for which there is no fast implementation, and where the owner of the
-// key has made signatures that the fast implementation can't decide. It is at least Price.
+// WorstPrice is about what a signature takes at most: on processors for which there is no fast implementation, and
+// where the owner of the key has made signatures that the fast implementation can't decide. It is at least Price.
 func (k *Key) WorstPrice() time.Duration { return k.price.worst }
 
 func priceOfRSA(pub *rsa.PublicKey, batched bool) price {

@@ -14,8 +14,8 @@ import (
 	"countersign/pipeline/record/recordpb"
 )
 
-// attempt is what is held of one attempt at an upload. It belongs to the reader until the seal, then to the coordinator,
-// then to the forwarder.
+// attempt is what is held of one attempt at an upload. It belongs to the reader until the seal, then to the
+// coordinator, then to the forwarder.
 type attempt struct {
 	stage   *Stage
 	site    string

@@ -39,7 +39,8 @@ const (
 		"certificate by themselves"
 )
 
-// coordinator is the goroutine that brings sealed uploads to their decisions. Others put into its inbox what it is to do.
+// coordinator is the goroutine that brings sealed uploads to their decisions. Others put into its inbox what it is to
+// do.
 type coordinator struct {
 	*partition
 	ctx   context.Context // of the partition
@@ -215,7 +216,8 @@ func (c *coordinator) later(why error, do func(*coordinator)) {
 	time.AfterFunc(c.stage.cfg.Backoff, func() { p.inbox.Put(do) })
 }
 
-// found goes on with an upload that waited for its site, with what is known of the site now. The error is one of package certs.
+// found goes on with an upload that waited for its site, with what is known of the site now. The error is one of
+// package certs.
 func (c *coordinator) found(u *upload, known certs.Known, err error) {
 	if _, unavailable := errors.AsType[*certs.Unavailable](err); err != nil && !unavailable {
 		c.later(err, func(c *coordinator) {
@@ -270,8 +272,8 @@ func (v *verification) missing(known certs.Known) (chains []certs.Chain, keys []
 	return chains, keys
 }
 
-// announce proposes the decision by what an upload was verified under. failing says why pairs that failed are errors, and is empty where
-// they are bad.
+// announce proposes the decision by what an upload was verified under. failing says why pairs that failed are errors,
+// and is empty where they are bad.
 func (c *coordinator) announce(u *upload, failing string) {
 	v := u.verification
 	if !v.settle() && failing == "" {

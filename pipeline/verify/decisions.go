@@ -31,8 +31,8 @@ const (
 	// maxRecent bounds the decisions that a partition remembers. They are for retries with an Idempotency-Key that were
 	// in flight at once: several seals of one upload, which all go by the first decision.
 	maxRecent = 4096
-	// maxShared bounds the chains that decisions share, and those that the announcer names by their leaf: 64 KiB each at
-	// most.
+	// maxShared bounds the chains that decisions share, and those that the announcer names by their leaf: 64 KiB each
+	// at most.
 	maxShared = 256
 )
 

@@ -1,7 +1,7 @@
 package verify
 
-// Equal pairs of a chunk are found before they are checked: a body may repeat one pair a million times, and compresses to almost nothing
-// then.
+// Equal pairs of a chunk are found before they are checked: a body may repeat one pair a million times, and compresses
+// to almost nothing then.
 
 import (
 	"bytes"

@@ -172,7 +172,8 @@ func (p *memoryPartition) ReadRange(_ context.Context, from, to int64, fn func(l
 	return nil
 }
 
-// fakeCerts knows sites as package certs does, without a network: what a site serves at a look, and what it was seen serving.
+// fakeCerts knows sites as package certs does, without a network: what a site serves at a look, and what it was seen
+// serving.
 type fakeCerts struct {
 	mu      sync.Mutex
 	known   map[string]certs.Known
@@ -234,7 +235,8 @@ func (f *fakeCerts) Await(ctx context.Context, site, client string) (certs.Known
 	return f.lookNow(ctx, site, client)
 }
 
-// Look looks at once, unless a look serves that began after since. The Known of a look is that of a moment later than since.
+// Look looks at once, unless a look serves that began after since. The Known of a look is that of a moment later than
+// since.
 func (f *fakeCerts) Look(ctx context.Context, site, client string, since time.Time) (certs.Known, error) {
 	if known := f.Known(site); known.Looked.After(since) {
 		return known, nil

@@ -1,6 +1,7 @@
 package verify
 
-// A signature is called bad only by a fresh look. Rotation, nodes with certificates of their own, and sites that go away, in virtual time.
+// A signature is called bad only by a fresh look. Rotation, nodes with certificates of their own, and sites that go
+// away, in virtual time.
 
 import (
 	"context"
@@ -49,7 +50,8 @@ func bothMemories(t *testing.T, test func(t *testing.T, memory int64)) {
 	}
 }
 
-// Somebody sends a bad signature, the site renews its certificate a moment later, and its next upload is signed with the new key.
+// Somebody sends a bad signature, the site renews its certificate a moment later, and its next upload is signed with
+// the new key.
 func TestABadSignatureBeforeARotationHarmsNobody(t *testing.T) {
 	bothMemories(t, func(t *testing.T, memory int64) {
 		var f fakeCerts
@@ -161,7 +163,8 @@ func TestALeafThatIsPastCountsNoMore(t *testing.T) {
 	check(t, l, before, after, renewed)
 }
 
-// A site goes away between two uploads. What its known leaf signed is good. What fails is an error with the reason, and not bad.
+// A site goes away between two uploads. What its known leaf signed is good. What fails is an error with the reason, and
+// not bad.
 func TestASiteThatGoesAway(t *testing.T) {
 	bothMemories(t, func(t *testing.T, memory int64) {
 		var f fakeCerts

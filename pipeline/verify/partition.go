@@ -1,7 +1,7 @@
 package verify
 
-// One assigned partition of topic uploads, from assignment to revocation. Four goroutines work on it, each with a struct
-// of its own:
+// One assigned partition of topic uploads, from assignment to revocation. Four goroutines work on it, each with a
+// struct of its own:
 //
 //   - the reader reads records in order, and hands uploads that are sealed to the coordinator;
 //   - the coordinator brings each upload to its decision, and to its verdicts under the decision that was read;

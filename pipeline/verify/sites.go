@@ -82,7 +82,8 @@ func (c *coordinator) ask(key waiter, w *siteWait) {
 	})
 }
 
-// lookAt asks for a look that began after since; zero: any will do. late says that the time ended before the answer was there.
+// lookAt asks for a look that began after since; zero: any will do. late says that the time ended before the answer was
+// there.
 func (p *partition) lookAt(ctx context.Context, key waiter, since, until time.Time) (known certs.Known, late bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, until.Sub(p.stage.cfg.Clock()))
 	defer cancel()

@@ -1,7 +1,7 @@
 package verify
 
-// The verifying of one attempt: which pairs are checked under which leaves, what that costs, and when it is done. The workers do the
-// checking, in turns, so adding a chunk never waits for them.
+// The verifying of one attempt: which pairs are checked under which leaves, what that costs, and when it is done. The
+// workers do the checking, in turns, so adding a chunk never waits for them.
 
 import (
 	"crypto/sha256"
@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// budget is the worker time that an upload has, by the table of package signature. A million pairs under eight leaves of RSA with 2048
-	// bits take a third of it, and 20,000 pairs on P-521 all of it.
+	// budget is the worker time that an upload has, by the table of package signature. A million pairs under eight
+	// leaves of RSA with 2048 bits take a third of it, and 20,000 pairs on P-521 all of it.
 	budget = time.Minute
 	// maxJob is where a job for the workers is cut, by the same table: other jobs wait for it.
 	maxJob = 20 * time.Millisecond
@@ -25,14 +25,15 @@ const (
 	maxWorstJob = 100 * time.Millisecond
 	// maxDecisionLeaves is how many leaves a decision names at most.
 	maxDecisionLeaves = certs.MaxLeaves
-	// dearPrice is where a signature is so dear that equal pairs are looked for in the whole upload, and not in each chunk alone.
+	// dearPrice is where a signature is so dear that equal pairs are looked for in the whole upload, and not in each
+	// chunk alone.
 	dearPrice = 50 * time.Microsecond
 	// maxRemembered bounds the pairs of an upload among which equal ones are found across chunks.
 	maxRemembered = 8192
 )
 
-// verification belongs to the reader until the attempt is sealed, then to the coordinator, or to the goroutine that reads the attempt again.
-// Workers write verdicts and count themselves out.
+// verification belongs to the reader until the attempt is sealed, then to the coordinator, or to the goroutine that
+// reads the attempt again. Workers write verdicts and count themselves out.
 type verification struct {
 	stage    *Stage
 	accounts []account
@@ -73,8 +74,8 @@ func (s *Stage) newReplay(site string, client []byte, d *decision, keys []certs.
 	return v
 }
 
-// extend adds leaves. A verdict is the number of the first key that a signature is valid under, so checking only those that failed, under
-// only the keys that are new, comes to the same as checking all under all.
+// extend adds leaves. A verdict is the number of the first key that a signature is valid under, so checking only those
+// that failed, under only the keys that are new, comes to the same as checking all under all.
 func (v *verification) extend(chains []certs.Chain, keys []certs.Key) {
 	room := maxKeys - len(v.keys)
 	v.chains = append(v.chains, chains[:min(len(chains), room)]...)
@@ -84,7 +85,8 @@ func (v *verification) extend(chains []certs.Chain, keys []certs.Key) {
 	}
 }
 
-// add has the next chunk's pairs checked under all keys. done, which may be nil, is called when that is done, by a worker or at once.
+// add has the next chunk's pairs checked under all keys. done, which may be nil, is called when that is done, by a
+// worker or at once.
 func (v *verification) add(c *recordpb.Chunk, done func()) {
 	n := len(c.Hashes) / record.HashSize
 	verdicts := make([]byte, n)
@@ -97,7 +99,8 @@ func (v *verification) add(c *recordpb.Chunk, done func()) {
 	v.position += uint64(n)
 }
 
-// again has those pairs of a chunk checked that failed, under the keys from a number on. The chunks are those that were added, in order.
+// again has those pairs of a chunk checked that failed, under the keys from a number on. The chunks are those that were
+// added, in order.
 func (v *verification) again(c *recordpb.Chunk, chunk, from int, done func()) {
 	v.check(c, v.verdicts[chunk], uint64(c.First), from, done)
 }
@@ -142,8 +145,9 @@ func (v *verification) check(c *recordpb.Chunk, verdicts []byte, position uint64
 	v.submit(cut, batch)
 }
 
-// overspend notes that the budget ends at a position. Under the first keys it divides the upload. Under further keys all pairs that fail
-// have one reason, because those before the position may be good under the same keys as those behind it.
+// overspend notes that the budget ends at a position. Under the first keys it divides the upload. Under further keys
+// all pairs that fail have one reason, because those before the position may be good under the same keys as those
+// behind it.
 func (v *verification) overspend(position uint64, from int) {
 	v.left = 0
 	if from > 0 {
@@ -154,7 +158,8 @@ func (v *verification) overspend(position uint64, from int) {
 	v.stage.metrics.overspent.Inc()
 }
 
-// priceOf is what it costs to check a signature of so many bytes under keys, by the table and at worst; 0: it fits none of them.
+// priceOf is what it costs to check a signature of so many bytes under keys, by the table and at worst; 0: it fits none
+// of them.
 func (v *verification) priceOf(length int, keys []certs.Key) (price, worst time.Duration) {
 	for i := range keys {
 		if key := keys[i].Verifier; key.FitsLength(length) {
@@ -208,7 +213,8 @@ func (v *verification) whenIdle(f func()) {
 	f()
 }
 
-// markRepeats gives the pairs of a new chunk that equal an earlier one the verdict repeated, and remembers which that is.
+// markRepeats gives the pairs of a new chunk that equal an earlier one the verdict repeated, and remembers which that
+// is.
 func (v *verification) markRepeats(c *recordpb.Chunk, verdicts []byte) {
 	chunk, before := len(v.verdicts), len(v.repeats)
 	mark := func(index int, first place) {
@@ -226,8 +232,8 @@ func (v *verification) markRepeats(c *recordpb.Chunk, verdicts []byte) {
 	v.stage.metrics.saved.Add(float64(len(v.repeats) - before))
 }
 
-// markRepeatsOfUpload finds pairs that equal one of this chunk or another. It comes before the search in the chunk alone,
-// so that no pair repeats one that is a repetition itself.
+// markRepeatsOfUpload finds pairs that equal one of this chunk or another. It comes before the search in the chunk
+// alone, so that no pair repeats one that is a repetition itself.
 func (v *verification) markRepeatsOfUpload(c *recordpb.Chunk, verdicts []byte, mark func(index int, first place)) {
 	if v.first == nil {
 		v.first = make(map[[32]byte]place)
@@ -275,8 +281,8 @@ func (v *verification) anyBad() bool {
 	return false
 }
 
-// settle leaves only those chains that a signature is valid under, so that a decision names no more, or the first chain where there is
-// none. It reports whether all of them had room. The jobs are done.
+// settle leaves only those chains that a signature is valid under, so that a decision names no more, or the first chain
+// where there is none. It reports whether all of them had room. The jobs are done.
 func (v *verification) settle() (complete bool) {
 	v.resolveRepeats()
 	var counts [256]int
@@ -312,8 +318,8 @@ func (v *verification) settle() (complete bool) {
 	return complete
 }
 
-// attach returns a function that takes an upload's chunks in order and calls use with each and the verdicts on it. The chunks must be cut as
-// those were that the verdicts are on.
+// attach returns a function that takes an upload's chunks in order and calls use with each and the verdicts on it. The
+// chunks must be cut as those were that the verdicts are on.
 func (v *verification) attach(use func(*recordpb.Chunk, []byte) error) func(*recordpb.Chunk) error {
 	rest := v.verdicts
 	return func(c *recordpb.Chunk) error {

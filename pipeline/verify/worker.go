@@ -1,10 +1,11 @@
 package verify
 
-// Workers check signatures, for all partitions. Every pair gets a verdict, which says whether its signature is valid and under which key. A
-// verdict depends on the pair and the keys alone, so checking again under the same keys gives the same verdict (I5).
+// Workers check signatures, for all partitions. Every pair gets a verdict, which says whether its signature is valid
+// and under which key. A verdict depends on the pair and the keys alone, so checking again under the same keys gives
+// the same verdict (I5).
 //
-// Sites and clients get the workers in turns (package fair), by the time that their signatures take: whoever names a site with a slow key
-// waits for himself.
+// Sites and clients get the workers in turns (package fair), by the time that their signatures take: whoever names a
+// site with a slow key waits for himself.
 
 import (
 	"context"
