@@ -17,7 +17,7 @@ func (p *process) startAdmin(l net.Listener) {
 	}
 	admin := &http.Server{
 		Handler: server.AdminHandler(server.AdminConfig{
-			NotReady: p.notReady, Metrics: p.metrics, Hosts: append(p.cfg.AdminHost, p.cfg.AdminListen), Pprof: p.cfg.Pprof,
+			NotReady: p.notReady, Metrics: p.metrics, Hosts: append([]string{p.cfg.AdminListen}, p.cfg.AdminHost...), Pprof: p.cfg.Pprof,
 		}),
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 	}

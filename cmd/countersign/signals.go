@@ -19,7 +19,9 @@ import (
 func catchHangUps() <-chan os.Signal {
 	hangUps := make(chan os.Signal, 1)
 	signal.Notify(hangUps, syscall.SIGHUP)
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // Go's runtime ends a process that ignores it for standard error
+	// Nobody reads this channel. That SIGPIPE is asked for at all makes a write to standard error fail with EPIPE, where
+	// Go's runtime would otherwise end the process.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	return hangUps
 }
 
@@ -67,8 +69,7 @@ func (r *reloader) watch(hangUps <-chan os.Signal) (stop func()) {
 // reload reads what can change while the service runs: the level of the log, and the files of parts. What can't be read
 // stays as it is. Files of --cert-dir are no part of it: they are looked at whenever they are needed.
 func (r *reloader) reload() {
-	var read []string
-	var waiting []string
+	var read, waiting []string // names of settings
 	if next, err := r.load(); err != nil {
 		r.log.Error("SIGHUP: the configuration can't be used, so that all settings stay as they are", "error", err)
 	} else {

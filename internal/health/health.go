@@ -24,7 +24,8 @@ type Check struct {
 	// Probe that doesn't return when ctx ends is a failure, too, and isn't called again before it has returned. Calls
 	// of one Probe don't overlap.
 	Probe func(ctx context.Context) error
-	// Patience is how long failures may go on before they count. 0: the first one counts.
+	// Patience is how long failures may go on before they count, from the moment at which the first one that failed was
+	// asked. 0: the first one counts.
 	Patience time.Duration
 }
 
@@ -90,7 +91,7 @@ type state struct {
 	asked  bool      // it has answered, or failed to, at least once
 	well   bool      // it has said yes at least once
 	reason string    // empty: all is well
-	since  time.Time // of the failures in a row; zero while all is well
+	since  time.Time // when the first of the failures in a row was asked; zero while all is well
 	logged bool      // the log has a warning about them
 }
 
@@ -161,24 +162,26 @@ func (b *Board) ask(ctx context.Context, i int) {
 	check := b.cfg.Checks[i]
 	probing, cancel := context.WithTimeout(ctx, b.cfg.Timeout)
 	defer cancel()
+	began := b.cfg.Clock()
 	answer := make(chan error, 1)
 	go func() { answer <- check.Probe(probing) }()
 	select {
 	case err := <-answer:
-		b.note(ctx, i, err)
+		b.note(ctx, i, began, err)
 		return
 	case <-probing.Done():
 	}
 	select {
 	case err := <-answer: // it took the whole time, and has an answer all the same
-		b.note(ctx, i, err)
+		b.note(ctx, i, began, err)
 	default:
-		b.note(ctx, i, fmt.Errorf("no answer within %s", b.cfg.Timeout))
-		b.note(ctx, i, <-answer)
+		b.note(ctx, i, began, fmt.Errorf("no answer within %s", b.cfg.Timeout))
+		b.note(ctx, i, began, <-answer)
 	}
 }
 
-func (b *Board) note(ctx context.Context, i int, err error) {
+// note keeps what a check that was asked at a moment answered.
+func (b *Board) note(ctx context.Context, i int, began time.Time, err error) {
 	if ctx.Err() != nil {
 		return // the process is stopping: what fails now says nothing
 	}
@@ -198,7 +201,7 @@ func (b *Board) note(ctx context.Context, i int, err error) {
 	}
 	now := b.cfg.Clock()
 	if s.since.IsZero() {
-		s.since = now
+		s.since = began
 	}
 	if s.asked && now.Sub(s.since) < b.cfg.Checks[i].Patience {
 		return

@@ -97,6 +97,24 @@ func TestPatienceEnds(t *testing.T) {
 	})
 }
 
+// A probe that needed longer than the patience to fail has used it up.
+func TestPatienceBeginsWithTheQuestion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var slow atomic.Bool
+		after := run(t, Check{Name: "store", Patience: 3 * time.Second, Probe: func(ctx context.Context) error {
+			if !slow.Load() {
+				return nil
+			}
+			<-ctx.Done()
+			return errors.New("silent")
+		}})
+		want(t, after(500*time.Millisecond))
+		slow.Store(true)
+		want(t, after(5*time.Second))
+		want(t, after(time.Second), "store: silent")
+	})
+}
+
 func TestOnlyNamedChecksCount(t *testing.T) {
 	b := New(Config{Checks: []Check{{Name: "log"}, {Name: "store"}}})
 	want(t, b.Reasons("store"), "store: not asked yet")
