@@ -293,7 +293,7 @@ func useOnce(ctx context.Context, e *Engine) error {
 	if err := errors.Join(db.Migrate(ctx), db.InsertHashes(ctx, rowsOf(0, 1))); err != nil {
 		return err
 	}
-	if _, found, err := db.Hash(ctx, hashOf(0)); err != nil || !found {
+	if found, err := db.Hashes(ctx, [][32]byte{hashOf(0)}); err != nil || len(found) == 0 {
 		return fmt.Errorf("the row: %v, %w", found, err)
 	}
 	return nil
