@@ -87,7 +87,7 @@ func (r *reloader) reload() {
 		read = append(read, f.setting)
 	}
 	r.log.Info("SIGHUP: settings were read again; all others can't change without a restart",
-		"read", read, "log_level", r.level.Level(), "changed_and_waiting_for_a_restart", waiting)
+		"read", read, "log_level", r.level.Level(), "needs_restart", waiting)
 }
 
 // changed names the settings that differ and can't change while the service runs.

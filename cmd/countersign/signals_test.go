@@ -48,9 +48,9 @@ func TestAHangUpReadsSettingsAgain(t *testing.T) {
 			}
 		}
 	}
-	hangUp("read=[log-level]", "log_level=INFO", "changed_and_waiting_for_a_restart=[]")
+	hangUp("read=[log-level]", "log_level=INFO", "needs_restart=[]")
 	write("max-pairs: 20\nlog-level: debug\nkafka-password: secret\n")
-	hangUp("log_level=DEBUG", `changed_and_waiting_for_a_restart="[max-pairs kafka-password]"`)
+	hangUp("log_level=DEBUG", `needs_restart="[max-pairs kafka-password]"`)
 	if level.Level() != slog.LevelDebug || strings.Contains(said.String(), "secret") {
 		t.Errorf("level %s, and it said\n%s", level, said.String())
 	}

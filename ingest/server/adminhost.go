@@ -30,9 +30,9 @@ func checkHost(hosts []string, next http.Handler) http.Handler {
 	})
 }
 
-// hostAllowed reports whether a request is for this listener: its Host is one of names, localhost, a loopback address or
-// the address that the connection was made to. A request without a Host, which HTTP/1.0 has and no browser sends, is.
-// The port doesn't count.
+// hostAllowed reports whether a request is for this listener: its Host is one of names, localhost, a loopback address
+// or the address that the connection was made to. A request without a Host, which HTTP/1.0 has and no browser sends,
+// is. The port doesn't count.
 func hostAllowed(r *http.Request, names map[string]bool) bool {
 	host := plainHost(r.Host)
 	if host == "" || host == "localhost" || names[host] {
