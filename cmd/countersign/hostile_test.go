@@ -107,7 +107,7 @@ func descendants(pid int) []int {
 	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	for _, task := range tasks {
 		text, _ := os.ReadFile(task)
-		for _, child := range strings.Fields(string(text)) {
+		for child := range strings.FieldsSeq(string(text)) {
 			if n, err := strconv.Atoi(child); err == nil {
 				all = append(all, descendants(n)...)
 			}
@@ -166,7 +166,8 @@ func snapshot(t *testing.T, dir string) map[string]fs.FileMode {
 // operator made it with wide rights.
 func openFolders(t *testing.T, dir string) {
 	t.Helper()
-	for ; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
+	for ; dir != os.TempDir() && //nolint:usetesting // its parent is meant
+		dir != "/"; dir = filepath.Dir(dir) {
 		must(t, os.Chmod(dir, 0o755))
 	}
 }
@@ -183,7 +184,7 @@ func neighbour(args []string) int {
 	_ = filepath.WalkDir(data, func(path string, entry fs.DirEntry, err error) error {
 		seen++
 		if err != nil || path == data {
-			return nil
+			return nil //nolint:nilerr // what can't be looked at is as it should be
 		}
 		if f, err := os.Open(path); err == nil {
 			f.Close()

@@ -122,7 +122,7 @@ func TestWaitingEndsWithTheContext(t *testing.T) {
 	stopping := errors.New("stopping")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(stopping)
-	if _, err := a.Uploads.Enter(ctx, Who{}); err != stopping {
+	if _, err := a.Uploads.Enter(ctx, Who{}); !errors.Is(err, stopping) {
 		t.Error(err)
 	}
 }

@@ -3,6 +3,7 @@ package admission
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -108,10 +109,7 @@ func TestConnectionsBalance(t *testing.T) {
 			switch rapid.IntRange(0, 4).Draw(t, "step") {
 			case 0, 1:
 				who := rapid.IntRange(0, 4).Draw(t, "peer")
-				before := map[Client]int{}
-				for client, n := range set.held {
-					before[client] = n
-				}
+				before := maps.Clone(set.held)
 				if n, err := set.Open(peer(who), func() {}); err == nil {
 					all = append(all, n)
 				}

@@ -10,6 +10,7 @@ package admission
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"time"
 )
@@ -163,7 +164,7 @@ func (g *Gate) evict(p *Place, cause error) {
 	g.leaving++
 	p.client.leaving++
 	p.domain.leaving++
-	if cause == ErrSlow {
+	if errors.Is(cause, ErrSlow) {
 		g.strike(p.client)
 		p.client.slowUntil = p.client.struckUntil
 		g.counts.slow.Inc()

@@ -133,7 +133,8 @@ func escaped(s string, i int) bool {
 // forOf returns the address of parameter "for" of an element of Forwarded. It fails where there is not exactly one, and
 // where that is no address (RFC 7239, section 6: "unknown" and obfuscated names are allowed).
 func forOf(element string) (addr netip.Addr, ok bool) {
-	for more, pair := true, ""; more; {
+	for more := true; more; {
+		var pair string
 		element, pair, more = cutLast(element, ';')
 		name, value, _ := strings.Cut(pair, "=")
 		if !strings.EqualFold(name, "for") {

@@ -281,9 +281,9 @@ func (w *world) checkLoss(s step, h *holder, before counts) error {
 	}
 	has := before.held[h.who.Client]
 	switch {
-	case h.cause == ErrRecalled && (has <= w.gate.places/max(1, clients) || has <= fewest):
+	case errors.Is(h.cause, ErrRecalled) && (has <= w.gate.places/max(1, clients) || has <= fewest):
 		return fmt.Errorf("%s was recalled with %d of %d places among %d clients", h.who.Client, has, w.gate.places, clients)
-	case h.cause == ErrRecalled:
+	case errors.Is(h.cause, ErrRecalled):
 		return nil
 	case !h.silent:
 		return fmt.Errorf("%s was called slow", h.who.Client)

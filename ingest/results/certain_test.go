@@ -69,7 +69,7 @@ func TestUploadIsUnknownOnlyOnceSettled(t *testing.T) {
 		h.log().settled = func(context.Context) error { asked++; return nil }
 		begun := time.Now()
 		for range 10 {
-			if _, err := h.Status(t.Context(), row.ID); err != ErrUnknownUpload {
+			if _, err := h.Status(t.Context(), row.ID); !errors.Is(err, ErrUnknownUpload) {
 				t.Error(err)
 			}
 		}

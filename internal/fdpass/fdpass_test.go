@@ -79,7 +79,7 @@ func listen(t *testing.T, handle func(*net.TCPConn)) (address string) {
 func TestAConnectionIsPassedFromAnyFolder(t *testing.T) {
 	echo := listen(t, func(c *net.TCPConn) { _, _ = io.Copy(c, c) })
 	for _, folder := range []string{"short", strings.Repeat("deep/", 60)} {
-		dir, err := os.MkdirTemp("", "fdpass")
+		dir, err := os.MkdirTemp("", "fdpass") //nolint:usetesting // t.TempDir's name is too long for a socket
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -139,7 +139,7 @@ func TestAKilledReceiverIsNoReset(t *testing.T) {
 	_ = receiver.Wait() // reports the kill
 	select {
 	case err := <-ended:
-		if err != io.EOF {
+		if !errors.Is(err, io.EOF) {
 			t.Errorf("the server saw %v", err)
 		}
 	case <-time.After(time.Minute):

@@ -39,8 +39,9 @@ func (k Key) size() uint32 {
 		return 256 << 10
 	case signature.ECDSAP384:
 		return 577 << 10
+	default:
+		return 16 << 10
 	}
-	return 16 << 10
 }
 
 // keyCache keeps keys by fingerprint. It is safe for concurrent use.

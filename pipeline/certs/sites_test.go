@@ -86,12 +86,6 @@ func (f *fake) looks(site string) []time.Time {
 	return f.began[site]
 }
 
-func (f *fake) mostAtOnce(domain string) int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.most[domain]
-}
-
 func (f *fake) everMoreThan(most int) map[string]int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -290,7 +284,7 @@ func TestFailuresServeForTwoSeconds(t *testing.T) {
 		sites := newSites(t, Config{source: f.source})
 		defer sites.Close()
 		for range 3 {
-			if _, err := sites.Await(t.Context(), siteName, ""); err != error(failure) {
+			if _, err := sites.Await(t.Context(), siteName, ""); !errors.Is(err, failure) {
 				t.Fatalf("error %v, want the source's", err)
 			}
 			time.Sleep(600 * time.Millisecond)
@@ -299,7 +293,7 @@ func TestFailuresServeForTwoSeconds(t *testing.T) {
 			t.Errorf("%d looks within two seconds, want 1", len(looks))
 		}
 		// Signatures that came after the look began get one of their own.
-		if _, err := sites.Look(t.Context(), siteName, "", time.Now()); err != error(failure) || len(f.looks(siteName)) != 2 {
+		if _, err := sites.Look(t.Context(), siteName, "", time.Now()); !errors.Is(err, failure) || len(f.looks(siteName)) != 2 {
 			t.Errorf("error %v after %d looks", err, len(f.looks(siteName)))
 		}
 		f.set(chainsOf(t, testsite.SiteConfig{}), nil)
@@ -310,7 +304,7 @@ func TestFailuresServeForTwoSeconds(t *testing.T) {
 		}
 		f.set(nil, failure)
 		known, err := sites.Look(t.Context(), siteName, "", time.Now())
-		if err != error(failure) || len(known.Leaves) != 1 {
+		if !errors.Is(err, failure) || len(known.Leaves) != 1 {
 			t.Errorf("error %v and %d leaves, want what is known beside the failure", err, len(known.Leaves))
 		}
 		time.Sleep(2 * Interval)

@@ -45,8 +45,8 @@ func (k *Key) WorstPrice() time.Duration { return k.price.worst }
 
 func priceOfRSA(pub *rsa.PublicKey, batched bool) price {
 	size := func(d time.Duration, of int) time.Duration {
-		n := time.Duration(pub.N.BitLen())
-		return d * n * n / time.Duration(of*of)
+		n := int64(pub.N.BitLen())
+		return time.Duration(int64(d) * n * n / int64(of*of))
 	}
 	multiplications := bits.Len(uint(pub.E)) + bits.OnesCount(uint(pub.E)) - 2
 	worst := size(priceRSA+time.Duration(multiplications)*priceRSAMultiply, maxModulusBits)
@@ -62,6 +62,7 @@ func priceOfECDSA(a Algorithm) price {
 		return price{table: priceP256, worst: worstP256}
 	case ECDSAP384:
 		return price{table: priceP384, worst: worstP384}
+	default:
+		return price{table: priceP521, worst: priceP521}
 	}
-	return price{table: priceP521, worst: priceP521}
 }

@@ -97,7 +97,7 @@ func (r *reader) readChain(ctx context.Context, offset int64, leaf [32]byte) (fo
 	err = r.log.ReadRange(ctx, offset, offset+1, func(m log.Message) error {
 		decoded, err := record.DecodeUpload(m.Value)
 		if err != nil {
-			return nil // the reader sent it to the dead letters
+			return nil //nolint:nilerr // the reader sent it to the dead letters
 		}
 		for _, c := range decoded.GetDecisions().GetChains() {
 			if chain := (certs.Chain{Certificates: c.Certificates}); chain.Fingerprint() == leaf {

@@ -234,12 +234,6 @@ func (c *gentleConn) limitWrite() error {
 	return c.stream.SetWriteDeadline(deadline)
 }
 
-func (c *gentleConn) isClosed() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.closed
-}
-
 func (c *gentleConn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }

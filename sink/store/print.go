@@ -73,7 +73,7 @@ func printed(v reflect.Value) string {
 		if v.IsNil() {
 			return "NULL"
 		}
-		if _, ok := v.Interface().(fmt.Stringer); !ok {
+		if _, ok := reflect.TypeAssert[fmt.Stringer](v); !ok {
 			return printed(v.Elem())
 		}
 	case reflect.Slice:
@@ -84,6 +84,7 @@ func printed(v reflect.Value) string {
 			}
 			return "[" + strings.Join(parts, " ") + "]"
 		}
+	default:
 	}
 	return fmt.Sprint(v)
 }

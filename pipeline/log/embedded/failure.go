@@ -93,7 +93,7 @@ func (l brokerLogger) Logf(level kfake.LogLevel, format string, args ...any) {
 		}
 	}
 	if l.logger.Enabled(context.Background(), to) {
-		l.logger.Log(context.Background(), to, "embedded broker: "+fmt.Sprintf(format, args...))
+		l.logger.Log(context.Background(), to, "embedded broker: "+fmt.Sprintf(format, args...)) //nolint:sloglint // kfake's own words
 	}
 }
 

@@ -28,8 +28,9 @@ func possible(kind kmsg.Key) bool {
 		kmsg.FindCoordinator, kmsg.JoinGroup, kmsg.Heartbeat, kmsg.LeaveGroup, kmsg.SyncGroup, kmsg.ListGroups,
 		kmsg.ApiVersions, kmsg.CreateTopics, kmsg.DeleteRecords, kmsg.DescribeConfigs:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // framedListener accepts connections whose requests are looked at.

@@ -49,6 +49,7 @@ func childAttributes(n network) *syscall.SysProcAttr {
 		a.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Geteuid(), HostID: os.Geteuid(), Size: 1}}
 		a.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getegid(), HostID: os.Getegid(), Size: 1}}
 		a.AmbientCaps = []uintptr{unix.CAP_NET_ADMIN} // for raiseLoopback; gone before the engine runs
+	case sharedNetwork:
 	}
 	return a
 }

@@ -70,7 +70,7 @@ func TestWithoutRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can start a process as somebody else; the other tests run as this user already")
 	}
-	dir, err := os.MkdirTemp("/tmp", "engine")
+	dir, err := os.MkdirTemp("/tmp", "engine") //nolint:usetesting // another user must reach it
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -104,7 +104,7 @@ func identify(f *os.File) (identity, error) {
 		return identity{}, fmt.Errorf("%s has no inode", f.Name())
 	}
 	return identity{
-		Device: uint64(stat.Dev), Inode: stat.Ino, Size: stat.Size,
+		Device: stat.Dev, Inode: stat.Ino, Size: stat.Size,
 		Modified: info.ModTime().UnixNano(), Changed: changed(stat),
 	}, nil
 }
