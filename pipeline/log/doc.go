@@ -12,8 +12,8 @@
 //   - at-least-once delivery. kafka-go has no idempotent producer, so a request that is repeated can store its
 //     records twice, and a partition's new owner reads again what the old one hadn't committed (I5 makes both
 //     harmless);
-//   - that one broker of several which accepts connections and says nothing delays a question by [askNext], and a start
-//     no longer than that (readiness is [Client.Check] and [Tail.Check]);
+//   - that one broker of several which accepts connections and says nothing delays a question by [askNext] (readiness is
+//     [Client.Check] and [Tail.Check]);
 //   - bounded memory: a producer's queue has a limit in bytes, a fetch holds about [maxFetchBytes] for each partition
 //     (I6).
 //
