@@ -152,10 +152,20 @@ func TestStartWhileLeadersAreElected(t *testing.T) {
 // Check says what is wrong while it is, and within its limit.
 func TestCheck(t *testing.T) {
 	t.Parallel()
-	brokers := startCluster3(t)
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	brokers := cluster.ListenAddrs()
 	n := newNetwork(t)
 	c := logtest.Open(t, log.Config{Brokers: brokers, Dial: n.dial})
-	topic := logtest.NewTopic(t, c, 6)
+	topic := logtest.NewTopic(t, c, len(brokers))
+	for node := range int32(len(brokers)) { // each leads a partition
+		if err := cluster.MoveTopicPartition(topic, node, node); err != nil {
+			t.Fatal(err)
+		}
+	}
 	ctx := logtest.Context(t)
 	good := func(when string) {
 		t.Helper()

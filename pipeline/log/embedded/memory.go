@@ -6,8 +6,8 @@ package embedded
 //
 // Chosen over a Unix socket in the data directory, which whoever runs as this user could still dial. Memory produces
 // records of 300 KB half as fast again as TCP over loopback, and a single record gets through in 105 us instead of 121
-// (Unix) or 132 (TCP), for a seventh less processor time. docs/notes/log.md has the figures, and how far they scatter.
-// kfake's own VirtualNetwork is a pipe, too, but its ends don't tell that the peer has hung up.
+// (Unix) or 132 (TCP), for a seventh less processor time. docs/isolation.md, "The embedded log", has the figures, and
+// how far they scatter. kfake's own VirtualNetwork is a pipe, too, but its ends don't tell that the peer has hung up.
 
 import (
 	"context"
