@@ -124,9 +124,7 @@ func TestDetailsOfABatchThatIsDoneByNow(t *testing.T) {
 // While the log can't be written, uploads are refused at once, and the server says that it is not ready and why.
 func TestUploadsAreRefusedWhileTheLogIsNotReady(t *testing.T) {
 	h := start(t, nil)
-	if reasons := h.NotReady(); len(reasons) != 0 {
-		t.Error(reasons)
-	}
+	ingesttest.Until(t, "the server is ready", func() bool { return len(h.NotReady()) == 0 })
 	h.log.with(func(l *fakeLog) { l.unready = errors.New("two in-sync replicas are missing") })
 	ingesttest.Until(t, "uploads are refused", func() bool {
 		return h.Do("POST", "/api/v1/asyncsign/"+site, "[]").Status == 503

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -248,9 +249,10 @@ func TestNothingLeavesBeforeItsSealAndDecisionAreOnDisk(t *testing.T) {
 	s := newSource(newSite(t, &f, "example.com"), "", mixed(1500), 1000)
 	s.write(l)
 	synctest.Test(t, func(t *testing.T) {
-		flushes, release := 0, make(chan struct{})
+		var flushes atomic.Int32
+		release := make(chan struct{})
 		l.flush = func(ctx context.Context) error {
-			flushes++
+			flushes.Add(1)
 			select {
 			case <-release:
 				return nil
@@ -262,9 +264,9 @@ func TestNothingLeavesBeforeItsSealAndDecisionAreOnDisk(t *testing.T) {
 		defer crash()
 		time.Sleep(time.Minute) // in a bubble: until the stage has come to rest, and waits for the disk
 		decided := l.end()
-		if flushes != 1 || decided != int64(len(s.chunks))+2 || l.forwardedAt >= 0 {
+		if flushes.Load() != 1 || decided != int64(len(s.chunks))+2 || l.forwardedAt >= 0 {
 			t.Fatalf("%d flushes, %d records in the log, %d on disk when something was forwarded; want one flush that waits, a "+
-				"decision in the log and nothing forwarded", flushes, decided, l.forwardedAt)
+				"decision in the log and nothing forwarded", flushes.Load(), decided, l.forwardedAt)
 		}
 		close(release)
 		if !l.await(t.Context(), l.done) {
