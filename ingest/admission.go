@@ -8,6 +8,7 @@ import (
 	"countersign/ingest/admission"
 	"countersign/ingest/problem"
 	"countersign/ingest/server"
+	"countersign/internal/hostname"
 	"countersign/pipeline/record"
 )
 
@@ -84,7 +85,7 @@ func admitSite(x *server.Exchange) (signer, *problem.Problem) {
 	if err != nil {
 		return signer{}, problem.InvalidSite(err)
 	}
-	who := admission.Who{Client: x.Client(), Domain: admission.Domain(site)}
+	who := admission.Who{Client: x.Client(), Domain: hostname.Domain(site)}
 	return signer{name: x.Arg(0), site: site, who: who}, nil
 }
 

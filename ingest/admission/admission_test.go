@@ -178,12 +178,6 @@ func BenchmarkClientOf(b *testing.B) {
 	}
 }
 
-func BenchmarkDomain(b *testing.B) {
-	for b.Loop() {
-		_ = Domain("downloads.example.co.uk")
-	}
-}
-
 // BenchmarkReview is the dearest review: all places slow, the line full, every client with as many places as any other.
 func BenchmarkReview(b *testing.B) {
 	a := newAdmission(b, Config{MaxWait: time.Hour, CallGrace: time.Nanosecond})

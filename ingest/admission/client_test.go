@@ -162,22 +162,3 @@ func FuzzForwarding(f *testing.F) {
 		}
 	})
 }
-
-func TestDomains(t *testing.T) {
-	for site, want := range map[string]string{
-		"example.com":          "example.com",
-		"www.example.com":      "example.com",
-		"a.b.example.co.uk":    "example.co.uk",
-		"user.github.io":       "user.github.io",
-		"x.user.github.io":     "user.github.io",
-		"co.uk":                "co.uk",
-		"localhost":            "localhost",
-		"a.bank.example":       "bank.example",
-		"xn--bcher-kva.de":     "xn--bcher-kva.de",
-		"www.xn--bcher-kva.de": "xn--bcher-kva.de",
-	} {
-		if got := Domain(site); got != want {
-			t.Errorf("%s is of %s, want %s", site, got, want)
-		}
-	}
-}

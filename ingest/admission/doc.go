@@ -9,8 +9,8 @@
 // waits longer than Config.MaxWait for a yes or a no. Every bound is a field of Config with its unit and its reason.
 // What a request may name freely, such as a site, never costs anybody else a place: see gate.go and ledger.go.
 //
-// Files, in the order in which a request passes them: config.go, client.go and forwarded.go (who asks), domain.go
-// (about whom), connections.go, ledger.go, gate.go with evict.go (places), rate.go and unfold.go (while a body is
+// Files, in the order in which a request passes them: config.go, client.go and forwarded.go (who asks),
+// connections.go, ledger.go, gate.go with evict.go (places), rate.go and unfold.go (while a body is
 // read), refusal.go with limits.go (what is said to those who get no place), metrics.go.
 //
 // It must not know Kafka, ClickHouse, HTTP, records, certificates, signatures or the stages.
