@@ -154,12 +154,23 @@ func TestNotReadyAtTheEnds(t *testing.T) {
 	}
 }
 
-func TestTheBuildIsAMetric(t *testing.T) {
+func TestMetricsAreThoseOfTheManual(t *testing.T) {
 	t.Parallel()
-	n := start(t, append(newWorld(t).args(), "--data-dir", t.TempDir())...)
+	w := newWorld(t)
+	w.site("bank.example", p256)
+	n := start(t, append(w.args(), "--data-dir", t.TempDir())...)
+	// A metric with labels shows when it was counted for the first time: this request has a look at the site, and a
+	// signature that is refused; the second one is a problem.
+	for _, hash := range []string{strings.Repeat("a", 64), "none"} {
+		r, err := oneByOne().Get("http://" + n.API + "/api/v1/sign/bank.example?sig=AAAA&hash=" + hash)
+		must(t, err)
+		must(t, r.Body.Close())
+	}
+	_, text := n.admin("/metrics")
 	line := regexp.MustCompile(`(?m)^countersign_build_info\{commit="[^"]+",engine="[^"]+",go="go1[^"]+",version="[^"]+"\} 1$`)
-	if _, text := n.admin("/metrics"); !line.MatchString(text) {
+	if !line.MatchString(text) {
 		t.Errorf("no line like %s in\n%s", line, text)
 	}
+	checkMetrics(t, text)
 	n.stop()
 }
