@@ -1,7 +1,7 @@
 package main
 
-// docs/operating.md lists every setting, every metric and what to do about every error in the log. These tests hold its
-// tables to the program, so that the page is the manual and stays so.
+// docs/operating.md lists every setting, every metric and what to do about every error in the log, and
+// docs/dependencies.md every library. These tests hold their tables to the program, so that they stay true.
 
 import (
 	"os"
@@ -105,5 +105,26 @@ func TestTheManualHasEveryError(t *testing.T) {
 	}
 	if found < 10 {
 		t.Errorf("the code logs %d errors: the pattern has grown old", found)
+	}
+}
+
+// Every direct requirement has its version in a row of docs/dependencies.md.
+func TestEveryDependencyHasARow(t *testing.T) {
+	root := filepath.Join("..", "..")
+	page, err := os.ReadFile(filepath.Join(root, "docs", "dependencies.md"))
+	must(t, err)
+	required := regexp.MustCompile(`(?m)^\t(\S+ v\S+)$`) // an indirect one has a comment
+	for _, file := range []string{"go.mod", filepath.Join("tools", "go.mod")} {
+		text, err := os.ReadFile(filepath.Join(root, file))
+		must(t, err)
+		modules := required.FindAllStringSubmatch(string(text), -1)
+		if len(modules) == 0 {
+			t.Errorf("%s requires nothing: the pattern has grown old", file)
+		}
+		for _, module := range modules {
+			if !strings.Contains(string(page), module[1]) {
+				t.Errorf("%s requires %s, and docs/dependencies.md has no such row", file, module[1])
+			}
+		}
 	}
 }
