@@ -1,6 +1,6 @@
 package certs
 
-// Every bound of the package, in one place. docs/design.md and docs/operating.md say the same numbers.
+// Every bound of the package, in one place. docs/isolation.md says the same numbers.
 
 import "time"
 

@@ -20,7 +20,7 @@
 // turns, dir.go reads files, network.go asks the addresses of a site, address.go says which may be dialled and limit.go
 // how often, probe.go makes one TLS handshake, source.go has what a look brings home and reason.go says in words what
 // went wrong, known.go remembers, keys.go makes keys of leaves, bounds.go has every bound, metrics.go shows them at
-// work. cache.go is the API that pipeline/verify used before.
+// work.
 //
 // It must not know Kafka, ClickHouse, HTTP, JSON, records, uploads or the stages.
 package certs
