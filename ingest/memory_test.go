@@ -93,6 +93,9 @@ func newEndless(n, signatureBytes int) io.Reader {
 }
 
 func TestMemoryOfAnOpenUpload(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: it measures the heap, which is another one under the race detector")
+	}
 	const limit = 4 << 20
 	for _, c := range []struct{ pairs, signature int }{{10_000, 256}, {1_000_000, 256}, {20_000, 1024}} {
 		t.Run(fmt.Sprintf("%d pairs of %d bytes", c.pairs, c.signature), func(t *testing.T) {

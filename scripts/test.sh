@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
-# Every check and every test. Two lanes run side by side: the end-to-end tests mostly wait, the others mostly compute. All steps run
-# even when one fails. The end is a table of the steps with their seconds, and the closing lines of go test. The seconds of
-# processors tell a slow step from a busy machine.
+# Every check and every test. Two lanes run side by side: the end-to-end tests mostly wait, the others mostly compute.
+# All steps run even when one fails. The end is a table of the steps with their seconds, and the closing lines of
+# go test. The seconds of processors tell a slow step from a busy machine.
 #
-# What the machine lacks is left out, and the output says so in capitals: the race detector needs gcc, Apache Kafka needs java 17 and
-# mvn, govulncheck needs its database (scripts/lint.sh). REQUIRE_RACE=1 and REQUIRE_KAFKA=1 make that an error.
+# What the machine lacks is left out, and the output says so in capitals: the race detector needs gcc, Apache Kafka
+# needs java 17 and mvn, govulncheck needs its database (scripts/lint.sh). REQUIRE_RACE=1 and REQUIRE_KAFKA=1 make that
+# an error.
 #
-#   FUZZTIME     how long each fuzz target runs (default 5s)
+# The race detector makes code some ten times slower. With -short, tests leave out there what computes for long in one
+# goroutine; the unit step runs all of it.
+#
+#   FUZZTIME     how long each fuzz target runs (default 3s)
 #   KAFKA_PORT   where Apache Kafka listens, with the next port (default: two free ones)
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -49,7 +53,7 @@ end_to_end() { go test -timeout 30m -parallel 4 ./cmd/...; }
 race() {
 	command -v "$(go env CC)" >/dev/null ||
 		{ missing "THE RACE DETECTOR" "it needs $(go env CC) (Debian: apt-get install gcc libc6-dev)" "${REQUIRE_RACE:-}"; return; }
-	CGO_ENABLED=1 go test -race -timeout 30m $(others)
+	CGO_ENABLED=1 go test -race -short -timeout 30m $(others)
 }
 
 # fuzz lets each target look for new inputs for a while. What it finds stays in the package's testdata/fuzz.
@@ -58,7 +62,7 @@ fuzz() {
 	targets=$(go test -list '^Fuzz' $(others) | awk '/^Fuzz/ { t[n++] = $1 } /^ok/ { for (i = 0; i < n; i++) print $2, t[i]; n = 0 }') || return 1
 	[ -n "$targets" ] || { echo "there is no fuzz target"; return 1; }
 	while read -r package target; do
-		if out=$(go test -timeout 30m -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-5s}" "$package" 2>&1); then
+		if out=$(go test -timeout 30m -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-3s}" "$package" 2>&1); then
 			echo "$package $target: $(grep -o 'execs: [0-9]*' <<<"$out" | tail -n 1)"
 		elif grep -q 'context deadline exceeded' <<<"$out" && ! grep -q 'Failing input' <<<"$out"; then
 			echo "$package $target: its time was over while an input was tried, which go test calls a failure"
@@ -71,7 +75,7 @@ fuzz() {
 
 generic() { # without the fast paths
 	export COUNTERSIGN_CPU=generic
-	go test -timeout 30m -count=1 ./pipeline/verify ./pipeline/signature/... &&
+	go test -timeout 30m -count=1 -short ./pipeline/verify ./pipeline/signature/... &&
 		go test -timeout 30m -count=1 -run 'MixedPairs|SingleSign' ./cmd/countersign
 }
 

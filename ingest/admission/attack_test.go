@@ -92,6 +92,9 @@ func waits(t *testing.T, a attack, uploads int) (list []time.Duration) {
 
 func TestSlowBodiesNeverCloseTheService(t *testing.T) {
 	for _, bodies := range []int{64, 8192} {
+		if bodies > 64 && testing.Short() {
+			continue
+		}
 		for _, addresses := range []int{1, 8, 200} {
 			t.Run(fmt.Sprintf("%d bodies from %d addresses", bodies, addresses), func(t *testing.T) {
 				longest := slices.Max(waits(t, attack{bodies: bodies, addresses: addresses, burst: 1, pause: 20 * time.Second}, 5))

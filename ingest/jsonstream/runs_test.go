@@ -121,6 +121,9 @@ func TestColumnsBelongToTheSink(t *testing.T) {
 // Eight times the body takes no more memory: neither what is held at the end of it nor, in the
 // common case, what was ever allocated on the way.
 func TestMemoryDoesNotGrowWithTheBody(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: it measures the heap, which is another one under the race detector")
+	}
 	few, many := string(body(5_000, 256, 2)), string(body(40_000, 256, 2))
 	for _, c := range []struct {
 		name    string

@@ -93,6 +93,9 @@ func forgeries(k *primeKey) map[string][]byte {
 }
 
 func TestRSAEdges(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: it computes for long, in one goroutine")
+	}
 	for _, prime := range primeKeys {
 		k := newPrimeKey(t, prime.bits, prime.offset)
 		edges := rsaEdges(k)
@@ -118,6 +121,9 @@ func TestRSAEdges(t *testing.T) {
 
 // Digests at the edges: a digest is part of the encoded message, which is odd or even, small or large at its end.
 func TestDigestEdges(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: it computes for long, in one goroutine")
+	}
 	ones := [32]byte(bytes.Repeat([]byte{255}, 32))
 	everyWay(t, func(t *testing.T, use features) {
 		for _, s := range signers(t) {
@@ -137,6 +143,9 @@ func TestDigestEdges(t *testing.T) {
 
 // One bad among good and one good among bad, at every position of every batch of up to 33.
 func TestEveryPositionOfEveryBatchLength(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: it computes for long, in one goroutine")
+	}
 	for _, s := range signers(t) {
 		good, other := s.sign(digest(1)), s.sign(digest(2))
 		bad := [][]byte{other, nil, bytes.Repeat([]byte{255}, len(good)), good[:len(good)-1]}

@@ -16,6 +16,9 @@ import (
 
 // Every length from 1 to 33 and around a block's end, with all good and with one bad at every position.
 func TestEveryLengthAndPosition(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: it computes for long, in one goroutine")
+	}
 	everyWay(t, func(t *testing.T, curve elliptic.Curve, ifma bool) {
 		private := makePrivate(t, curve)
 		key := withTable(t, &private.PublicKey, ifma)
@@ -52,6 +55,9 @@ func TestEveryLengthAndPosition(t *testing.T) {
 
 // r and s at and around 0, the order, the prime and the sizes of their encodings, in all pairs, with special digests.
 func TestEdgeValues(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: it computes for long, in one goroutine")
+	}
 	everyWay(t, func(t *testing.T, curve elliptic.Curve, ifma bool) {
 		private := makePrivate(t, curve)
 		key := withTable(t, &private.PublicKey, ifma)

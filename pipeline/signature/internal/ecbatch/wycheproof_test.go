@@ -29,6 +29,9 @@ type wycheproofFile struct {
 
 // All of C2SP's Wycheproof vectors whose digest is, or is truncated to (FIPS 186-5, section 6.4.2), 32 bytes.
 func TestWycheproof(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: it computes for long, in one goroutine")
+	}
 	first := func(digest []byte) [32]byte { return [32]byte(digest) }
 	files := []struct {
 		name  string
