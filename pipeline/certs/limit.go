@@ -31,7 +31,9 @@ var errGaveWay = fmt.Errorf("%w: another visit waited for the place", ErrNoTurn)
 // dialLimiter hands out visits to addresses. It is safe for concurrent use.
 type dialLimiter struct {
 	clock  func() time.Time
-	visits *prometheus.CounterVec // by outcome
+	visits *prometheus.CounterVec // by outcome, which is one of the following
+
+	made, noTurn, gaveWay prometheus.Counter
 
 	mu      sync.Mutex
 	dialled map[visitors]*dialled // guarded by mu
@@ -66,14 +68,15 @@ type visit struct {
 }
 
 func newDialLimiter(clock func() time.Time) *dialLimiter {
-	return &dialLimiter{
-		clock: clock, dialled: make(map[visitors]*dialled),
-		visits: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "countersign_certs_visits_total",
-			Help: "Visits to addresses of sites by outcome: made, no_turn (the look ended first), " +
-				"gave_way (it took long while another one waited).",
-		}, []string{"outcome"}),
-	}
+	l := &dialLimiter{clock: clock, dialled: make(map[visitors]*dialled)}
+	l.visits = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "countersign_certs_visits_total",
+		Help: "Visits to addresses of sites by outcome: made, no_turn (the look ended first), " +
+			"gave_way (it took long while another one waited).",
+	}, []string{"outcome"})
+	l.made, l.noTurn = l.visits.WithLabelValues("made"), l.visits.WithLabelValues("no_turn")
+	l.gaveWay = l.visits.WithLabelValues("gave_way")
+	return l
 }
 
 // limited is the network that counts as one address: an IPv4 address or an IPv6 /64.
@@ -127,11 +130,11 @@ func (l *dialLimiter) enter(who visitors, v *visit) *dialled {
 func (l *dialLimiter) leave(d *dialled, v *visit, connections int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	outcome := "made"
 	if v.ended {
-		outcome = "gave_way"
+		l.gaveWay.Inc()
+	} else {
+		l.made.Inc()
 	}
-	l.visits.WithLabelValues(outcome).Inc()
 	l.remove(d, v, connections)
 }
 
@@ -139,7 +142,7 @@ func (l *dialLimiter) leave(d *dialled, v *visit, connections int) {
 func (l *dialLimiter) giveUp(d *dialled, v *visit) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.visits.WithLabelValues("no_turn").Inc()
+	l.noTurn.Inc()
 	if !v.began.IsZero() { // in the same moment
 		l.remove(d, v, 0)
 		return
