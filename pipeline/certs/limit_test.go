@@ -37,7 +37,8 @@ type sharedHost struct {
 }
 
 func newSharedHost(t *testing.T, hangs bool) *sharedHost {
-	h := &sharedHost{t: t, ca: newCA(t), hangs: hangs, closing: make(chan struct{}), customers: map[string]*tls.Certificate{}}
+	h := &sharedHost{t: t, ca: newCA(t), hangs: hangs, closing: make(chan struct{})}
+	h.customers = make(map[string]*tls.Certificate)
 	h.resolve = func(string) []string { return []string{publicAddress} }
 	h.host("default.example")
 	t.Cleanup(func() { close(h.closing) })
