@@ -17,11 +17,12 @@ import (
 
 // Names of the checks.
 const (
-	checkDisk    = "disk"    // of the process, not of this package: the embedded log has room
-	checkLog     = "log"     // records can be appended: while they can't, uploads are refused
-	checkEvents  = "events"  // topic events is followed
-	checkBacklog = "backlog" // no more waits in the log than may wait
-	checkStore   = "store"   // ClickHouse takes what was accepted
+	checkDisk       = "disk"       // of the process, not of this package: the embedded log has room
+	checkLog        = "log"        // records can be appended: while they can't, uploads are refused
+	checkEvents     = "events"     // topic events is followed
+	checkBacklog    = "backlog"    // no more waits in the log than may wait
+	checkUnrecorded = "unrecorded" // no more accepted uploads wait for their row than may wait
+	checkStore      = "store"      // ClickHouse takes what was accepted
 )
 
 // Failures go on for so long before they count: a partition's leader may move, a connection may break.
@@ -36,6 +37,7 @@ func (s *Server) probes() []health.Check {
 		{Name: checkLog, Probe: s.probeLog, Patience: logPatience},
 		{Name: checkEvents, Probe: s.probeEvents},
 		{Name: checkBacklog, Probe: s.probeBacklog},
+		{Name: checkUnrecorded, Probe: s.probeUnrecorded},
 		{Name: checkStore, Probe: s.probeStore, Patience: storePatience},
 	}
 }
@@ -60,11 +62,15 @@ func (s *Server) probeBacklog(context.Context) error {
 	return nil
 }
 
-func (s *Server) probeStore(ctx context.Context) error {
+func (s *Server) probeUnrecorded(context.Context) error {
 	if waiting := s.results.Unrecorded(); waiting >= s.cfg.MaxUnrecorded {
 		return fmt.Errorf("%d accepted uploads wait for their row, the most at a time: does ClickHouse take inserts?",
 			waiting)
 	}
+	return nil
+}
+
+func (s *Server) probeStore(ctx context.Context) error {
 	if store, ok := s.cfg.Store.(interface{ Check(context.Context) error }); ok {
 		return store.Check(ctx)
 	}

@@ -21,6 +21,8 @@ const (
 	// settleTime is how long a look that has a chain waits for the probes that have not ended. It waits longer where
 	// the first chain took longer than half of settleTime: twice as long as that took.
 	settleTime = time.Second
+	// turnTime is how much longer such a look waits where visits of it wait for their turn.
+	turnTime = 3 * time.Second
 	// maxAddresses is how many addresses of a name a look asks.
 	maxAddresses = 4
 
@@ -36,11 +38,18 @@ const (
 	// maxClientsOfLook is how many clients' turns one look waits for: it begins at the first one.
 	maxClientsOfLook = 8
 
-	// maxDialsAtOnce is how many connections to one address (an IPv4 address or an IPv6 /64) are open at once. A new
-	// one is made each dialInterval, after up to dialBurst at once.
-	maxDialsAtOnce = 8
-	dialInterval   = time.Second / 8
-	dialBurst      = 16
+	// maxVisits is how many visits to one address (an IPv4 address or an IPv6 /64) are under way at once for names of
+	// which leaves are known, and how many for other names. A visit has at most two connections open, and makes at most
+	// visitConnections: one for each kind of key, and then one more each. The address gets a new connection each
+	// dialInterval, after up to dialBurst at once, and as many again for names of the other sort.
+	maxVisits        = 4
+	visitConnections = 4
+	dialInterval     = time.Second / 8
+	dialBurst        = 16
+	// maxVisit is how long a visit may take at least, while another one waits for its place.
+	maxVisit = 3 * time.Second
+	// maxGaveUp is how many visits more may lie in the turns of an address, given up, than wait there.
+	maxGaveUp = 256
 
 	// maxChain bounds a chain, in bytes of DER: MaxLeaves of them fit a record of the log, which has less than 900 KiB.
 	maxChain = 64 << 10

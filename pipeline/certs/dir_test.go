@@ -213,7 +213,7 @@ func TestDirStaysInside(t *testing.T) {
 	if _, err := newSite(t, ca, siteName, testsite.SiteConfig{Curve: elliptic.P256()}).WriteChain(outer); err != nil {
 		t.Fatal(err)
 	}
-	sites := newSites(t, Config{Dir: dir, source: func(_ context.Context, site string) ([]found, bool, error) {
+	sites := newSites(t, Config{Dir: dir, source: func(_ context.Context, site string, _ []account) ([]found, bool, error) {
 		t.Errorf("%q was asked", site)
 		return nil, false, errors.New("asked")
 	}})
@@ -268,7 +268,7 @@ func TestAFolderThatIsGoneIsNoEmptyFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	asked := 0
-	sites := newSites(t, Config{Dir: dir, source: func(_ context.Context, site string) ([]found, bool, error) {
+	sites := newSites(t, Config{Dir: dir, source: func(_ context.Context, site string, _ []account) ([]found, bool, error) {
 		asked++
 		return nil, false, &Unavailable{Site: site, Reason: "away; come back"}
 	}})

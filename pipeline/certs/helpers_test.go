@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"countersign/internal/hostname"
 	"countersign/testsite"
 )
 
@@ -126,8 +127,13 @@ const publicAddress = "93.184.216.34"
 
 // lookAt asks a site over the network, as a look does.
 func lookAt(ctx context.Context, config NetworkConfig, site string) ([]Chain, error) {
-	found, _, err := newNetwork(config).look(ctx, site)
+	found, _, err := newNetwork(config).look(ctx, site, ofDomain(site))
 	return chainsOfFound(found), err
+}
+
+// ofDomain are the accounts of a look at a site of which nothing is known.
+func ofDomain(site string) []account {
+	return []account{{kind: accountDomain, name: hostname.Domain(site)}}
 }
 
 func chainsOfFound(all []found) (chains []Chain) {

@@ -22,7 +22,8 @@ type Known struct {
 	// Leaves are those that the site was seen serving within Config.Grace and that were valid when Known was made: at
 	// most [MaxLeaves], the newest sighting first.
 	Leaves []Leaf
-	// Looked is when the last look that found leaves began. Zero: no leaf is known.
+	// Looked is when the last look began that found leaves and asked all of the site. Zero: there was none, or no leaf
+	// is known.
 	Looked time.Time
 }
 
@@ -72,7 +73,7 @@ type memory struct {
 type rememberedSite struct {
 	name      string
 	sightings []sighting // newest first; replaced as a whole
-	looked    time.Time
+	looked    time.Time  // as Known.Looked
 	bytes     int
 	domain    *rememberedDomain
 	place     *list.Element // in domain.sites
@@ -92,8 +93,7 @@ func newMemory(grace time.Duration, most int) *memory {
 	}
 }
 
-// get returns the sightings that are valid now, and when the last look that found any began. The caller must not change
-// them.
+// get returns the sightings that are valid now, and Known.Looked. The caller must not change them.
 func (m *memory) get(site string, now time.Time) (sightings []sighting, looked time.Time) {
 	s := m.sites[site]
 	if s == nil {
@@ -116,8 +116,8 @@ func (m *memory) valid(sightings []sighting, now time.Time) []sighting {
 	return slices.DeleteFunc(slices.Clone(sightings), past)
 }
 
-// see adds what a look that began at a time has found.
-func (m *memory) see(site string, seen []found, began, now time.Time) {
+// see adds what a look that began at a time has found. all says that it asked all of the site.
+func (m *memory) see(site string, seen []found, all bool, began, now time.Time) {
 	var merged []sighting
 	known := func(f [32]byte) func(sighting) bool { return func(s sighting) bool { return s.fingerprint == f } }
 	for _, f := range seen {
@@ -125,7 +125,10 @@ func (m *memory) see(site string, seen []found, began, now time.Time) {
 			merged = append(merged, sighting{found: f, fingerprint: fingerprint, seen: began})
 		}
 	}
-	looked := began
+	var looked time.Time
+	if all {
+		looked = began
+	}
 	if s := m.sites[site]; s != nil {
 		for _, old := range s.sightings {
 			if !slices.ContainsFunc(merged, known(old.fingerprint)) {

@@ -41,7 +41,7 @@ func TestWhatWasSeenWithinGraceIsRemembered(t *testing.T) {
 				all = append(all, f)
 				seen[key{site, leaf}] = now
 			}
-			m.see(site, all, now, now)
+			m.see(site, all, true, now, now)
 			for k, at := range seen {
 				want := now.Sub(at) <= grace && !now.After(until[k.leaf])
 				got := false
@@ -75,7 +75,7 @@ func TestTheMemoryIsBounded(t *testing.T) {
 			now = now.Add(time.Second)
 			domain := rapid.IntRange(0, 5).Draw(t, "domain")
 			site := fmt.Sprintf("s%d.d%d.com", rapid.IntRange(0, 20).Draw(t, "site"), domain)
-			m.see(site, []found{madeUp(i, rapid.IntRange(4, siteMemory).Draw(t, "size"))}, now, now)
+			m.see(site, []found{madeUp(i, rapid.IntRange(4, siteMemory).Draw(t, "size"))}, true, now, now)
 			bytes, sites := 0, 0
 			for name, s := range m.sites {
 				if len(s.sightings) == 0 || len(s.sightings) > MaxLeaves || s.name != name {
@@ -106,10 +106,10 @@ func TestADomainPushesOutItsOwnSites(t *testing.T) {
 	m := newMemory(time.Hour, 100*siteMemory)
 	now := time.Unix(1_000_000, 0)
 	for i := range 20 {
-		m.see(fmt.Sprintf("s%d.example", i), []found{madeUp(i, 100)}, now, now)
+		m.see(fmt.Sprintf("s%d.example", i), []found{madeUp(i, 100)}, true, now, now)
 	}
 	for i := range 100_000 {
-		m.see(fmt.Sprintf("s%d.flood.com", i), []found{madeUp(i, 100)}, now, now)
+		m.see(fmt.Sprintf("s%d.flood.com", i), []found{madeUp(i, 100)}, true, now, now)
 	}
 	for i := range 20 {
 		if sightings, _ := m.get(fmt.Sprintf("s%d.example", i), now); len(sightings) != 1 {

@@ -234,7 +234,7 @@ func (s *Sites) dispatch() {
 		}
 		s.working.Go(func() {
 			defer leave()
-			s.run(t.look)
+			s.run(t.look, t.accounts)
 		})
 	}
 }
@@ -265,11 +265,14 @@ func (s *Sites) begin(t *turn) bool {
 	return true
 }
 
-// run looks, and hands out what was found.
-func (s *Sites) run(l *look) {
-	found, partial, err := s.config.source(s.ctx, l.site)
-	if err == nil {
-		err = s.prepare(l.site, found)
+// run looks, and hands out what was found. Of a look that could not ask all of the site the leaves are remembered, and
+// its answer is the error: a signature that fails under them is not bad for that.
+func (s *Sites) run(l *look, accounts []account) {
+	found, partial, err := s.config.source(s.ctx, l.site, accounts)
+	if err == nil || len(found) > 0 {
+		if failed := s.prepare(l.site, found); failed != nil {
+			found, err = nil, failed
+		}
 	}
 	if _, ok := errors.AsType[*Unavailable](err); err != nil && !ok {
 		if err = unusable(l.site, err); s.ctx.Err() != nil {
@@ -280,8 +283,10 @@ func (s *Sites) run(l *look) {
 	defer s.mu.Unlock()
 	now := s.config.Clock()
 	result := answer{err: err, began: l.began, ended: now}
+	if len(found) > 0 {
+		s.memory.see(l.site, found, err == nil, l.began, now)
+	}
 	if err == nil {
-		s.memory.see(l.site, found, l.began, now)
 		result.sightings, result.looked = s.memory.get(l.site, now)
 	}
 	s.metrics.running.Dec()

@@ -44,6 +44,12 @@ func newMetrics(r prometheus.Registerer, s *Sites) *metrics {
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "countersign_certs_keys_bytes", Help: "Bytes that prepared keys may take, with their tables.",
 	}, func() float64 { return float64(s.keys.bytes()) })
+	if s.limiter != nil && r != nil {
+		r.MustRegister(s.limiter.visits)
+		f.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "countersign_certs_visits_waiting", Help: "Visits to addresses of sites that wait for their turn.",
+		}, func() float64 { return float64(s.limiter.waiting()) })
+	}
 	return &metrics{
 		looks: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "countersign_certs_looks_total",
@@ -67,10 +73,10 @@ func (m *metrics) counted(source string, partial bool, err error) {
 	switch {
 	case errors.Is(err, ErrClosed):
 		return
-	case err != nil:
-		outcome = "unavailable"
 	case partial:
 		outcome = "partial"
+	case err != nil:
+		outcome = "unavailable"
 	}
 	m.looks.WithLabelValues(source, outcome).Inc()
 }

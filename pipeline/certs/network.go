@@ -21,6 +21,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"countersign/internal/hostname"
@@ -144,19 +145,23 @@ func newNetwork(config NetworkConfig) *network {
 type target struct {
 	site    string
 	address netip.AddrPort
-	limited bool // dialLimiter limits how often
+	limited bool // dialLimiter says when it is asked
 	dial    func(ctx context.Context, network, address string) (net.Conn, error)
+	// accounts are what its visits are charged to.
+	accounts []account
 }
 
 // look is a [source].
-func (n *network) look(ctx context.Context, site string) (found []found, partial bool, err error) {
+func (n *network) look(
+	ctx context.Context, site string, accounts []account,
+) (found []found, partial bool, err error) {
 	asking, cancel := context.WithTimeout(ctx, n.Timeout)
 	defer cancel()
 	w := atTheSite
 	if _, named := n.Hosts[site]; named {
 		w = atOperatorsHost
 	}
-	targets, err := n.targets(asking, site)
+	targets, err := n.targets(asking, site, accounts)
 	if err == nil {
 		found, partial, err = n.askAll(asking, targets)
 	}
@@ -166,15 +171,15 @@ func (n *network) look(ctx context.Context, site string) (found []found, partial
 	if ctx.Err() != nil {
 		return nil, false, fmt.Errorf("asking %s for its certificate: %w", site, ctx.Err())
 	}
-	return nil, false, n.explain(site, w, err)
+	return found, partial, n.explain(site, w, err)
 }
 
 // targets are the addresses to ask, at least one. The error is a *probeError.
-func (n *network) targets(ctx context.Context, site string) ([]target, error) {
+func (n *network) targets(ctx context.Context, site string, accounts []account) ([]target, error) {
 	// The final dot keeps the resolver from trying the search domains of the
 	// machine's own network.
 	host, port := site+".", n.Port
-	t := target{site: site, limited: true, dial: n.DialContext}
+	t := target{site: site, limited: true, accounts: accounts, dial: n.DialContext}
 	allowed := n.Allowed
 	if address, named := n.Hosts[site]; named {
 		var err error
@@ -257,20 +262,20 @@ type answers struct {
 	errs   []error // *probeError
 }
 
-// askAll asks all targets at once and merges what they serve. It fails where none gave a chain. The error is a
-// *probeError.
+// askAll asks all targets at once and merges what they serve. It fails where none gave a chain, and where one was not
+// asked because its turn didn't come: then there may be chains of the others. The error is a *probeError.
 func (n *network) askAll(ctx context.Context, targets []target) (merged []found, partial bool, err error) {
 	asking, stop := context.WithCancel(ctx)
 	defer stop()
 	all := make([]answers, len(targets))
 	var probes sync.WaitGroup
-	first := make(chan struct{}, 1) // has an element when there is a chain
+	p := progress{first: make(chan struct{}, 1)}
 	for i, t := range targets {
 		probes.Go(func() {
-			all[i], _ = retry(asking, n, func() (answers, error) { return n.ask(asking, t, first) })
+			all[i], _ = retry(asking, n, func() (answers, error) { return n.ask(asking, t, &p) })
 		})
 	}
-	n.settle(&probes, first, stop)
+	n.settle(&probes, &p, stop)
 	leaves, errs := []leafChain(nil), []error(nil)
 	for i, a := range all {
 		leaves, errs = append(leaves, a.leaves...), append(errs, a.errs...)
@@ -290,12 +295,22 @@ func (n *network) askAll(ctx context.Context, targets []target) (merged []found,
 			merged = append(merged, leaf.found)
 		}
 	}
+	noTurn := func(err error) bool { return errors.Is(err, ErrNoTurn) }
+	if i := slices.IndexFunc(errs, noTurn); i >= 0 {
+		return merged, partial, errs[i]
+	}
 	return merged, partial, nil
 }
 
+// progress is what the visits of a look tell it.
+type progress struct {
+	first   chan struct{} // has an element when there is a chain; capacity 1
+	waiting atomic.Int32  // visits that wait for their turn
+}
+
 // settle waits for the probes. After the first chain it waits for the others only for settleTime, or twice as long as
-// the first took, and then stops them.
-func (n *network) settle(probes *sync.WaitGroup, first <-chan struct{}, stop func()) {
+// the first took, and for turnTime more where one waits for its turn. Then it stops them.
+func (n *network) settle(probes *sync.WaitGroup, p *progress, stop func()) {
 	began := time.Now()
 	ended := make(chan struct{})
 	go func() {
@@ -306,28 +321,55 @@ func (n *network) settle(probes *sync.WaitGroup, first <-chan struct{}, stop fun
 	select {
 	case <-ended:
 		return
-	case <-first:
+	case <-p.first:
 	}
 	timer := time.NewTimer(max(settleTime, 2*time.Since(began)))
 	defer timer.Stop()
 	select {
 	case <-ended:
+		return
 	case <-timer.C:
-		stop()
 	}
+	if p.waiting.Load() > 0 {
+		timer.Reset(turnTime)
+		select {
+		case <-ended:
+			return
+		case <-timer.C:
+		}
+	}
+	stop()
 }
 
-// ask is one try at an address: with an offer for each kind at once, and then, if both are refused, with TLS 1.3 for
-// the kind that the site prefers. The error is nil where there is a chain. first gets an element where it has room.
-func (n *network) ask(ctx context.Context, t target, first chan<- struct{}) (answers, error) {
+// ask is one try at an address, when its turn has come. The error is nil where there is a chain.
+func (n *network) ask(ctx context.Context, t target, p *progress) (answers, error) {
+	if !t.limited {
+		a, _ := n.visit(ctx, t, p)
+		return a, a.err()
+	}
+	p.waiting.Add(1)
+	visiting, leave, err := n.limiter.visit(ctx, t.address.Addr(), t.accounts)
+	p.waiting.Add(-1)
+	if err != nil {
+		err = &probeError{stage: stageDial, err: err}
+		return answers{errs: []error{err}}, err
+	}
+	a, connections := n.visit(visiting, t, p)
+	leave(connections)
+	return a, a.err()
+}
+
+// visit makes the connections of one try: one with an offer for each kind at once, and then, if both are refused, one
+// with TLS 1.3 for the kind that the site prefers.
+func (n *network) visit(ctx context.Context, t target, p *progress) (a answers, connections int) {
 	var leaves [kinds]leafChain
 	var errs [kinds]error
 	var probes sync.WaitGroup
 	for k := range kinds {
-		probes.Go(func() { leaves[k], errs[k] = n.probeOne(ctx, t, offer(k), first) })
+		probes.Go(func() { leaves[k], errs[k] = n.probeOne(ctx, t, offer(k), p) })
 	}
 	probes.Wait()
-	var a answers
+	connections = int(kinds)
 	for k := range kinds {
 		a.add(leaves[k], errs[k])
 	}
@@ -338,17 +380,24 @@ func (n *network) ask(ctx context.Context, t target, first chan<- struct{}) (ans
 		if errs[k] != nil {
 			continue
 		}
-		if again, err := n.probeOne(ctx, t, offer(k), first); err == nil {
+		connections++
+		if again, err := n.probeOne(ctx, t, offer(k), p); err == nil {
 			a.add(again, nil)
 		}
 	}
 	if bothRefused(errs) && ctx.Err() == nil {
-		a.add(n.probeOne(ctx, t, offerTLS13, first))
+		connections++
+		a.add(n.probeOne(ctx, t, offerTLS13, p))
 	}
+	return a, connections
+}
+
+// err is why there is no chain; nil: there is one.
+func (a *answers) err() error {
 	if len(a.leaves) > 0 {
-		return a, nil
+		return nil
 	}
-	return a, furthest(a.errs...)
+	return furthest(a.errs...)
 }
 
 func (a *answers) add(leaf leafChain, err error) {
@@ -359,12 +408,12 @@ func (a *answers) add(leaf leafChain, err error) {
 	a.leaves = append(a.leaves, leaf)
 }
 
-// probeOne is probe, and tells first of a chain.
-func (n *network) probeOne(ctx context.Context, t target, o offer, first chan<- struct{}) (leafChain, error) {
+// probeOne is probe, and tells of the first chain.
+func (n *network) probeOne(ctx context.Context, t target, o offer, p *progress) (leafChain, error) {
 	leaf, err := n.probe(ctx, t, o)
 	if err == nil {
 		select {
-		case first <- struct{}{}:
+		case p.first <- struct{}{}:
 		default:
 		}
 	}

@@ -79,17 +79,13 @@ func (n *network) probe(ctx context.Context, t target, o offer) (leaf leafChain,
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v", p)
 		}
+		if cause := context.Cause(ctx); err != nil && errors.Is(cause, errGaveWay) {
+			err = fmt.Errorf("%w: %w", cause, err)
+		}
 		if err != nil {
 			err = &probeError{stage: stage, err: err}
 		}
 	}()
-	if t.limited {
-		release, err := n.limiter.acquire(ctx, t.address.Addr())
-		if err != nil {
-			return leafChain{}, err
-		}
-		defer release()
-	}
 	raw, err := t.dial(ctx, "tcp", t.address.String())
 	if err != nil {
 		return leafChain{}, err

@@ -53,7 +53,7 @@ type madeAt struct{ began time.Time }
 
 func (e madeAt) Error() string { return "as planned" }
 
-func (r *recorder) source(ctx context.Context, site string) ([]found, bool, error) {
+func (r *recorder) source(ctx context.Context, site string, _ []account) ([]found, bool, error) {
 	r.mu.Lock()
 	number := 0
 	for _, l := range r.looks {

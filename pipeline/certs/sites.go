@@ -65,9 +65,6 @@ func (c Config) withDefaults() (Config, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	c.Network.Clock, c.Network.Logger = c.Clock, c.Logger
-	if c.source == nil {
-		c.source = newNetwork(c.Network).look
-	}
 	return c, nil
 }
 
@@ -77,6 +74,7 @@ type Sites struct {
 	dir     *dir // nil: there is none
 	keys    keyCache
 	metrics *metrics
+	limiter *dialLimiter // of the network; nil: there is none
 
 	queue  *fair.Queue[account, *turn]
 	places chan struct{} // an element for each look that runs, and one for the look that dispatch waits for
@@ -109,6 +107,10 @@ func New(config Config) (*Sites, error) {
 		queue: fair.New[account, *turn](maxRunningOfAccount), places: make(chan struct{}, maxRunning),
 		ctx: ctx, cancel: cancel,
 		memory: newMemory(config.Grace, maxMemory), asked: make(map[string]*asked), queued: make(map[account]int),
+	}
+	if config.source == nil {
+		network := newNetwork(config.Network)
+		s.config.source, s.limiter = network.look, network.limiter
 	}
 	if config.Dir != "" {
 		s.dir = newDir(config.Dir, config.Clock)
@@ -164,7 +166,7 @@ func (s *Sites) known(sightings []sighting, looked time.Time) (Known, error) {
 
 // Await is for signatures of a site of which nothing may be known. It gives what is known. Where that is nothing, it
 // gives what the next look finds, which may have begun before the call, or the error of a look that ended less than
-// [Interval] ago. client is as for Look, and so are the errors.
+// [Interval] ago. client is as for Look, and so are the errors, beside which something may be known.
 func (s *Sites) Await(ctx context.Context, site, client string) (Known, error) {
 	if known := s.Known(site); len(known.Leaves) > 0 {
 		return known, nil
@@ -180,8 +182,9 @@ func (s *Sites) Await(ctx context.Context, site, client string) (Known, error) {
 // client is whom the look is charged to, beside the site's domain: 8 bytes that stand for the address of the client
 // that sent the signatures, or nothing where that is not known.
 //
-// The error is an *[Unavailable] where the look found no leaf, where ctx's deadline came first, and where no turn came.
-// Known is then what is known without that look: a signature that fails under it is not bad, but undecided.
+// The error is an *[Unavailable] where the look found no leaf, where ctx's deadline came first, and where no turn came,
+// or none at an address of the site.
+// Known is then what is known all the same: a signature that fails under it is not bad, but undecided.
 // Otherwise the error says nothing about the site: it wraps ctx's error where ctx was cancelled, or [ErrClosed].
 func (s *Sites) Look(ctx context.Context, site, client string, since time.Time) (Known, error) {
 	if now := s.config.Clock(); since.After(now) {
@@ -220,7 +223,7 @@ func (s *Sites) lookedAtFile(site string, found []found, err error) (Known, erro
 	}
 	now := s.config.Clock()
 	s.mu.Lock()
-	s.memory.see(site, found, now, now)
+	s.memory.see(site, found, true, now, now)
 	s.mu.Unlock()
 	return s.Known(site), nil
 }

@@ -29,7 +29,7 @@ type fake struct {
 	hangs   func(site string) bool // nil: none
 }
 
-func (f *fake) source(ctx context.Context, site string) ([]found, bool, error) {
+func (f *fake) source(ctx context.Context, site string, _ []account) ([]found, bool, error) {
 	domain := hostname.Domain(site)
 	f.mu.Lock()
 	if f.began == nil {
@@ -431,7 +431,7 @@ func TestSitesThatHangHoldUpNobodyElse(t *testing.T) {
 		f.hangs = func(site string) bool { return hostname.Domain(site) == "flood.com" && site != "www.flood.com" }
 		f.mu.Unlock()
 		sites.mu.Lock()
-		sites.memory.see("www.flood.com", []found{{chain: chains[0], until: time.Now().Add(time.Hour)}}, time.Now(), time.Now())
+		sites.memory.see("www.flood.com", []found{{chain: chains[0], until: time.Now().Add(time.Hour)}}, true, time.Now(), time.Now())
 		sites.mu.Unlock()
 		began := time.Now()
 		if _, err := sites.Look(t.Context(), "www.flood.com", "newcomer", began); err != nil || time.Since(began) != 0 {

@@ -17,9 +17,11 @@ import (
 
 // A source looks at a site: it gives the chains that the site serves now, at least one, RSA leaves first. site is a
 // host name in its canonical form (package hostname). It may be called concurrently, and returns within a bounded time
-// even if ctx never ends. The error is an *[Unavailable], or wraps ctx's error where ctx ended first. partial says that
-// the site may serve more than was found, because some of it gave no answer.
-type source func(ctx context.Context, site string) (found []found, partial bool, err error)
+// even if ctx never ends. What the look costs others is charged to accounts: the site's domain, and a client where one
+// is known. The error is an *[Unavailable], or wraps ctx's error where ctx ended first. partial says that the site may
+// serve more than was found, because some of it gave no answer. Where some of it wasn't asked, for want of a turn, there
+// may be an error beside what was found.
+type source func(ctx context.Context, site string, accounts []account) (found []found, partial bool, err error)
 
 // found is a chain that a source found, and how long it is valid.
 type found struct {
