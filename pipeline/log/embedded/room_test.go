@@ -10,11 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"countersign/pipeline/log"
 	"countersign/pipeline/log/internal/logtest"
@@ -168,4 +170,63 @@ func TestRoundThatCannotOpenHeals(t *testing.T) {
 	if err := f.close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// A producer that knows of the room is refused at once when a write fails for want of room: its record is not stored,
+// and it may not be sent again. One that doesn't know sends the record again until there is room.
+func TestProducersOnAFullDisk(t *testing.T) {
+	b := start(t, t.TempDir())
+	c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Dial: b.Dial, Flush: b.Flush})
+	topic := logtest.NewTopic(t, c, 1)
+	knows := logtest.NewProducer(t, c, log.ProducerConfig{Room: b.Room})
+	goesOn := logtest.NewProducer(t, c, log.ProducerConfig{})
+	logtest.Send(t, knows, topic, 0, "before")
+	var room atomic.Bool
+	refused := make(chan struct{}, 1000)
+	b.cluster.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		b.cluster.KeepControl()
+		if room.Load() {
+			return nil, nil, false
+		}
+		b.room.writeFailed(syscall.ENOSPC) // as brokerLogger does
+		select {
+		case refused <- struct{}{}:
+		default:
+		}
+		return refuse(req.(*kmsg.ProduceRequest)), nil, true
+	})
+	ctx := logtest.Context(t)
+	patient, err := goesOn.Send(ctx, topic, 0, []byte("patient"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	logtest.Receive(t, refused, "refusal")
+	ack, err := knows.Send(ctx, topic, 0, []byte("refused"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = ack.Wait(ctx)
+	if !errors.Is(err, log.ErrFull) || !errors.Is(err, ErrDiskFull) || log.MayBeStored(err) {
+		t.Errorf("refused with %v, may be stored: %v", err, log.MayBeStored(err))
+	}
+	room.Store(true)
+	if offset, err := patient.Wait(ctx); err != nil || offset != 1 {
+		t.Errorf("offset %d, %v", offset, err)
+	}
+}
+
+// refuse is the answer of a broker that could not write.
+func refuse(req *kmsg.ProduceRequest) kmsg.Response {
+	answer := req.ResponseKind().(*kmsg.ProduceResponse)
+	for _, t := range req.Topics {
+		topic := kmsg.NewProduceResponseTopic()
+		topic.Topic, topic.TopicID = t.Topic, t.TopicID
+		for _, p := range t.Partitions {
+			partition := kmsg.NewProduceResponseTopicPartition()
+			partition.Partition, partition.ErrorCode = p.Partition, -1 // an unexpected error
+			topic.Partitions = append(topic.Partitions, partition)
+		}
+		answer.Topics = append(answer.Topics, topic)
+	}
+	return answer
 }
