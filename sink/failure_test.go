@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -79,6 +80,45 @@ func TestBackoff(t *testing.T) {
 			t.Errorf("waits: %v\nwant:  %v", waits, want)
 		}
 		compare(t, w)
+	})
+}
+
+// Readiness hears of a call from its second failure's moment or sooner until it succeeds.
+func TestHealthTellsOfRepeatedCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(1)
+		healthy := time.Now().Add(time.Minute)
+		w.fault = func(call string) fault {
+			if call == "hashes" && time.Now().Before(healthy) {
+				return fails
+			}
+			return works
+		}
+		c := w.config(0)
+		c.Backoff, c.Health = nil, new(Health)
+		r := start(t, c)
+		synctest.Wait()
+		if err := c.Health.Check(t.Context()); err != nil {
+			t.Errorf("before anything is written: %v", err)
+		}
+		w.produce(0, block(part(1, 1, 0, 0, hashOf(0, 1, 0))))
+		for range 50 {
+			time.Sleep(time.Second)
+			if err := c.Health.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "hashes") {
+				t.Fatalf("while inserts fail: %v", err)
+			}
+		}
+		r.drain(w)
+		if err := c.Health.Check(t.Context()); err != nil {
+			t.Errorf("after the insert: %v", err)
+		}
+		healthy = time.Now().Add(time.Hour)
+		w.produce(0, block(part(1, 2, 0, 0, hashOf(0, 1, 1))))
+		time.Sleep(time.Second)
+		r.end(w) // gives up
+		if err := c.Health.Check(t.Context()); err != nil {
+			t.Errorf("after the end: %v", err)
+		}
 	})
 }
 

@@ -82,6 +82,8 @@ func Run(ctx context.Context, c Config) error {
 // the store refuses for good (a full disk, missing rights) is for an operator to mend, and dropping the rows would
 // break I3.
 func (st *stage) retry(ctx context.Context, what string, do func() error) error {
+	var failing *failing
+	defer func() { st.Health.ended(failing) }()
 	for n := 0; ; n++ {
 		err := do()
 		if err == nil {
@@ -92,6 +94,7 @@ func (st *stage) retry(ctx context.Context, what string, do func() error) error 
 		}
 		wait := st.Backoff(n)
 		st.metrics.retries.Inc()
+		failing = st.Health.failed(failing, what, st.Clock(), err)
 		report := st.Logger.Warn
 		if !errors.Is(err, store.ErrUnavailable) {
 			report = st.Logger.Error
