@@ -4,6 +4,7 @@ package main
 // does /readyz. How long that took is in the test's log (-v); the bounds that the checks have are in docs/operating.md.
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -148,9 +149,13 @@ func TestNotReadyAtTheEnds(t *testing.T) {
 	if got := p.notReady(); !slices.Equal(got, []string{"starting"}) || p.failingChecks() != nil {
 		t.Errorf("%q, %q", got, p.failingChecks())
 	}
-	p.stopping.Store(true)
-	if got := p.notReady(); !slices.Equal(got, []string{"stopping"}) {
-		t.Errorf("%q", got)
+	for want, err := range map[string]error{
+		"stopping": nil,
+		"stopping, because a part failed: fsync x: broken fsync y: broken": errors.New("fsync x: broken\nfsync y: broken"),
+	} {
+		if p.beginStop(err); !slices.Equal(p.notReady(), []string{want}) {
+			t.Errorf("%q, want %q", p.notReady(), want)
+		}
 	}
 }
 
