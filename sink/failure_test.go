@@ -1,8 +1,10 @@
 package sink
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -83,7 +85,7 @@ func TestBackoff(t *testing.T) {
 	})
 }
 
-// Readiness hears of a call from its second failure's moment or sooner until it succeeds.
+// Readiness hears of a call from its first failure until it succeeds or is given up, and the operator once a minute.
 func TestHealthTellsOfRepeatedCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(1)
@@ -95,7 +97,8 @@ func TestHealthTellsOfRepeatedCalls(t *testing.T) {
 			return works
 		}
 		c := w.config(0)
-		c.Backoff, c.Health = nil, new(Health)
+		var log bytes.Buffer
+		c.Backoff, c.Health, c.Logger = nil, new(Health), slog.New(slog.NewTextHandler(&log, nil))
 		r := start(t, c)
 		synctest.Wait()
 		if err := c.Health.Check(t.Context()); err != nil {
@@ -111,6 +114,9 @@ func TestHealthTellsOfRepeatedCalls(t *testing.T) {
 		r.drain(w)
 		if err := c.Health.Check(t.Context()); err != nil {
 			t.Errorf("after the insert: %v", err)
+		}
+		if lines := strings.Count(log.String(), "inserting hashes failed"); lines != 1 {
+			t.Errorf("%d lines of the log in a minute:\n%s", lines, &log)
 		}
 		healthy = time.Now().Add(time.Hour)
 		w.produce(0, block(part(1, 2, 0, 0, hashOf(0, 1, 1))))

@@ -55,7 +55,8 @@ func (p *process) startLog(ctx context.Context) (*openLog, error) {
 			}
 		})
 		p.checks = append(p.checks, health.Check{Name: "disk", Probe: func(context.Context) error { return broker.Room() }})
-		cfg.Brokers, cfg.Dial, cfg.Flush, opened.room = broker.Brokers(), broker.Dial, broker.Flush, broker.Room
+		cfg.Brokers, cfg.Dial, cfg.Flush, cfg.Broken = broker.Brokers(), broker.Dial, broker.Flush, broker.Err
+		opened.room = broker.Room
 	}
 	if opened.client, err = log.Open(ctx, cfg); err != nil {
 		return nil, fmt.Errorf("--kafka: %w", err)

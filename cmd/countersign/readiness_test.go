@@ -12,7 +12,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -76,30 +75,6 @@ func (n *node) untilReadiness(want int, enough func(text string) bool) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-}
-
-func TestNotReadyWhileTheEngineIsStopped(t *testing.T) {
-	t.Parallel()
-	if os.Getenv("COUNTERSIGN_TEST_CLICKHOUSE") != "" {
-		t.Skip("the engine is another one")
-	}
-	n := start(t, append(newWorld(t).args(), "--data-dir", t.TempDir())...)
-	n.saysReady()
-	children := slices.DeleteFunc(descendants(n.PID()), func(pid int) bool { return pid == n.PID() })
-	if len(children) == 0 {
-		t.Fatal("the service has no engine")
-	}
-	all := func(s syscall.Signal) {
-		for _, pid := range children {
-			_ = syscall.Kill(pid, s) // fails where it has ended
-		}
-	}
-	defer all(syscall.SIGCONT)
-	all(syscall.SIGSTOP)
-	n.saysUnready("store")
-	all(syscall.SIGCONT)
-	n.saysReady()
-	n.stop()
 }
 
 func TestNotReadyWithoutTheFolderOfCertificates(t *testing.T) {

@@ -35,6 +35,7 @@ func writeEngineURL(dataDir string, e *engine.Engine) error {
 // startStore opens ClickHouse, embedded or not, and brings its schema up to date.
 func (p *process) startStore(ctx context.Context) (*store.DB, error) {
 	url := p.cfg.ClickHouse
+	takesWrites := func() error { return nil } // an external ClickHouse's disk is out of sight
 	if url == "" {
 		embedded, err := engine.Start(ctx, engine.Config{
 			Dir: filepath.Join(p.cfg.DataDir, "clickhouse"), Binary: p.cfg.EngineBinary, Lib: p.cfg.EngineLib,
@@ -61,6 +62,7 @@ func (p *process) startStore(ctx context.Context) (*store.DB, error) {
 			}
 		})
 		url = embedded.URL()
+		takesWrites = touching(engineLock(p.cfg.DataDir))
 		if err := writeEngineURL(p.cfg.DataDir, embedded); err != nil {
 			return nil, fmt.Errorf("note where the embedded ClickHouse is reached: %w", err)
 		}
@@ -70,11 +72,35 @@ func (p *process) startStore(ctx context.Context) (*store.DB, error) {
 		return nil, fmt.Errorf("--clickhouse: %w", err)
 	}
 	p.onStop(func(context.Context) { _ = db.Close() })
-	p.checks = append(p.checks, health.Check{Name: "store", Probe: db.Check, Patience: storePatience})
+	probe := func(ctx context.Context) error { return errors.Join(db.Check(ctx), takesWrites()) }
+	p.checks = append(p.checks, health.Check{Name: "store", Probe: probe, Patience: storePatience})
 	if err := whileUnavailable(ctx, startTimeout, db.Migrate); err != nil {
 		return nil, fmt.Errorf("bring the schema up to date: %w", err)
 	}
 	return db, nil
+}
+
+// engineLock is a file on the embedded engine's disk.
+func engineLock(dataDir string) string { return filepath.Join(dataDir, "clickhouse", "engine.lock") }
+
+// touchPeriod is how often a file of the engine's disk is touched. A file system that became read only, as after an
+// error of the disk, shows only when something is written.
+const touchPeriod = 10 * time.Second
+
+// touching returns a probe that writes a file's time now and then, and says what came of that last. It is for one
+// goroutine at a time.
+func touching(path string) func() error {
+	var last time.Time
+	var failed error
+	return func() error {
+		if now := time.Now(); failed != nil || now.Sub(last) >= touchPeriod {
+			last, failed = now, nil
+			if err := os.Chtimes(path, time.Time{}, now); err != nil {
+				failed = fmt.Errorf("the embedded ClickHouse's disk takes no writes: %w; check the disk and restart", err)
+			}
+		}
+		return failed
+	}
 }
 
 const unavailablePause = 500 * time.Millisecond

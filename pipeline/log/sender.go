@@ -84,6 +84,10 @@ func (s *sender) deliver(batch []*sentRecord) {
 			s.fail(batch, err)
 			return
 		}
+		if broken := s.p.c.cfg.Broken(); broken != nil {
+			s.fail(batch, fmt.Errorf("%w: %w", ErrUnavailable, broken))
+			return
+		}
 		last = markUnavailable(err)
 		s.p.c.logger.Debug("produce attempt failed", "topic", s.topic, "partition", s.partition,
 			"records", len(batch), "attempt", attempt+1, "error", err)

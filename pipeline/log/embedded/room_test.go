@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -215,6 +216,29 @@ func TestProducersOnAFullDisk(t *testing.T) {
 	}
 }
 
+// Records fail at once when the broker can't go on. Nobody knows what is on the disk then.
+func TestProducersOfABrokenBroker(t *testing.T) {
+	b := start(t, t.TempDir())
+	c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Dial: b.Dial, Flush: b.Flush, Broken: b.Err})
+	topic := logtest.NewTopic(t, c, 1)
+	p := logtest.NewProducer(t, c, log.ProducerConfig{})
+	logtest.Send(t, p, topic, 0, "before")
+	broken := errors.New("input/output error")
+	b.cluster.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		b.cluster.KeepControl()
+		b.failure.set(broken) // as brokerLogger does
+		return refuse(req.(*kmsg.ProduceRequest)), nil, true
+	})
+	ctx := logtest.Context(t)
+	ack, err := p.Send(ctx, topic, 0, []byte("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = ack.Wait(ctx); !errors.Is(err, broken) || !errors.Is(err, log.ErrUnavailable) || !log.MayBeStored(err) {
+		t.Errorf("refused with %v, may be stored: %v", err, log.MayBeStored(err))
+	}
+}
+
 // refuse is the answer of a broker that could not write.
 func refuse(req *kmsg.ProduceRequest) kmsg.Response {
 	answer := req.ResponseKind().(*kmsg.ProduceResponse)
@@ -229,4 +253,23 @@ func refuse(req *kmsg.ProduceRequest) kmsg.Response {
 		answer.Topics = append(answer.Topics, topic)
 	}
 	return answer
+}
+
+// A disk that has become read only ends the broker though nobody writes, and one that is full doesn't.
+func TestTheDiskIsTouched(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &Broker{failure: newFailure()}
+		errs := []error{nil, syscall.ENOSPC, os.ErrPermission, syscall.EROFS}
+		b.watchDisk(t.Context(), "/data/log/LOCK", func(path string) error {
+			if b.Err() != nil {
+				t.Errorf("failed with %v", b.Err())
+			}
+			err := errs[0]
+			errs = errs[1:]
+			return &fs.PathError{Op: "chtimes", Path: path, Err: err}
+		})
+		if err := b.Err(); len(errs) != 0 || !errors.Is(err, syscall.EROFS) || !strings.Contains(err.Error(), "write to /data/log:") {
+			t.Errorf("failure %v", err)
+		}
+	})
 }
