@@ -62,7 +62,7 @@ func (p *process) startStore(ctx context.Context) (*store.DB, error) {
 			}
 		})
 		url = embedded.URL()
-		takesWrites = touching(engineLock(p.cfg.DataDir))
+		takesWrites = nowAndThen(embedded.Touch)
 		if err := writeEngineURL(p.cfg.DataDir, embedded); err != nil {
 			return nil, fmt.Errorf("note where the embedded ClickHouse is reached: %w", err)
 		}
@@ -80,24 +80,17 @@ func (p *process) startStore(ctx context.Context) (*store.DB, error) {
 	return db, nil
 }
 
-// engineLock is a file on the embedded engine's disk.
-func engineLock(dataDir string) string { return filepath.Join(dataDir, "clickhouse", "engine.lock") }
-
-// touchPeriod is how often a file of the engine's disk is touched. A file system that became read only, as after an
-// error of the disk, shows only when something is written.
+// touchPeriod is how often the embedded engine's disk is touched.
 const touchPeriod = 10 * time.Second
 
-// touching returns a probe that writes a file's time now and then, and says what came of that last. It is for one
+// nowAndThen returns a probe that calls another one every touchPeriod, and while that fails at each call. It is for one
 // goroutine at a time.
-func touching(path string) func() error {
+func nowAndThen(probe func() error) func() error {
 	var last time.Time
 	var failed error
 	return func() error {
 		if now := time.Now(); failed != nil || now.Sub(last) >= touchPeriod {
-			last, failed = now, nil
-			if err := os.Chtimes(path, time.Time{}, now); err != nil {
-				failed = fmt.Errorf("the embedded ClickHouse's disk takes no writes: %w; check the disk and restart", err)
-			}
+			last, failed = now, probe()
 		}
 		return failed
 	}
