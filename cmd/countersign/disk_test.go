@@ -5,6 +5,7 @@ package main
 // tests where there are none. The third needs neither: a filter of system calls that the process puts on itself.
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -44,7 +45,7 @@ func (d memoryDisk) leave(free int64) {
 		must(d.t, unix.Statfs(d.dir, &s))
 		used := int64(s.Blocks-s.Bfree) * s.Bsize
 		err := unix.Mount("", d.dir, "", unix.MS_REMOUNT, fmt.Sprintf("mode=700,size=%d", used+free))
-		if err == unix.EINVAL { //nolint:errorlint // it is one
+		if errors.Is(err, unix.EINVAL) {
 			continue // more was written meanwhile
 		}
 		must(d.t, err)
@@ -105,16 +106,13 @@ func (d fileDisk) repair() {
 	must(d.t, d.mount())
 }
 
-// failingSyncs in the environment of a process has its fsync fail from SIGUSR2 on.
-const failingSyncs = "COUNTERSIGN_TEST_FAILING_SYNCS"
+// failSyncsSignal tells a process that its fsync is to fail from now on. Nobody else uses this real-time signal.
+const failSyncsSignal = syscall.Signal(42)
 
-// failSyncsWhenTold is for the process whose fsync is to fail.
+// failSyncsWhenTold has the process wait for that signal.
 func failSyncsWhenTold() {
-	if os.Getenv(failingSyncs) == "" {
-		return
-	}
 	told := make(chan os.Signal, 1)
-	signal.Notify(told, syscall.SIGUSR2)
+	signal.Notify(told, failSyncsSignal)
 	go func() {
 		<-told
 		if err := failSyncs(); err != nil {

@@ -63,14 +63,9 @@ func (n *node) ends(texts ...string) {
 func TestFsyncFails(t *testing.T) {
 	t.Parallel()
 	needEmbeddedLog(t)
-	w := newWorld(t)
-	uploads := work{t: t, site: "ec.example", sign: w.ecdsa("ec.example")}
-	args := append(w.args(), "--data-dir", t.TempDir())
-	n := startWith(t, []string{failingSyncs + "=1"}, args...)
-	uploads.send(n, 1200)
-	uploads.check(n)
+	n, uploads, args := underWork(t, "--data-dir", t.TempDir())
 
-	must(t, syscall.Kill(n.PID(), syscall.SIGUSR2))
+	must(t, syscall.Kill(n.PID(), failSyncsSignal))
 	for end := time.Now().Add(patience); uploads.send(n, 1200) == ""; { // it takes a moment until fsync fails
 		if strings.Contains(n.logs.String(), noSyncsFail) {
 			t.Skip(noSyncsFail)
@@ -89,13 +84,9 @@ func TestFsyncFails(t *testing.T) {
 func TestDiskFillsUp(t *testing.T) {
 	t.Parallel()
 	needEmbeddedLog(t)
-	w := newWorld(t)
-	uploads := work{t: t, site: "ec.example", sign: w.ecdsa("ec.example")}
 	data := t.TempDir()
 	disk := newMemoryDisk(t, filepath.Join(data, "log"))
-	n := start(t, append(w.args(), "--data-dir", data, "--min-free-disk", "128MiB")...)
-	uploads.send(n, 1200)
-	uploads.check(n)
+	n, uploads, _ := underWork(t, "--data-dir", data, "--min-free-disk", "128MiB")
 
 	disk.leave(129 << 20)
 	for end := time.Now().Add(patience); ; {
@@ -133,14 +124,9 @@ func TestDiskIsFullInTheMiddleOfAWrite(t *testing.T) {
 	for _, end := range []string{"goes on", "is killed"} {
 		t.Run(end, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			uploads := work{t: t, site: "ec.example", sign: w.ecdsa("ec.example")}
 			data := t.TempDir()
 			disk := newMemoryDisk(t, data)
-			args := append(w.args(), "--data-dir", data, "--min-free-disk", "1")
-			n := start(t, args...)
-			uploads.send(n, 1200)
-			uploads.check(n)
+			n, uploads, args := underWork(t, "--data-dir", data, "--min-free-disk", "1")
 
 			disk.leave(640 << 10)
 			for until := time.Now().Add(patience); ; {
@@ -177,14 +163,9 @@ func TestDiskIsFullInTheMiddleOfAWrite(t *testing.T) {
 func TestTheLogBecomesReadOnly(t *testing.T) {
 	t.Parallel()
 	needEmbeddedLog(t)
-	w := newWorld(t)
-	uploads := work{t: t, site: "ec.example", sign: w.ecdsa("ec.example")}
 	data := t.TempDir()
 	disk := newFileDisk(t, filepath.Join(data, "log"))
-	args := append(w.args(), "--data-dir", data)
-	n := start(t, args...)
-	uploads.send(n, 1200)
-	uploads.check(n)
+	n, uploads, args := underWork(t, "--data-dir", data)
 	disk.breakIt()
 	n.ends("write to "+disk.dir, "read-only file system")
 	refuses(t, "read-only file system", args...)
@@ -198,14 +179,9 @@ func TestTheLogBecomesReadOnly(t *testing.T) {
 func TestTheEngineBecomesReadOnly(t *testing.T) {
 	t.Parallel()
 	needEmbeddedLog(t)
-	w := newWorld(t)
-	uploads := work{t: t, site: "ec.example", sign: w.ecdsa("ec.example")}
 	data := t.TempDir()
 	disk := newFileDisk(t, filepath.Join(data, "clickhouse"))
-	args := append(w.args(), "--data-dir", data)
-	n := start(t, args...)
-	uploads.send(n, 1200)
-	uploads.check(n)
+	n, uploads, args := underWork(t, "--data-dir", data)
 	disk.breakIt()
 	if reason := n.saysUnready("store"); !strings.Contains(reason, "read-only file system") {
 		t.Errorf("the reason is %q", reason)

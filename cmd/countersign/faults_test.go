@@ -41,6 +41,18 @@ type sent struct {
 	entries []entry
 }
 
+// underWork starts a service that knows one site, and has done an upload. args are what it was started with.
+func underWork(t *testing.T, more ...string) (n *node, w *work, args []string) {
+	t.Helper()
+	sites := newWorld(t)
+	w = &work{t: t, site: "ec.example", sign: sites.ecdsa("ec.example")}
+	args = append(sites.args(), more...)
+	n = start(t, args...)
+	w.send(n, 1200)
+	w.check(n)
+	return n, w, args
+}
+
 // send uploads so many new hashes. It returns the kind of problem that the upload was refused with; empty: it was
 // accepted.
 func (w *work) send(n *node, size int) (problem string) {
@@ -121,12 +133,7 @@ var engineStopped = flag.Duration("engine-stopped", 5*time.Second, "how long the
 
 func TestNotReadyWhileTheEngineIsStopped(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	uploads := work{t: t, site: "ec.example", sign: w.ecdsa("ec.example")}
-	n := start(t, append(append(w.args(), logArgs(t)...), "--data-dir", t.TempDir(), "--max-backlog", "20")...)
-	n.saysReady()
-	uploads.send(n, 1200)
-	uploads.check(n)
+	n, uploads, _ := underWork(t, append(logArgs(t), "--data-dir", t.TempDir(), "--max-backlog", "20")...)
 	children := slices.DeleteFunc(descendants(n.PID()), func(pid int) bool { return pid == n.PID() })
 	if len(children) == 0 {
 		t.Fatal("the service has no engine")
@@ -163,15 +170,11 @@ func TestNotReadyWhileTheEngineIsStopped(t *testing.T) {
 
 func TestClickHouseIsSilent(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	uploads := work{t: t, site: "ec.example", sign: w.ecdsa("ec.example")}
 	clickhouse, err := engine.Start(t.Context(), engine.Config{Dir: t.TempDir(), Grants: store.ServiceGrants("default")})
 	must(t, err)
 	defer func() { must(t, clickhouse.Close(context.Background())) }()
 	relay := newProxy(t, clickhouse.URL())
-	n := start(t, append(append(w.args(), logArgs(t)...), "--data-dir", t.TempDir(), "--clickhouse", relay.url())...)
-	uploads.send(n, 2500)
-	uploads.check(n)
+	n, uploads, _ := underWork(t, append(logArgs(t), "--data-dir", t.TempDir(), "--clickhouse", relay.url())...)
 
 	// The connections that there are say nothing any more; the calls go to others.
 	begun := time.Now()

@@ -103,17 +103,9 @@ type node struct {
 // start runs `countersign serve` and returns when it is ready. The process ends with the test.
 func start(t *testing.T, args ...string) *node {
 	t.Helper()
-	return startWith(t, nil, args...)
-}
-
-// startWith is start with more in the environment of the process.
-func startWith(t *testing.T, environment []string, args ...string) *node {
-	t.Helper()
 	n := &node{t: t, logs: new(logs)}
-	config := program(n.logs, args...)
-	config.Env = append(config.Env, environment...)
 	var err error
-	n.Process, err = service.Start(t.Context(), config)
+	n.Process, err = service.Start(t.Context(), program(n.logs, args...))
 	must(t, err)
 	t.Cleanup(func() {
 		n.Kill()
