@@ -135,7 +135,7 @@ func (in *intake) seal(
 			return acceptedUpload{}, problem.OutcomeUnknown(up.id, err) // an abort now might come after the seal
 		}
 		in.abort(ctx, a, err)
-		return acceptedUpload{}, problem.LogUnavailable(err)
+		return acceptedUpload{}, notStored(in.cfg.Log, err)
 	}
 	return up, nil
 }

@@ -109,6 +109,14 @@ func (a *attempt) failure(ctx context.Context, err error) error {
 	if errors.Is(context.Cause(ctx), server.ErrStopping) {
 		return problem.Stopping()
 	}
+	return notStored(a.log, err)
+}
+
+// notStored is what to answer when the log has said err and holds nothing that counts.
+func notStored(log Log, err error) *problem.Problem {
+	if log.Full(err) {
+		return problem.DiskFull(err)
+	}
 	return problem.LogUnavailable(err)
 }
 

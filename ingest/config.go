@@ -99,6 +99,8 @@ type Log interface {
 	Flush(ctx context.Context) error
 	// MayBeStored reports whether a record, of which Send or Wait said err, may be in the log nevertheless.
 	MayBeStored(err error) bool
+	// Full reports whether Send or Wait said err because the log's disk has no room.
+	Full(err error) bool
 	// Tell appends value, a record of topic events, and returns once all in-sync replicas hold it.
 	Tell(ctx context.Context, value []byte) error
 	// Follower brings back the records of topic events, and says what has passed the log.

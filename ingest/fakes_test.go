@@ -113,6 +113,8 @@ func (l *fakeLog) Send(_ context.Context, partition int, value []byte) (Ack, err
 
 func (l *fakeLog) MayBeStored(err error) bool { return errors.Is(err, errUnknown) }
 
+func (l *fakeLog) Full(err error) bool { return errors.Is(err, errFull) }
+
 func (l *fakeLog) Flush(context.Context) error {
 	l.mu.Lock()
 	flush := l.flush

@@ -15,7 +15,10 @@ import (
 // bulkHead begins an upload to a site, of so many bytes.
 const bulkHead = "POST /api/v1/asyncsign/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 
-var errRefused = errors.New("the fake log refused it")
+var (
+	errRefused = errors.New("the fake log refused it")
+	errFull    = errors.New("the fake log's disk is full")
+)
 
 func isSeal(m *recordpb.Upload) bool { return sealOf(m) != nil }
 
@@ -39,29 +42,28 @@ func TestLogAway(t *testing.T) {
 }
 
 func TestChunkOrSealRefused(t *testing.T) {
-	for name, refuse := range map[string]func(*recordpb.Upload) error{
-		"chunk": func(m *recordpb.Upload) error {
-			if m.GetChunk().GetFirst() == 1000 {
-				return errRefused
-			}
-			return nil
-		},
-		"seal": func(m *recordpb.Upload) error {
-			if isSeal(m) {
-				return errRefused
-			}
-			return nil
-		},
+	for name, refused := range map[string]func(*recordpb.Upload) bool{
+		"chunk": func(m *recordpb.Upload) bool { return m.GetChunk().GetFirst() == 1000 },
+		"seal":  isSeal,
 	} {
-		t.Run(name, func(t *testing.T) {
-			h := start(t, nil)
-			h.log.with(func(l *fakeLog) { l.refuse = refuse })
-			h.Problem(h.Do("POST", "/api/v1/asyncsign/"+site, pairs(0, 2500, 64)), 503, "log-unavailable")
-			h.nothingKept()
-			if _, _, aborts := h.log.count(); aborts != 1 {
-				t.Errorf("%d aborts", aborts)
-			}
-		})
+		for kind, err := range map[string]error{"log-unavailable": errRefused, "disk-full": errFull} {
+			t.Run(name+" "+kind, func(t *testing.T) {
+				h := start(t, nil)
+				h.log.with(func(l *fakeLog) {
+					l.refuse = func(m *recordpb.Upload) error {
+						if refused(m) {
+							return err
+						}
+						return nil
+					}
+				})
+				h.Problem(h.Do("POST", "/api/v1/asyncsign/"+site, pairs(0, 2500, 64)), 503, kind)
+				h.nothingKept()
+				if _, _, aborts := h.log.count(); aborts != 1 {
+					t.Errorf("%d aborts", aborts)
+				}
+			})
+		}
 	}
 }
 

@@ -36,6 +36,8 @@ func (l *kafkaLog) Flush(ctx context.Context) error { return l.producer.Flush(ct
 
 func (l *kafkaLog) MayBeStored(err error) bool { return log.MayBeStored(err) }
 
+func (l *kafkaLog) Full(err error) bool { return errors.Is(err, log.ErrFull) }
+
 func (l *kafkaLog) Tell(ctx context.Context, value []byte) error {
 	ack, err := l.producer.Send(ctx, record.TopicEvents, 0, value)
 	if err == nil {

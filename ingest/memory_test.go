@@ -41,6 +41,7 @@ func (l *voidLog) Send(context.Context, int, []byte) (Ack, error) {
 
 func (l *voidLog) Flush(context.Context) error            { return nil }
 func (l *voidLog) MayBeStored(error) bool                 { return true }
+func (l *voidLog) Full(error) bool                        { return false }
 func (l *voidLog) Backlog(context.Context) (int64, error) { return 0, nil }
 func (l *voidLog) Tell(context.Context, []byte) error     { return nil }
 func (l *voidLog) CaughtUp(context.Context) error         { return nil }

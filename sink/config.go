@@ -62,6 +62,9 @@ type Config struct {
 	// SendTimeout is how long an event or a dead letter may take before it is given up. Default 5 s.
 	SendTimeout time.Duration
 
+	// Health is told of calls to the Store that fail. Default: one of the stage's own, which nobody asks.
+	Health *Health
+
 	Clock      func() time.Time      // for measuring only; default time.Now
 	Random     io.Reader             // keys of filters; safe for concurrent use; default crypto/rand
 	Logger     *slog.Logger          // default: discards
@@ -141,6 +144,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.SendTimeout == 0 {
 		c.SendTimeout = 5 * time.Second
+	}
+	if c.Health == nil {
+		c.Health = new(Health)
 	}
 	if c.Clock == nil {
 		c.Clock = time.Now

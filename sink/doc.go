@@ -48,7 +48,7 @@
 //
 // Reading order, as a record passes: config.go, sink.go (Run), shard.go (an assignment), walk.go (its log, in order),
 // lookup.go (questions to the store), rows.go (from records to rows), flush.go and queue.go (rows on their way),
-// writer.go (inserts), events.go (announcements), metrics.go.
+// writer.go (inserts), events.go (announcements), health.go, metrics.go.
 //
 // It must not know HTTP, certificates or signatures.
 package sink

@@ -1,9 +1,12 @@
 package sink
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -79,6 +82,49 @@ func TestBackoff(t *testing.T) {
 			t.Errorf("waits: %v\nwant:  %v", waits, want)
 		}
 		compare(t, w)
+	})
+}
+
+// Readiness hears of a call from its first failure until it succeeds or is given up, and the operator once a minute.
+func TestHealthTellsOfRepeatedCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(1)
+		healthy := time.Now().Add(time.Minute)
+		w.fault = func(call string) fault {
+			if call == "hashes" && time.Now().Before(healthy) {
+				return fails
+			}
+			return works
+		}
+		c := w.config(0)
+		var log bytes.Buffer
+		c.Backoff, c.Health, c.Logger = nil, new(Health), slog.New(slog.NewTextHandler(&log, nil))
+		r := start(t, c)
+		synctest.Wait()
+		if err := c.Health.Check(t.Context()); err != nil {
+			t.Errorf("before anything is written: %v", err)
+		}
+		w.produce(0, block(part(1, 1, 0, 0, hashOf(0, 1, 0))))
+		for range 50 {
+			time.Sleep(time.Second)
+			if err := c.Health.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "hashes") {
+				t.Fatalf("while inserts fail: %v", err)
+			}
+		}
+		r.drain(w)
+		if err := c.Health.Check(t.Context()); err != nil {
+			t.Errorf("after the insert: %v", err)
+		}
+		if lines := strings.Count(log.String(), "inserting hashes failed"); lines != 1 {
+			t.Errorf("%d lines of the log in a minute:\n%s", lines, &log)
+		}
+		healthy = time.Now().Add(time.Hour)
+		w.produce(0, block(part(1, 2, 0, 0, hashOf(0, 1, 1))))
+		time.Sleep(time.Second)
+		r.end(w) // gives up
+		if err := c.Health.Check(t.Context()); err != nil {
+			t.Errorf("after the end: %v", err)
+		}
 	})
 }
 

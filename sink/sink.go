@@ -23,6 +23,9 @@ const maxLookups = 2
 // more at once would only make all of them late.
 const maxLoads = 2
 
+// tellEvery is how often the operator is told that a call goes on failing.
+const tellEvery = time.Minute
+
 // stage is a running sink: what all its shards share.
 type stage struct {
 	Config
@@ -82,6 +85,9 @@ func Run(ctx context.Context, c Config) error {
 // the store refuses for good (a full disk, missing rights) is for an operator to mend, and dropping the rows would
 // break I3.
 func (st *stage) retry(ctx context.Context, what string, do func() error) error {
+	var failing *failing
+	var told time.Time // when the operator was told last
+	defer func() { st.Health.ended(failing) }()
 	for n := 0; ; n++ {
 		err := do()
 		if err == nil {
@@ -92,12 +98,17 @@ func (st *stage) retry(ctx context.Context, what string, do func() error) error 
 		}
 		wait := st.Backoff(n)
 		st.metrics.retries.Inc()
+		now := st.Clock()
+		failing = st.Health.failed(failing, what, now, err)
 		report := st.Logger.Warn
 		if !errors.Is(err, store.ErrUnavailable) {
 			report = st.Logger.Error
 		}
-		report("ClickHouse: "+what+" failed; it is tried again until it succeeds, nothing is lost",
-			"error", err, "failures", n+1, "wait", wait)
+		if n == 0 || now.Sub(told) >= tellEvery {
+			told = now
+			report("ClickHouse: "+what+" failed; it is tried again until it succeeds, nothing is lost",
+				"error", err, "failures", n+1, "wait", wait)
+		}
 		if err := pause.For(ctx, wait); err != nil {
 			return err
 		}

@@ -39,6 +39,7 @@ const runAsProgram = "COUNTERSIGN_TEST_RUN_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(runAsProgram) != "" || len(os.Args) > 1 && os.Args[1] == engine.ChildArg {
+		failSyncsWhenTold()
 		os.Exit(run(os.Args[1:]))
 	}
 	if len(os.Args) > 1 && os.Args[1] == neighbourArg {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -42,7 +43,8 @@ type process struct {
 
 	checks   []health.Check               // of the parts that were started: each part appends its own
 	board    atomic.Pointer[health.Board] // nil while starting
-	stopping atomic.Bool
+	broken   bool                         // a part failed, so that nothing is worth waiting for
+	stopping atomic.Pointer[string]       // why readiness says no from now on; nil: the process doesn't stop
 }
 
 // serve runs until ctx ends or a part fails, and then stops what was started. At each of hangUps it reads settings
@@ -66,7 +68,7 @@ func serve(ctx context.Context, cfg *config, hangUps <-chan os.Signal, load func
 			p.log.Error("stopping, because a part failed", "error", err)
 		}
 	}
-	p.stopping.Store(true)
+	p.beginStop(err)
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	for _, stop := range slices.Backward(p.stops) {
@@ -75,9 +77,19 @@ func serve(ctx context.Context, cfg *config, hangUps <-chan os.Signal, load func
 	return err
 }
 
+// beginStop has readiness say no. err is why a part failed, nil if the stop is an orderly one.
+func (p *process) beginStop(err error) {
+	reason := "stopping"
+	if p.broken = err != nil; p.broken {
+		reason += ", because a part failed: " + strings.Join(strings.Fields(err.Error()), " ") // on one line
+	}
+	p.stopping.Store(&reason)
+}
+
 func (p *process) onStop(stop func(context.Context)) { p.stops = append(p.stops, stop) }
 
-// background runs a part until the service stops it; before it is cancelled, drain may wait for its work to be done.
+// background runs a part until the service stops it. Before that, in an orderly stop, drain may wait for its work to be
+// done.
 func (p *process) background(name string, drain, run func(context.Context) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -88,7 +100,9 @@ func (p *process) background(name string, drain, run func(context.Context) error
 		}
 	}()
 	p.onStop(func(stopCtx context.Context) {
-		if err := drain(stopCtx); err != nil {
+		if p.broken {
+			p.log.Info("stopping before all is done; the log keeps the rest", "part", name)
+		} else if err := drain(stopCtx); err != nil {
 			p.log.Info("stopping before all is done; the log keeps the rest", "part", name, "error", err)
 		}
 		cancel()
@@ -159,10 +173,10 @@ func (p *process) startBoard(ready func()) {
 // notReady says why this process should get no requests now, one sentence a reason; nil: it should.
 func (p *process) notReady() []string {
 	board := p.board.Load()
-	switch {
-	case p.stopping.Load():
-		return []string{"stopping"}
-	case board == nil:
+	if stopping := p.stopping.Load(); stopping != nil {
+		return []string{*stopping}
+	}
+	if board == nil {
 		return []string{"starting"}
 	}
 	return board.Reasons()

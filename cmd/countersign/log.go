@@ -19,9 +19,10 @@ import (
 // openLog is the log once its topics are there.
 type openLog struct {
 	client   *log.Client
-	producer *log.Producer
-	uploads  int // partitions of topic uploads
-	shards   int // partitions of topic verified
+	producer *log.Producer // of the stages behind ingest, which wait as long as the log can't take their records
+	room     func() error  // whether the embedded log's disk has room; nil: the log is Kafka
+	uploads  int           // partitions of topic uploads
+	shards   int           // partitions of topic verified
 }
 
 // startLog opens the log, embedded or not, and makes its topics.
@@ -30,6 +31,7 @@ func (p *process) startLog(ctx context.Context) (*openLog, error) {
 	if err != nil {
 		return nil, err
 	}
+	opened := new(openLog)
 	if len(cfg.Brokers) == 0 {
 		broker, err := embedded.Start(ctx, embedded.Config{
 			Dir: filepath.Join(p.cfg.DataDir, "log"), MinFreeDisk: int64(p.cfg.MinFreeDisk), LogMax: int64(p.cfg.LogMax),
@@ -53,23 +55,29 @@ func (p *process) startLog(ctx context.Context) (*openLog, error) {
 			}
 		})
 		p.checks = append(p.checks, health.Check{Name: "disk", Probe: func(context.Context) error { return broker.Room() }})
-		cfg.Brokers, cfg.Dial, cfg.Flush = broker.Brokers(), broker.Dial, broker.Flush
+		cfg.Brokers, cfg.Dial, cfg.Flush, cfg.Broken = broker.Brokers(), broker.Dial, broker.Flush, broker.Err
+		opened.room = broker.Room
 	}
-	client, err := log.Open(ctx, cfg)
-	if err != nil {
+	if opened.client, err = log.Open(ctx, cfg); err != nil {
 		return nil, fmt.Errorf("--kafka: %w", err)
 	}
-	p.onStop(func(context.Context) { _ = client.Close() })
-	p.checks = append(p.checks, health.Check{Name: "log", Probe: client.Check, Patience: logPatience})
-	producer := client.NewProducer(log.ProducerConfig{})
-	p.onStop(func(ctx context.Context) { _ = producer.Close(ctx) })
+	p.onStop(func(context.Context) { _ = opened.client.Close() })
+	p.checks = append(p.checks, health.Check{Name: "log", Probe: opened.client.Check, Patience: logPatience})
+	opened.producer = p.newProducer(opened, log.ProducerConfig{})
 	partitions := make(map[string]int)
 	for _, spec := range p.cfg.topics() {
-		if partitions[spec.Name], err = client.EnsureTopic(ctx, spec); err != nil {
+		if partitions[spec.Name], err = opened.client.EnsureTopic(ctx, spec); err != nil {
 			return nil, fmt.Errorf("make topic %s: %w", spec.Name, err)
 		}
 	}
-	return &openLog{client, producer, partitions[record.TopicUploads], partitions[record.TopicVerified]}, nil
+	opened.uploads, opened.shards = partitions[record.TopicUploads], partitions[record.TopicVerified]
+	return opened, nil
+}
+
+func (p *process) newProducer(l *openLog, cfg log.ProducerConfig) *log.Producer {
+	producer := l.client.NewProducer(cfg)
+	p.onStop(func(ctx context.Context) { _ = producer.Close(ctx) })
+	return producer
 }
 
 // checkShards ends the start where the number of shards is not the one that the stored hashes were given their owners

@@ -1,6 +1,6 @@
 package main
 
-// A TCP proxy with a fixed address, for servers that go away and come back elsewhere.
+// A TCP proxy with a fixed address, for servers that go away and come back elsewhere, or that say nothing for a while.
 
 import (
 	"context"
@@ -19,7 +19,14 @@ type proxy struct {
 	mu     sync.Mutex
 	target *url.URL // nil: connections are closed
 	seen   url.URL  // the last target
-	open   []net.Conn
+	open   []*relayed
+	silent chan struct{} // new connections say nothing until it is closed; nil: they speak
+}
+
+// relayed is a client's connection.
+type relayed struct {
+	net.Conn
+	silent chan struct{} // nothing is passed on to the client until it is closed; nil: all is; guarded by proxy.mu
 }
 
 // newProxy forwards to the server of a URL until the test ends.
@@ -29,7 +36,7 @@ func newProxy(t *testing.T, target string) *proxy {
 	must(t, err)
 	p := &proxy{listener: l}
 	p.point(t, target)
-	t.Cleanup(func() { _ = l.Close(); p.point(t, "") })
+	t.Cleanup(func() { _ = l.Close(); p.speak(); p.point(t, "") })
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -86,10 +93,50 @@ func connect(target *url.URL) (stream, error) {
 	return c.(*net.TCPConn), nil
 }
 
-func (p *proxy) forward(c net.Conn) {
-	defer c.Close()
+// hush has the server say nothing any more to those who are connected, and with newcomers to those who come, too.
+func (p *proxy) hush(newcomers bool) {
 	p.mu.Lock()
-	target := p.target
+	defer p.mu.Unlock()
+	silent := make(chan struct{})
+	for _, c := range p.open {
+		c.silent = silent
+	}
+	if newcomers {
+		p.silent = silent
+	}
+}
+
+// speak ends the silence.
+func (p *proxy) speak() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ended := make(map[chan struct{}]bool)
+	for _, c := range append(p.open, &relayed{silent: p.silent}) {
+		if c.silent != nil && !ended[c.silent] {
+			ended[c.silent] = true
+			close(c.silent)
+		}
+		c.silent = nil
+	}
+	p.silent = nil
+}
+
+// say passes on what the server says, when it may be heard.
+func (p *proxy) say(c *relayed, b []byte) error {
+	p.mu.Lock()
+	silent := c.silent
+	p.mu.Unlock()
+	if silent != nil {
+		<-silent
+	}
+	_, err := c.Write(b)
+	return err
+}
+
+func (p *proxy) forward(client net.Conn) {
+	defer client.Close()
+	p.mu.Lock()
+	target, c := p.target, &relayed{client, p.silent}
 	p.open = append(p.open, c)
 	p.mu.Unlock()
 	if target == nil {
@@ -101,5 +148,11 @@ func (p *proxy) forward(c net.Conn) {
 	}
 	defer s.Close()
 	go func() { _, _ = io.Copy(s, c); _ = s.CloseWrite() }() // the engine doesn't survive a reset
-	_, _ = io.Copy(c, s)
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := s.Read(buffer)
+		if p.say(c, buffer[:n]) != nil || err != nil {
+			return
+		}
+	}
 }

@@ -4,6 +4,7 @@ package main
 // does /readyz. How long that took is in the test's log (-v); the bounds that the checks have are in docs/operating.md.
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -11,7 +12,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -77,30 +77,6 @@ func (n *node) untilReadiness(want int, enough func(text string) bool) {
 	}
 }
 
-func TestNotReadyWhileTheEngineIsStopped(t *testing.T) {
-	t.Parallel()
-	if os.Getenv("COUNTERSIGN_TEST_CLICKHOUSE") != "" {
-		t.Skip("the engine is another one")
-	}
-	n := start(t, append(newWorld(t).args(), "--data-dir", t.TempDir())...)
-	n.saysReady()
-	children := slices.DeleteFunc(descendants(n.PID()), func(pid int) bool { return pid == n.PID() })
-	if len(children) == 0 {
-		t.Fatal("the service has no engine")
-	}
-	all := func(s syscall.Signal) {
-		for _, pid := range children {
-			_ = syscall.Kill(pid, s) // fails where it has ended
-		}
-	}
-	defer all(syscall.SIGCONT)
-	all(syscall.SIGSTOP)
-	n.saysUnready("store")
-	all(syscall.SIGCONT)
-	n.saysReady()
-	n.stop()
-}
-
 func TestNotReadyWithoutTheFolderOfCertificates(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "sites")
@@ -148,9 +124,13 @@ func TestNotReadyAtTheEnds(t *testing.T) {
 	if got := p.notReady(); !slices.Equal(got, []string{"starting"}) || p.failingChecks() != nil {
 		t.Errorf("%q, %q", got, p.failingChecks())
 	}
-	p.stopping.Store(true)
-	if got := p.notReady(); !slices.Equal(got, []string{"stopping"}) {
-		t.Errorf("%q", got)
+	for want, err := range map[string]error{
+		"stopping": nil,
+		"stopping, because a part failed: fsync x: broken fsync y: broken": errors.New("fsync x: broken\nfsync y: broken"),
+	} {
+		if p.beginStop(err); !slices.Equal(p.notReady(), []string{want}) {
+			t.Errorf("%q, want %q", p.notReady(), want)
+		}
 	}
 }
 

@@ -25,8 +25,10 @@ func (p *process) startSink(db *store.DB, l *openLog) {
 	if !p.cfg.has(roleSink) {
 		return
 	}
+	rows := new(sink.Health)
+	p.checks = append(p.checks, health.Check{Name: "sink", Probe: rows.Check, Patience: storePatience})
 	c := sink.Config{
-		Store: db, Shards: l.shards, FlushLog: l.producer.Flush, Logger: p.log.With("part", roleSink), Registerer: p.metrics,
+		Health: rows, Store: db, Shards: l.shards, FlushLog: l.producer.Flush, Logger: p.log.With("part", roleSink), Registerer: p.metrics,
 		Consume: func(ctx context.Context, handle func(context.Context, sink.Partition) error) error {
 			return l.client.Consume(ctx, log.GroupConfig{
 				Group: record.GroupSink, Topic: record.TopicVerified,
@@ -98,12 +100,15 @@ func (p *process) startIngest(listener net.Listener, db *store.DB, l *openLog) e
 	if err != nil {
 		return err
 	}
+	// A producer of its own, so that what a client waits for is refused at once when the disk is full, and doesn't wait
+	// behind records that the stages behind ingest send again and again meanwhile.
+	producer := p.newProducer(l, log.ProducerConfig{Room: l.room})
 	api, err := ingest.New(ingest.Config{
 		HTTP: server.Config{
 			TLSCert: p.cfg.TLSCert, TLSKey: p.cfg.TLSKey, MaxBody: int64(p.cfg.MaxBody),
 			StallTimeout: p.cfg.StallTimeout, BodyTimeout: p.cfg.UploadTimeout,
 		},
-		Log: ingest.KafkaLog(l.client, l.producer), UploadPartitions: l.uploads, Shards: l.shards, Store: db,
+		Log: ingest.KafkaLog(l.client, producer), UploadPartitions: l.uploads, Shards: l.shards, Store: db,
 		MaxPairs: p.cfg.MaxPairs, MaxUploads: p.cfg.MaxUploads, MaxBacklog: p.cfg.MaxBacklog,
 		MinBodyRate: cmp.Or(int64(p.cfg.MinBodyRate), -1), TrustedProxies: proxies,
 		NotReady: p.failingChecks, Logger: p.log.With("part", roleIngest), Registerer: p.metrics,

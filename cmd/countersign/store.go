@@ -35,6 +35,7 @@ func writeEngineURL(dataDir string, e *engine.Engine) error {
 // startStore opens ClickHouse, embedded or not, and brings its schema up to date.
 func (p *process) startStore(ctx context.Context) (*store.DB, error) {
 	url := p.cfg.ClickHouse
+	takesWrites := func() error { return nil } // an external ClickHouse's disk is out of sight
 	if url == "" {
 		embedded, err := engine.Start(ctx, engine.Config{
 			Dir: filepath.Join(p.cfg.DataDir, "clickhouse"), Binary: p.cfg.EngineBinary, Lib: p.cfg.EngineLib,
@@ -61,6 +62,7 @@ func (p *process) startStore(ctx context.Context) (*store.DB, error) {
 			}
 		})
 		url = embedded.URL()
+		takesWrites = nowAndThen(embedded.Touch)
 		if err := writeEngineURL(p.cfg.DataDir, embedded); err != nil {
 			return nil, fmt.Errorf("note where the embedded ClickHouse is reached: %w", err)
 		}
@@ -70,11 +72,28 @@ func (p *process) startStore(ctx context.Context) (*store.DB, error) {
 		return nil, fmt.Errorf("--clickhouse: %w", err)
 	}
 	p.onStop(func(context.Context) { _ = db.Close() })
-	p.checks = append(p.checks, health.Check{Name: "store", Probe: db.Check, Patience: storePatience})
+	probe := func(ctx context.Context) error { return errors.Join(db.Check(ctx), takesWrites()) }
+	p.checks = append(p.checks, health.Check{Name: "store", Probe: probe, Patience: storePatience})
 	if err := whileUnavailable(ctx, startTimeout, db.Migrate); err != nil {
 		return nil, fmt.Errorf("bring the schema up to date: %w", err)
 	}
 	return db, nil
+}
+
+// touchPeriod is how often the embedded engine's disk is touched.
+const touchPeriod = 10 * time.Second
+
+// nowAndThen returns a probe that calls another one every touchPeriod, and while that fails at each call. It is for one
+// goroutine at a time.
+func nowAndThen(probe func() error) func() error {
+	var last time.Time
+	var failed error
+	return func() error {
+		if now := time.Now(); failed != nil || now.Sub(last) >= touchPeriod {
+			last, failed = now, probe()
+		}
+		return failed
+	}
 }
 
 const unavailablePause = 500 * time.Millisecond

@@ -77,8 +77,12 @@ func (r *recorder) get(id uuid.UUID) (store.Upload, bool) {
 	return u.row, true
 }
 
+// tellEvery is how often the operator is told that inserts go on failing.
+const tellEvery = time.Minute
+
 // run stores rows until ctx is done, then tries once more with those that are left.
 func (r *recorder) run(ctx context.Context) {
+	var told time.Time // when the operator was told last
 	for failures := 0; ; {
 		select {
 		case <-r.queue.Ready():
@@ -97,9 +101,11 @@ func (r *recorder) run(ctx context.Context) {
 		}
 		r.queue.PutBack(batch...)
 		again := insertRetries.After(failures)
-		failures++
-		r.logger.Warn("uploads accepted, but their rows not stored yet: trying again",
-			"uploads", len(batch), "in", again, "error", err)
+		if failures++; failures == 1 || time.Since(told) >= tellEvery {
+			told = time.Now()
+			r.logger.Warn("uploads accepted, but their rows not stored yet: trying again",
+				"uploads", len(batch), "in", again, "error", err)
+		}
 		_ = pause.For(ctx, again) // ended early, the loop sees that ctx is done
 	}
 }

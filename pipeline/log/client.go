@@ -39,6 +39,9 @@ type Config struct {
 	// Flush returns when what the brokers have acknowledged is on disk: (*embedded.Broker).Flush. nil for a cluster,
 	// which promises copies on several machines instead.
 	Flush func(context.Context) error
+	// Broken returns why the embedded broker can't go on, nil while it can: (*embedded.Broker).Err. From then on records
+	// fail at once instead of being tried again. nil for a cluster.
+	Broken func() error
 	// StartTimeout is how long Open and EnsureTopic repeat what brokers can't do now, for instance while the cluster
 	// elects leaders. 0: a minute.
 	StartTimeout time.Duration
@@ -51,6 +54,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.Dial == nil {
 		c.Dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}).DialContext
+	}
+	if c.Broken == nil {
+		c.Broken = func() error { return nil }
 	}
 	if c.StartTimeout <= 0 {
 		c.StartTimeout = time.Minute

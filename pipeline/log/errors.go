@@ -20,6 +20,8 @@ var (
 	// ErrUnavailable says that no broker could be reached, or that the one reached can't serve the partition now. The
 	// caller's client should try again later (503).
 	ErrUnavailable = errors.New("kafka is not available")
+	// ErrFull says that the embedded broker refused the record because its disk is full. It has not stored the record.
+	ErrFull = errors.New("the log's disk is full")
 	// ErrOffsetGone says that records asked for are no longer, or not yet, in the partition's log.
 	ErrOffsetGone = errors.New("offset is not in the log")
 	// ErrClosed says that the producer or client was closed before the call.
@@ -96,6 +98,9 @@ func connectionLost(err error) bool {
 
 // definite says that the broker answered, and that its answer means that it stored nothing.
 func definite(err error) bool {
+	if errors.Is(err, ErrFull) {
+		return true
+	}
 	ke, ok := errors.AsType[kafka.Error](err)
 	if !ok {
 		return false

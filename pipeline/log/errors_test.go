@@ -30,7 +30,7 @@ func TestMayBeStored(t *testing.T) {
 	for err, want := range map[error]bool{
 		kafka.NotLeaderForPartition: true, kafka.NotEnoughReplicas: true, kafka.MessageSizeTooLarge: true,
 		kafka.TopicAuthorizationFailed: true, kafka.NotEnoughReplicasAfterAppend: false, kafka.RequestTimedOut: false,
-		kafka.Unknown: false, net.ErrClosed: false,
+		kafka.Unknown: false, net.ErrClosed: false, fmt.Errorf("%w: %w", ErrFull, kafka.Unknown): true,
 	} {
 		if got := definite(err); got != want {
 			t.Errorf("definite(%v) = %v", err, got)

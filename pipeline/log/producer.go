@@ -37,6 +37,10 @@ type ProducerConfig struct {
 	MaxQueuedBytes int64
 	// Timeout is how long a record may stay unacknowledged before it fails. 0: 30 s.
 	Timeout time.Duration
+	// Room returns nil while the embedded broker's disk has room: (*embedded.Broker).Room. A record that the broker
+	// refuses while there is none is not tried again: it fails with ErrFull, and is not stored. nil: it is tried until
+	// its time is up, like any other.
+	Room func() error
 }
 
 func (c ProducerConfig) withDefaults() ProducerConfig {

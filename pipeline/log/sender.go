@@ -5,6 +5,7 @@ package log
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -79,8 +80,12 @@ func (s *sender) deliver(batch []*sentRecord) {
 			s.succeed(batch, base)
 			return
 		}
-		if s.p.ctx.Err() == nil && !retriable(err) {
+		if s.p.ctx.Err() == nil && (!retriable(err) || errors.Is(err, ErrFull)) {
 			s.fail(batch, err)
+			return
+		}
+		if broken := s.p.c.cfg.Broken(); broken != nil {
+			s.fail(batch, fmt.Errorf("%w: %w", ErrUnavailable, broken))
 			return
 		}
 		last = markUnavailable(err)
@@ -120,13 +125,24 @@ func (s *sender) attempt(batch []*sentRecord) (base int64, err error) {
 	if err == nil {
 		return base, nil
 	}
-	if !definite(err) {
+	if err = s.refusedForRoom(err); !definite(err) {
 		for _, r := range batch {
 			r.stored = true
 		}
 	}
 	s.disconnect() // the leader may have moved: look it up again
 	return 0, err
+}
+
+// refusedForRoom adds ErrFull to the embedded broker's answer to a record that it could not write.
+func (s *sender) refusedForRoom(err error) error {
+	if s.p.cfg.Room == nil || !errors.Is(err, kafka.Unknown) {
+		return err
+	}
+	if full := s.p.cfg.Room(); full != nil {
+		return fmt.Errorf("%w: %w", ErrFull, full)
+	}
+	return err
 }
 
 // connect makes sure that there is a connection whose peer hasn't hung up, so that a broker that went away while

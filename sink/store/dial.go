@@ -131,6 +131,33 @@ func (d *dialer) handshake(ctx context.Context, conn net.Conn, address string) (
 	return secure, nil
 }
 
+// idleFor is how long a connection was not used that is closed when another one was silent.
+const idleFor = readSilence / 2
+
+// closeIdle closes connections that nobody has used for idleFor. It is called when a connection was silent: those
+// that have died with it, in a firewall that has forgotten them for instance, would cost a silence each.
+func (d *dialer) closeIdle() {
+	d.mu.Lock()
+	all := slices.Collect(maps.Keys(d.open))
+	d.mu.Unlock()
+	for _, c := range all {
+		if c.idle() {
+			_ = c.Close()
+		}
+	}
+}
+
+// idle says that no Read is under way and that there was none, and no Write, for idleFor. A call waits in a Read.
+func (c *gentleConn) idle() bool {
+	if !c.reading.TryLock() {
+		return false
+	}
+	c.reading.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Since(c.used) >= idleFor
+}
+
 // close ends every connection and returns when they are gone: the driver closes those that calls have just given back a
 // moment too late to wait for it. No call is under way.
 func (d *dialer) close() {
@@ -160,6 +187,7 @@ type gentleConn struct {
 
 	mu          sync.Mutex
 	closed      bool          // guarded by mu
+	used        time.Time     // when a Read or a Write began last, or a Read ended; guarded by mu
 	silence     time.Duration // how long a Read may wait; guarded by mu
 	readBefore  time.Time     // the deadline that the driver asked for, zero if none; guarded by mu
 	writeBefore time.Time     // the same for writes; guarded by mu
@@ -174,11 +202,20 @@ func (c *gentleConn) Read(b []byte) (int, error) {
 	}
 	began := time.Now()
 	n, err := c.stream.Read(b)
+	c.touch()
 	if errors.Is(err, os.ErrDeadlineExceeded) && silence > 0 && time.Since(began) >= silence {
 		c.dialer.silent.note(c.address)
+		c.dialer.closeIdle()
 		err = &silentError{address: c.address, silence: silence}
 	}
 	return n, c.broken(err)
+}
+
+// touch notes that a Read has ended.
+func (c *gentleConn) touch() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.used = time.Now()
 }
 
 // greeted says that the server has answered, and how long it may be silent from now on.
@@ -196,7 +233,8 @@ func (c *gentleConn) limitRead() (silence time.Duration, err error) {
 	if c.closed {
 		return 0, net.ErrClosed
 	}
-	silence, deadline := c.silence, time.Now().Add(c.silence)
+	c.used = time.Now()
+	silence, deadline := c.silence, c.used.Add(c.silence)
 	if !c.readBefore.IsZero() && c.readBefore.Before(deadline) {
 		silence, deadline = 0, c.readBefore
 	}
@@ -227,7 +265,8 @@ func (c *gentleConn) limitWrite() error {
 	if c.closed {
 		return net.ErrClosed
 	}
-	deadline := time.Now().Add(writeTimeout)
+	c.used = time.Now()
+	deadline := c.used.Add(writeTimeout)
 	if !c.writeBefore.IsZero() && c.writeBefore.Before(deadline) {
 		deadline = c.writeBefore
 	}

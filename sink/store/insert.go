@@ -18,6 +18,7 @@ import (
 
 	chproto "github.com/ClickHouse/ch-go/proto"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/column"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"countersign/internal/pause"
 )
@@ -35,7 +36,7 @@ func (db *DB) insert(ctx context.Context, what, query string, n int, fill func(b
 
 // send makes one attempt at an insert.
 func (db *DB) send(ctx context.Context, query string, n int, fill func(b *block, from, to int)) error {
-	batch, err := db.writer.PrepareBatch(ctx, query)
+	batch, err := db.prepare(ctx, query)
 	if err != nil {
 		return err
 	}
@@ -52,6 +53,28 @@ func (db *DB) send(ctx context.Context, query string, n int, fill func(b *block,
 		}
 	}
 	return batch.Send()
+}
+
+// prepare begins an insert. ClickHouse answers with the table's columns at once, so this exchange may not be silent for
+// as long as the insert itself: a connection that has died while it was idle is found out here.
+func (db *DB) prepare(ctx context.Context, query string) (driver.Batch, error) {
+	preparing, cancel := context.WithCancelCause(ctx)
+	silent := &silentError{address: db.where(), silence: readSilence}
+	timer := time.AfterFunc(readSilence, func() { cancel(silent) })
+	batch, err := db.writer.PrepareBatch(preparing, query)
+	if timer.Stop() || ctx.Err() != nil {
+		return batch, err // the batch goes on under preparing
+	}
+	for _, d := range db.dialers {
+		if len(db.addresses) == 1 { // with several it isn't known which one was silent
+			d.silent.note(db.addresses[0])
+		}
+		d.closeIdle()
+	}
+	if err == nil {
+		err = batch.Abort()
+	}
+	return nil, errors.Join(silent, err)
 }
 
 // quorumRetries is how often an insert is repeated: over some two and a half seconds.

@@ -6,10 +6,12 @@ package store
 //   - Whoever waits for an answer waits at most readSilence for the next packet. ClickHouse sends its progress ten times
 //     a second while a query runs, so a long query is no silence.
 //   - An insert and a migration run without such packets while ClickHouse writes, syncs, and waits for replicas. So they
-//     may be silent for insertSilence. But when one has waited for askAfter, the server is asked on another connection
+//     may be silent for insertSilence, but for an insert's first exchange, in which ClickHouse says what columns there
+//     are. But when one has waited for askAfter, the server is asked on another connection
 //     whether it is there, and from then on again and again. When that question isn't answered within probeSilence, the
 //     insert is given up, too.
-//   - An address that was silent is tried after the others for a while.
+//   - An address that was silent is tried after the others for a while, and connections that were idle then are
+//     closed: they may have died in the same way.
 //
 // Those who find silence get ErrUnavailable.
 

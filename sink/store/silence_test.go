@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"net/url"
 	"strings"
@@ -29,11 +30,23 @@ func silentServer(t *testing.T) (address string) {
 	return l.Addr().String() // the kernel accepts
 }
 
+// muting tells a mutableProxy which connections are to be silent.
+type muting struct {
+	made   atomic.Int64 // connections so far
+	silent atomic.Int64 // so many of them, the first ones, say nothing more
+}
+
+// all silences all connections, and those that are still to come.
+func (m *muting) all() { m.silent.Store(math.MaxInt64) }
+
+// soFar silences the connections that there are.
+func (m *muting) soFar() { m.silent.Store(m.made.Load()) }
+
 // mutableProxy forwards to the server of a store until it is told to be silent: connections stay open, and new ones are
 // accepted, and nothing more comes out of it.
-func mutableProxy(t *testing.T, to *DB) (address string, silent *atomic.Bool) {
+func mutableProxy(t *testing.T, to *DB) (address string, mute *muting) {
 	t.Helper()
-	silent = new(atomic.Bool)
+	mute = new(muting)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -47,6 +60,7 @@ func mutableProxy(t *testing.T, to *DB) (address string, silent *atomic.Bool) {
 			if err != nil {
 				return
 			}
+			number := mute.made.Add(1)
 			wg.Go(func() {
 				<-ctx.Done()
 				client.Close()
@@ -61,7 +75,7 @@ func mutableProxy(t *testing.T, to *DB) (address string, silent *atomic.Bool) {
 				buffer := make([]byte, 1<<16)
 				for {
 					n, err := upstream.Read(buffer)
-					if silent.Load() {
+					if number <= mute.silent.Load() {
 						<-ctx.Done()
 					}
 					if n > 0 {
@@ -78,7 +92,7 @@ func mutableProxy(t *testing.T, to *DB) (address string, silent *atomic.Bool) {
 			})
 		}
 	})
-	return l.Addr().String(), silent
+	return l.Addr().String(), mute
 }
 
 func TestSilenceIsNoticed(t *testing.T) {
@@ -94,16 +108,16 @@ func TestSilenceIsNoticed(t *testing.T) {
 			t.Run(name+" "+state, func(t *testing.T) {
 				t.Parallel()
 				address := silentServer(t)
-				silent := new(atomic.Bool)
+				var mute *muting
 				if state == "later" {
-					address, silent = mutableProxy(t, target)
+					address, mute = mutableProxy(t, target)
 				}
 				db := open(t, Config{URL: replaceHost(t, target, address)})
 				if state == "later" {
 					if err := call(t.Context(), db); err != nil {
 						t.Fatal(err)
 					}
-					silent.Store(true)
+					mute.all()
 				}
 				began := time.Now()
 				err := call(t.Context(), db)
@@ -115,6 +129,41 @@ func TestSilenceIsNoticed(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Connections that were idle and have died since cost one call its silence, and the next one goes to a new connection.
+func TestDeadIdleConnections(t *testing.T) {
+	t.Parallel()
+	for name, call := range map[string]func(context.Context, *DB) error{
+		"look-up": func(ctx context.Context, db *DB) error { _, _, err := db.Hash(ctx, hashOf(1)); return err },
+		"insert":  func(ctx context.Context, db *DB) error { return db.InsertHashes(ctx, rowsOf(uploadOf(1), 0, 3)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			target := newDB(t)
+			address, mute := mutableProxy(t, target)
+			db := open(t, Config{URL: replaceHost(t, target, address)})
+			var wg sync.WaitGroup
+			for range 6 {
+				wg.Go(func() {
+					if err := call(t.Context(), db); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			mute.soFar()
+			began := time.Now()
+			err := call(t.Context(), db)
+			t.Logf("noticed after %v", time.Since(began))
+			if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "has said nothing for") || time.Since(began) > noticed {
+				t.Errorf("after %v: %v", time.Since(began), err)
+			}
+			if err := call(t.Context(), db); err != nil {
+				t.Errorf("the next call: %v", err)
+			}
+		})
 	}
 }
 

@@ -9,7 +9,8 @@
 //   - that a group's committed offset never lies beyond the records that are left, whatever the last stop was like;
 //   - that a record is deleted only when every group of the topic has committed it, and it is older than its topic's
 //     retention or the log is larger than it may be;
-//   - that a failed fsync is told ([Broker.Failed]), and a disk without room ([Broker.Room]) before it is full;
+//   - that a failed fsync and a disk that has become read only are told ([Broker.Failed]), and a disk without room
+//     ([Broker.Room]) before it is full;
 //   - that no other user can read its files, and that a request of an impossible length or kind ends its connection and
 //     nothing else (I7);
 //   - that a data directory which cannot be read is left as it is, with an error that names it and says what to do;

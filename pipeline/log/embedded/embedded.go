@@ -91,7 +91,7 @@ type Broker struct {
 	failure   *failure
 
 	stopLoops context.CancelFunc // nil until the loops run
-	wg        sync.WaitGroup     // the loops: retention and room
+	wg        sync.WaitGroup     // the loops: retention, room and the disk
 
 	closing sync.Once
 	closed  error // what Close returns; written within closing
@@ -134,6 +134,7 @@ func Start(ctx context.Context, cfg Config) (_ *Broker, err error) {
 	b.stopLoops = stop
 	b.wg.Go(func() { r.run(looping) })
 	b.wg.Go(func() { b.room.watch(looping) })
+	b.wg.Go(func() { b.watchDisk(looping, b.lock.Name(), touch) })
 	return b, nil
 }
 

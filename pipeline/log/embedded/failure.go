@@ -7,7 +7,7 @@ package embedded
 //     ends. Nothing that was acknowledged and flushed is lost, and the stages handle the rest again (I1, I5). An fsync
 //     that fails because the disk is full is no exception: file systems that find out so late have dropped data.
 //   - A write that fails with an I/O error or on a file system that has become read-only is final, too: it will not
-//     heal by itself, and waiting callers would only time out.
+//     heal by itself, and waiting callers would only time out. A small write every ten seconds finds it out.
 //   - A write that fails because the disk is full, or a quota is, changes nothing: kfake cuts the segment back to where
 //     it was, keeps its memory as it was, and refuses the batch. The broker goes on when there is room (room.go).
 //   - A round of syncs that fails otherwise, for lack of file descriptors for instance, has dropped nothing. Its
@@ -23,9 +23,12 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"golang.org/x/sys/unix"
+
+	"countersign/internal/pause"
 )
 
 // errNotOnDisk marks a failed fsync.
@@ -69,6 +72,23 @@ func diskFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(
 
 // diskBroken says that a write failed in a way that doesn't heal.
 func diskBroken(err error) bool { return errors.Is(err, unix.EIO) || errors.Is(err, unix.EROFS) }
+
+// touchPeriod is how often something small is written, so that a disk that takes no writes any more is found out while
+// nobody uploads.
+const touchPeriod = 10 * time.Second
+
+// watchDisk touches a file until ctx ends or that shows that the disk is broken.
+func (b *Broker) watchDisk(ctx context.Context, path string, touch func(path string) error) {
+	for pause.For(ctx, touchPeriod) == nil {
+		if err := touch(path); diskBroken(err) {
+			b.failure.set(fmt.Errorf("embedded broker: write to %s: %w; check the disk and restart", filepath.Dir(path), err))
+			return
+		}
+	}
+}
+
+// touch writes a file's time.
+func touch(path string) error { return os.Chtimes(path, time.Time{}, time.Now()) }
 
 // brokerLogger is kfake's logger. kfake tells of failed writes nowhere else, so it also takes notice of them. It is
 // called on kfake's goroutine, right after the write.

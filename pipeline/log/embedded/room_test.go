@@ -10,11 +10,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"countersign/pipeline/log"
 	"countersign/pipeline/log/internal/logtest"
@@ -168,4 +171,105 @@ func TestRoundThatCannotOpenHeals(t *testing.T) {
 	if err := f.close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// A producer that knows of the room is refused at once when a write fails for want of room: its record is not stored,
+// and it may not be sent again. One that doesn't know sends the record again until there is room.
+func TestProducersOnAFullDisk(t *testing.T) {
+	b := start(t, t.TempDir())
+	c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Dial: b.Dial, Flush: b.Flush})
+	topic := logtest.NewTopic(t, c, 1)
+	knows := logtest.NewProducer(t, c, log.ProducerConfig{Room: b.Room})
+	goesOn := logtest.NewProducer(t, c, log.ProducerConfig{})
+	logtest.Send(t, knows, topic, 0, "before")
+	var room atomic.Bool
+	refused := make(chan struct{}, 1000)
+	b.cluster.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		b.cluster.KeepControl()
+		if room.Load() {
+			return nil, nil, false
+		}
+		b.room.writeFailed(syscall.ENOSPC) // as brokerLogger does
+		select {
+		case refused <- struct{}{}:
+		default:
+		}
+		return refuse(req.(*kmsg.ProduceRequest)), nil, true
+	})
+	ctx := logtest.Context(t)
+	patient, err := goesOn.Send(ctx, topic, 0, []byte("patient"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	logtest.Receive(t, refused, "refusal")
+	ack, err := knows.Send(ctx, topic, 0, []byte("refused"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = ack.Wait(ctx)
+	if !errors.Is(err, log.ErrFull) || !errors.Is(err, ErrDiskFull) || log.MayBeStored(err) {
+		t.Errorf("refused with %v, may be stored: %v", err, log.MayBeStored(err))
+	}
+	room.Store(true)
+	if offset, err := patient.Wait(ctx); err != nil || offset != 1 {
+		t.Errorf("offset %d, %v", offset, err)
+	}
+}
+
+// Records fail at once when the broker can't go on. Nobody knows what is on the disk then.
+func TestProducersOfABrokenBroker(t *testing.T) {
+	b := start(t, t.TempDir())
+	c := logtest.Open(t, log.Config{Brokers: b.Brokers(), Dial: b.Dial, Flush: b.Flush, Broken: b.Err})
+	topic := logtest.NewTopic(t, c, 1)
+	p := logtest.NewProducer(t, c, log.ProducerConfig{})
+	logtest.Send(t, p, topic, 0, "before")
+	broken := errors.New("input/output error")
+	b.cluster.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		b.cluster.KeepControl()
+		b.failure.set(broken) // as brokerLogger does
+		return refuse(req.(*kmsg.ProduceRequest)), nil, true
+	})
+	ctx := logtest.Context(t)
+	ack, err := p.Send(ctx, topic, 0, []byte("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = ack.Wait(ctx); !errors.Is(err, broken) || !errors.Is(err, log.ErrUnavailable) || !log.MayBeStored(err) {
+		t.Errorf("refused with %v, may be stored: %v", err, log.MayBeStored(err))
+	}
+}
+
+// refuse is the answer of a broker that could not write.
+func refuse(req *kmsg.ProduceRequest) kmsg.Response {
+	answer := req.ResponseKind().(*kmsg.ProduceResponse)
+	for _, t := range req.Topics {
+		topic := kmsg.NewProduceResponseTopic()
+		topic.Topic, topic.TopicID = t.Topic, t.TopicID
+		for _, p := range t.Partitions {
+			partition := kmsg.NewProduceResponseTopicPartition()
+			partition.Partition, partition.ErrorCode = p.Partition, -1 // an unexpected error
+			topic.Partitions = append(topic.Partitions, partition)
+		}
+		answer.Topics = append(answer.Topics, topic)
+	}
+	return answer
+}
+
+// A disk that has become read only ends the broker though nobody writes, and one that is full doesn't.
+func TestTheDiskIsTouched(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &Broker{failure: newFailure()}
+		errs := []error{nil, syscall.ENOSPC, os.ErrPermission, syscall.EROFS}
+		b.watchDisk(t.Context(), "/data/log/LOCK", func(path string) error {
+			if b.Err() != nil {
+				t.Errorf("failed with %v", b.Err())
+			}
+			err := errs[0]
+			errs = errs[1:]
+			return &fs.PathError{Op: "chtimes", Path: path, Err: err}
+		})
+		if err := b.Err(); len(errs) != 0 || !errors.Is(err, syscall.EROFS) || !strings.Contains(err.Error(), "write to /data/log:") {
+			t.Errorf("failure %v", err)
+		}
+	})
 }

@@ -46,6 +46,15 @@ func lockDir(ctx context.Context, dir string, logger *slog.Logger) (*os.File, er
 	}
 }
 
+// Touch writes the time of a file in the engine's directory. It fails where the disk takes no writes any more, which
+// ClickHouse itself notices only when it has something to write.
+func (e *Engine) Touch() error {
+	if err := os.Chtimes(e.lock.Name(), time.Time{}, time.Now()); err != nil {
+		return fmt.Errorf("the embedded ClickHouse's disk takes no writes: %w; check the disk and restart", err)
+	}
+	return nil
+}
+
 // tighten closes a directory of ours to other users, and says so if it was open.
 func tighten(dir string, logger *slog.Logger) error {
 	info, err := os.Stat(dir)
