@@ -179,8 +179,9 @@ func (m *meter) brokenUploads() []kind {
 		{"20,000 pairs, broken off at the end", 1, func(int) func() {
 			broken := fmt.Appendf(nil, head+"%s", 100_000_000, text())
 			return func() {
-				c := m.connect()
-				_, err := c.Write(broken)
+				c, err := m.dial(m.t.Context(), "tcp", m.API)
+				must(m.t, err)
+				_, err = c.Write(broken)
 				must(m.t, err)
 				must(m.t, c.Close())
 				m.until("the body is given up", func() bool { return m.openUploads() == 0 })

@@ -28,8 +28,8 @@ const (
 	processorNoise = 30
 )
 
-// columns are those with bounds, in the order of the table, with the margin that a new bound gets: a factor, and what is
-// added to it.
+// columns are those with bounds, in the order of the table, with the margin that a new bound gets: a factor, and what
+// is added to it.
 var columns = []struct {
 	name        string
 	exact       bool // it doesn't depend on the machine; where it is nothing, so is the bound

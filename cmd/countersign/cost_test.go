@@ -1,16 +1,16 @@
 package main
 
-// What each kind of request costs the service (I8). The test sends requests of every kind to one service with an embedded
-// log and engine, and measures what they made the service do. docs/security.md has the figures in a table, and beside
-// each figure its bound. The page is the source of the bounds: a figure that has grown past its bound fails.
+// What each kind of request costs the service (I8). The test sends requests of every kind to one service with an
+// embedded log and engine, and measures what they made the service do. docs/security.md has the figures in a table, and
+// beside each figure its bound. The page is the source of the bounds: a figure that has grown past its bound fails.
 //
 //	go test ./cmd/countersign -run CostOfEachKind -update
 //
 // writes the figures anew. It leaves the bounds as they are, and gives new rows bounds with a usual margin.
 //
 // Nothing is judged by elapsed time. Processor time is read to the nanosecond from the clocks of the service's two
-// processes, less what they take at rest. What a background task of ClickHouse takes meanwhile can't be told apart, so a
-// kind that is over a bound is measured again, and the least of three figures counts.
+// processes, less what they take at rest. What a background task of ClickHouse takes meanwhile can't be told apart, so
+// a kind that is over a bound is measured again, and the least of three figures counts.
 
 import (
 	"flag"
@@ -126,7 +126,7 @@ func (m *meter) measure(k kind, round int) costRow {
 	}
 	m.later = nil
 	processor := to.processor - from.processor - time.Duration(m.idle*float64(to.at.Sub(from.at)))
-	m.t.Logf("%s of processors in %s", processor.Round(time.Millisecond), to.at.Sub(from.at).Round(time.Millisecond))
+
 	sent := float64(to.sent - from.sent)
 	grown := float64(max(0, peak-quiet))
 	row := costRow{
@@ -254,8 +254,8 @@ func (m *meter) settle() {
 	})
 }
 
-// rest returns when ClickHouse merges nothing, the service has given back the memory that it doesn't use, and the kernel
-// has forgotten how much it once used.
+// rest returns when ClickHouse merges nothing, the service has given back the memory that it doesn't use, and the
+// kernel has forgotten how much it once used.
 func (m *meter) rest() {
 	m.t.Helper()
 	m.until("no merge is under way", func() bool {
