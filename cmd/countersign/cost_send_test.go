@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
@@ -82,9 +83,7 @@ func (m *meter) request(method, path string, body []byte, header http.Header, wa
 		m.t.Error(err)
 		return nil
 	}
-	for name, values := range header {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, header)
 	reply, err := m.http.Do(r)
 	if err != nil {
 		m.t.Errorf("%s %.100s: %v", method, path, err)
