@@ -18,22 +18,18 @@ func (r *Reasons) Shorten(reason string) string {
 	return reason
 }
 
-func fillUnparsed(list []*recordpb.Unparsed) {
+// fillReasons undoes what Reasons did to a list. reason is where an item has its reason.
+func fillReasons[T any](list []T, reason func(T) *string) {
 	last := ""
-	for _, u := range list {
-		if u.Reason == "" {
-			u.Reason = last
+	for _, item := range list {
+		r := reason(item)
+		if *r == "" {
+			*r = last
 		}
-		last = u.Reason
+		last = *r
 	}
 }
 
-func fillFailures(list []*recordpb.Failure) {
-	last := ""
-	for _, f := range list {
-		if f.Reason == "" {
-			f.Reason = last
-		}
-		last = f.Reason
-	}
-}
+func reasonOfUnparsed(u *recordpb.Unparsed) *string { return &u.Reason }
+
+func reasonOfFailure(f *recordpb.Failure) *string { return &f.Reason }
