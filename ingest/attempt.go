@@ -19,6 +19,7 @@ import (
 	"countersign/ingest/jsonstream"
 	"countersign/ingest/problem"
 	"countersign/ingest/server"
+	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
 )
 
@@ -184,9 +185,10 @@ func (a *attempt) chunk(c *jsonstream.Columns, seal *recordpb.Seal) *recordpb.Up
 	if n := len(c.Unparsed); n > 0 {
 		backing := make([]recordpb.Unparsed, n)
 		chunk.Unparsed = make([]*recordpb.Unparsed, n)
+		var reasons record.Reasons
 		for i, u := range c.Unparsed {
 			p := &backing[i]
-			p.Index, p.Text, p.Reason = uint32(u.Index), u.Text, u.Reason
+			p.Index, p.Text, p.Reason = uint32(u.Index), u.Text, reasons.Shorten(u.Reason)
 			chunk.Unparsed[i] = p
 		}
 	}

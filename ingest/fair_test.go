@@ -231,12 +231,12 @@ func TestCompressedBodyUnfoldsWithinABound(t *testing.T) {
 		"zstd": ingesttest.Zstandard(string(plain)), "gzip": ingesttest.Gzipped(strings.Repeat(" ", 10_000_000)),
 	} {
 		r := h.Do("POST", "/api/v1/asyncsign/"+site, body, "Content-Encoding", coding)
-		if p := h.Problem(r, 413, "unfolds-too-far"); p["limit"].(float64) > float64(64<<10+20*len(body)) {
+		if p := h.Problem(r, 413, "unfolds-too-far"); p["limit"].(float64) > float64(4<<10+20*len(body)) {
 			t.Errorf("%s of %d bytes: %v", coding, len(body), p)
 		}
 	}
 	h.nothingKept()
-	if r := h.Do("POST", "/api/v1/asyncsign/"+site, ingesttest.Zstandard(string(pairs(0, 400, 8))), "Content-Encoding", "zstd"); r.Status != 200 {
+	if r := h.Do("POST", "/api/v1/asyncsign/"+site, ingesttest.Zstandard(string(pairs(0, 50, 8))), "Content-Encoding", "zstd"); r.Status != 200 {
 		t.Errorf("a short body: %v", r)
 	}
 }

@@ -57,6 +57,11 @@ func (s *Site) Handshakes() int {
 	return int(s.handshakes.Load())
 }
 
+// Connections is how many connections the site has accepted in its life, whether or not their handshakes were completed.
+func (s *Site) Connections() int {
+	return int(s.connections.Load())
+}
+
 // server owns a listener, the goroutine that accepts from it and one goroutine
 // for each connection; close ends them all.
 type server struct {
@@ -64,6 +69,7 @@ type server struct {
 	config           *tls.Config
 	handshakeTimeout time.Duration
 	handshakes       *atomic.Int64 // the site's
+	connections      *atomic.Int64 // the site's
 	ctx              context.Context
 	cancel           context.CancelFunc
 	running          sync.WaitGroup
@@ -72,7 +78,8 @@ type server struct {
 func startServer(site *Site, listener net.Listener) *server {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &server{
-		listener: listener, handshakeTimeout: site.handshakeTimeout, handshakes: &site.handshakes,
+		listener: listener, handshakeTimeout: site.handshakeTimeout,
+		handshakes: &site.handshakes, connections: &site.connections,
 		ctx: ctx, cancel: cancel,
 	}
 	s.config = &tls.Config{
@@ -92,6 +99,7 @@ func (s *server) accept() {
 			time.Sleep(10 * time.Millisecond)
 			continue
 		}
+		s.connections.Add(1)
 		s.running.Go(func() { s.handshake(conn) })
 	}
 }

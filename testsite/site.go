@@ -62,6 +62,7 @@ type Site struct {
 
 	handshakeTimeout time.Duration // how long a client may take for its handshake; set before Serve
 	handshakes       atomic.Int64
+	connections      atomic.Int64
 
 	mu       sync.Mutex // guards what follows
 	identity *identity

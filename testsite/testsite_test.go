@@ -107,6 +107,9 @@ func TestSiteRotatesGoesAwayAndComesBack(t *testing.T) {
 		conn.Close()
 		t.Error("a closed site answers")
 	}
+	if site.Connections() != 2 {
+		t.Errorf("%d connections, want 2", site.Connections())
+	}
 	if again := serve(t, site); again != address {
 		t.Errorf("it came back on %s, was on %s", again, address)
 	}

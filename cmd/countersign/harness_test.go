@@ -38,6 +38,9 @@ import (
 const runAsProgram = "COUNTERSIGN_TEST_RUN_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
+	if path := os.Getenv(restSocket); path != "" {
+		go restOnRequest(path)
+	}
 	if os.Getenv(runAsProgram) != "" || len(os.Args) > 1 && os.Args[1] == engine.ChildArg {
 		failSyncsWhenTold()
 		os.Exit(run(os.Args[1:]))
@@ -54,7 +57,8 @@ type world struct {
 	t     *testing.T
 	ca    *testsite.CA
 	roots string
-	hosts []string // --cert-host
+	hosts []string         // --cert-host
+	sites []*testsite.Site // that are served
 }
 
 func newWorld(t *testing.T) *world {
@@ -76,7 +80,7 @@ func (w *world) site(name string, config testsite.SiteConfig) *testsite.Site {
 	address, err := s.Serve()
 	must(w.t, err)
 	w.t.Cleanup(s.Close)
-	w.hosts = append(w.hosts, name+"="+address)
+	w.hosts, w.sites = append(w.hosts, name+"="+address), append(w.sites, s)
 	return s
 }
 
@@ -103,9 +107,17 @@ type node struct {
 // start runs `countersign serve` and returns when it is ready. The process ends with the test.
 func start(t *testing.T, args ...string) *node {
 	t.Helper()
+	return startWith(t, nil, args...)
+}
+
+// startWith is start with more variables of the environment, in the form NAME=value.
+func startWith(t *testing.T, env []string, args ...string) *node {
+	t.Helper()
 	n := &node{t: t, logs: new(logs)}
 	var err error
-	n.Process, err = service.Start(t.Context(), program(n.logs, args...))
+	config := program(n.logs, args...)
+	config.Env = append(config.Env, env...)
+	n.Process, err = service.Start(t.Context(), config)
 	must(t, err)
 	t.Cleanup(func() {
 		n.Kill()

@@ -67,7 +67,7 @@ type Config struct {
 
 	// UnfoldSlack and UnfoldFactor bound what a compressed body may unfold to: UnfoldSlack bytes and UnfoldFactor times
 	// the bytes received so far. Hashes and signatures are random: by gzip -9, 20,000 pairs unfold to 1.3 (RSA-2048) to
-	// 3.4 times what was sent (P-256, indented by 40), and to 10 times with one signature for all. Defaults 64 KiB, 20.
+	// 3.4 times what was sent (P-256, indented by 40), and to 10 times with one signature for all. Defaults 4 KiB, 20.
 	UnfoldSlack  int64
 	UnfoldFactor int64
 
@@ -102,7 +102,7 @@ func (c Config) withDefaults() (Config, error) {
 	orDefault(&c.BodyCredit, 600*time.Millisecond)
 	orDefault(&c.BodyPatience, 5*time.Second)
 	orDefault(&c.CallGrace, 750*time.Millisecond)
-	orDefault(&c.UnfoldSlack, 64<<10)
+	orDefault(&c.UnfoldSlack, 4<<10)
 	orDefault(&c.UnfoldFactor, 20)
 	orDefault(&c.UndecidedTime, 2*time.Minute)
 	orDefault(&c.MinUndecided, 32)

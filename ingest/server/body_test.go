@@ -51,7 +51,7 @@ func TestDribblingBodyIsNoStall(t *testing.T) {
 
 func TestContentEncodings(t *testing.T) {
 	h := start(t, nil)
-	plain := string(ingesttest.Pairs(0, 100, 64))
+	plain := string(ingesttest.RandomPairs(0, 100, 64))
 	good := ingesttest.Gzipped(plain)
 	send := func(body []byte, encodings ...string) ingesttest.Reply {
 		var headers []string

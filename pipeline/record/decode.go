@@ -25,6 +25,7 @@ func DecodeUpload(b []byte) (*recordpb.Upload, error) {
 	switch kind := m.Kind.(type) {
 	case *recordpb.Upload_Chunk:
 		err = checkChunk(kind.Chunk)
+		fillReasons(kind.Chunk.GetUnparsed(), reasonOfUnparsed)
 	case *recordpb.Upload_Seal:
 		err = checkSeal(kind.Seal)
 	case *recordpb.Upload_Abort:
@@ -52,6 +53,9 @@ func DecodeVerified(b []byte) (*recordpb.Verified, error) {
 		err = errors.Join(each("outcome", o.GetOutcomes(), checkOutcome),
 			each("upload", o.GetUploads(), func(a *recordpb.Accepted) error { return checkID("upload", a.GetUpload()) }),
 			each("certificate", o.GetCertificates(), func(s *recordpb.Seen) error { return checkChain(s.GetChain()) }))
+		for _, x := range o.GetOutcomes() {
+			fillReasons(x.GetFailures(), reasonOfFailure)
+		}
 	default:
 		err = errors.New("holds no known kind")
 	}

@@ -8,7 +8,8 @@
 // and identifiers have their shape. So a stage indexes the columns of a decoded record without further checks (I7).
 //
 // The files, in the order in which data passes them: site.go gives a site its name, record.go has topics, sizes and
-// columns, batch.go has the rules about batches and single signings, decode.go validates what comes back from the log.
+// columns, batch.go has the rules about batches and single signings, reasons.go writes equal reasons once, decode.go
+// validates what comes back from the log.
 //
 // It must not know Kafka, ClickHouse, HTTP, certificates, signatures or the stages.
 package record

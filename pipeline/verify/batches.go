@@ -20,6 +20,7 @@ type batches struct {
 	batch   uint32             // the batch that is being sorted, counted from 1; 0: none
 	shards  []*recordpb.Claims // its claims that are not in the outbox yet, by shard
 	outcome *recordpb.Outcome  // its outcome
+	reasons record.Reasons     // of the outcome's failures
 }
 
 func newBatches(u *upload, keys []certs.Key, out *outbox) *batches {
@@ -79,6 +80,7 @@ func (b *batches) add(ctx context.Context, c *recordpb.Chunk, verdicts []byte) e
 func (b *batches) begin(batch uint32) {
 	s := b.upload.seal
 	b.batch = batch
+	b.reasons = record.Reasons{}
 	b.outcome = &recordpb.Outcome{Upload: b.upload.id[:], Batch: batch, AcceptedMs: s.AcceptedMs, Single: s.Single}
 }
 
@@ -90,7 +92,8 @@ type pair struct {
 }
 
 func (b *batches) addFailure(index int, text, reason string) {
-	b.outcome.Failures = append(b.outcome.Failures, &recordpb.Failure{Index: uint32(index), Text: text, Reason: reason})
+	failure := &recordpb.Failure{Index: uint32(index), Text: text, Reason: b.reasons.Shorten(reason)}
+	b.outcome.Failures = append(b.outcome.Failures, failure)
 }
 
 // addFailed adds a pair whose signature has no verdict. The first reason of a batch is told once for all pairs that
