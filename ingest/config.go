@@ -51,6 +51,9 @@ type Config struct {
 	MaxUploads int
 	// MaxSync is the most synchronous calls open at a time; more wait for a second, and get 503. Default 1024.
 	MaxSync int
+	// Replies says how many replies of synchronous calls may be in flight, by their size. Default: that of
+	// admission.Config.
+	Replies []admission.ReplySize
 	// MaxBacklog is how many records may wait in the log, for verifying and for storing together, before new uploads
 	// get 503, and half of how many before clients with more than their share get 429 (admission.Ledger). A record holds
 	// up to 1000 pairs. Default 20,000.
@@ -151,6 +154,7 @@ func (c Config) withDefaults() (Config, error) {
 func (c *Config) admission() admission.Config {
 	return admission.Config{
 		TrustedProxies: c.TrustedProxies, MaxUploads: c.MaxUploads, MaxCalls: c.MaxSync, MaxConnections: c.HTTP.MaxConnections,
+		Replies:    c.Replies,
 		MaxBacklog: c.MaxBacklog, MinBodyRate: c.MinBodyRate, Registerer: c.Registerer,
 	}
 }
