@@ -115,7 +115,9 @@ func (w *waiter) finish(
 	switch {
 	case errors.Is(err, server.ErrStopping):
 		return problem.NotFinishedByStop(up.id, err)
-	case refused, errors.Is(err, admission.ErrSlow), errors.Is(err, admission.ErrRecalled):
+	case refused:
+		return problem.NotFinishedForRoom(up.id, err)
+	case errors.Is(err, admission.ErrSlow), errors.Is(err, admission.ErrRecalled):
 		return problem.NotFinishedForOthers(up.id, err)
 	}
 	return problem.NotFinished(up.id, s.cfg.SyncTimeout, err)
