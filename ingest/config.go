@@ -79,9 +79,9 @@ type Config struct {
 	// Retention is how long results can be asked for. Default 48 h (docs/contract.md, "retention").
 	Retention time.Duration
 
-	// NotReady says why checks of the process's health fail, one sentence a check; with names, only those of them that have
-	// these names. It never waits. nil: nothing fails.
-	NotReady func(checks ...string) []string
+	// Failing says why a check of the process's health fails; nil: it doesn't, or was not asked yet, or there is none of
+	// this name. It never waits. Uploads are refused while check "log" or "disk" fails. nil: nothing fails.
+	Failing func(check string) error
 
 	// Logger gets what an operator should know. Default: nothing is logged.
 	Logger *slog.Logger
@@ -109,8 +109,6 @@ type Log interface {
 	// Followed returns nil while the records of topic events arrive, and otherwise a sentence for the operator. It
 	// doesn't wait.
 	Followed() error
-	// Check returns nil if records can be appended now, and otherwise a sentence for the operator.
-	Check(ctx context.Context) error
 	// Backlog returns how many records wait in the log.
 	Backlog(ctx context.Context) (int64, error)
 }
