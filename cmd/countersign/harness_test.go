@@ -40,10 +40,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(runAsProgram) != "" || len(os.Args) > 1 && os.Args[1] == engine.ChildArg {
 		os.Exit(run(os.Args[1:]))
 	}
-	if len(os.Args) > 1 && os.Args[1] == neighbourArg {
-		os.Exit(neighbour(os.Args[2:]))
-	}
-	enginetest.UseCache()
+	enginetest.Begin(map[string]func([]string) int{neighbourArg: neighbour})
 	os.Exit(m.Run())
 }
 
