@@ -7,9 +7,7 @@ package admission
 // is not through after Config.CallGrace, because the store is slow or its client takes its time, gives way to a client
 // with fewer.
 
-import (
-	"context"
-)
+import "context"
 
 // ReplySize is a size of replies, and how many of them may be in flight.
 type ReplySize struct {
@@ -21,9 +19,9 @@ type ReplySize struct {
 	Places int
 }
 
-// usualReplies are the default of Config.Replies. A pair with a verdict takes 160 bytes, so the sizes are of 400, 6,500 and
-// 100,000 of them, and of more errors than that. All replies together take at most 256 + 256 + 1,000 MiB, and 64 KiB for
-// each call and each connection beside.
+// usualReplies are the default of Config.Replies. A pair with a verdict takes 160 bytes and an error up to 5 KiB, so the
+// sizes are of 400, 6,500 and 100,000 pairs with a verdict, and of what is larger: up to 100,000 errors. Replies that have
+// places take at most 256 + 256 + 1,000 MiB together, and each other call and connection 64 KiB.
 var usualReplies = []ReplySize{
 	{Bytes: 64 << 10},
 	{Name: "replies-1-mib", Bytes: 1 << 20, Places: 256},
