@@ -46,8 +46,8 @@ type Config struct {
 	// MinBodyRate is how many bytes a second a body must bring while others wait. Negative: no least rate. Default 16
 	// KiB.
 	MinBodyRate int64
-	// MaxUploads is the most bodies open at a time; more wait for a second, and get 503. Each takes less than 4 MB beside its connection, a
-	// zstd body up to 8 MiB more for its window. Default 64.
+	// MaxUploads is the most bodies open at a time; more wait for a second, and get 503. Each takes less than 4 MB
+	// beside its connection, a zstd body up to 8 MiB more for its window. Default 64.
 	MaxUploads int
 	// MaxSync is the most synchronous calls open at a time; more wait for a second, and get 503. Default 1024.
 	MaxSync int
@@ -55,8 +55,8 @@ type Config struct {
 	// admission.Config.
 	Replies []admission.ReplySize
 	// MaxBacklog is how many records may wait in the log, for verifying and for storing together, before new uploads
-	// get 503, and half of how many before clients with more than their share get 429 (admission.Ledger). A record holds
-	// up to 1000 pairs. Default 20,000.
+	// get 503, and half of how many before clients with more than their share get 429 (admission.Ledger). A record
+	// holds up to 1000 pairs. Default 20,000.
 	MaxBacklog int64
 	// MaxUnrecorded is how many accepted uploads may wait for their row in table uploads, some 150 bytes each, before
 	// new ones get 503. Default 65,536.
@@ -79,8 +79,8 @@ type Config struct {
 	// Retention is how long results can be asked for. Default 48 h (docs/contract.md, "retention").
 	Retention time.Duration
 
-	// Failing says why a check of the process's health fails; nil: it doesn't, or was not asked yet, or there is none of
-	// this name. It never waits. Uploads are refused while check "log" or "disk" fails. nil: nothing fails.
+	// Failing says why a check of the process's health fails; nil: it doesn't, or was not asked yet, or there is none
+	// of this name. It never waits. Uploads are refused while check "log" or "disk" fails. nil: nothing fails.
 	Failing func(check string) error
 
 	// Logger gets what an operator should know. Default: nothing is logged.

@@ -1,8 +1,8 @@
 package ingest
 
 // Whether an upload sent now would be accepted, and one accepted now would be finished. The process has one board of
-// checks (package health), to which the server adds its own. Readiness and the admission of uploads read the same answers
-// there.
+// checks (package health), to which the server adds its own. Readiness and the admission of uploads read the same
+// answers there.
 
 import (
 	"context"
@@ -76,8 +76,8 @@ func (s *Server) Serving() error {
 	return nil
 }
 
-// refusal is why no upload is accepted now, as far as the process's health says so; nil: it doesn't. While a check was not
-// asked yet, uploads find out by themselves.
+// refusal is why no upload is accepted now, as far as the process's health says so; nil: it doesn't. While a check was
+// not asked yet, uploads find out by themselves.
 func (s *Server) refusal() *problem.Problem {
 	if s.cfg.Failing == nil {
 		return nil

@@ -36,9 +36,9 @@ func appendStatus(dst []byte, s results.Status) []byte {
 	return append(dst, '}')
 }
 
-// details is the reply that names every pair (docs/contract.md, "details"): four sections, which grow batch by batch, so
-// that nothing of a batch is kept beside them. A text that failed more than once is one key, with its first reason: a
-// JSON object can't hold it twice.
+// details is the reply that names every pair (docs/contract.md, "details"): four sections, which grow batch by batch,
+// so that nothing of a batch is kept beside them. A text that failed more than once is one key, with its first reason:
+// a JSON object can't hold it twice.
 type details struct {
 	added, badSignatures, duplicates, errors []byte
 	failed                                   map[string]struct{} // texts in errors
@@ -66,8 +66,8 @@ func (d *details) add(r store.BatchResult) {
 }
 
 // detailsBytes is how much memory the details of so many pairs take at most, of which so many are errors. A pair with a
-// verdict has 69 bytes of JSON, and some 160 while the sections grow and are put together. An error has its text, of up to
-// 256 bytes that may take six each in JSON, its reason of up to 320 bytes, and an entry of details.failed.
+// verdict has 69 bytes of JSON, and some 160 while the sections grow and are put together. An error has its text, of up
+// to 256 bytes that may take six each in JSON, its reason of up to 320 bytes, and an entry of details.failed.
 func detailsBytes(pairs, errors uint64) int64 {
 	return 160*int64(pairs) + 5<<10*int64(errors)
 }

@@ -1,8 +1,8 @@
 package ingest
 
-// Calls that wait: up to 100,000 pairs by POST, and one file by GET (single.go). Their uploads go through the log as any
-// other. The answer leaves when the result is stored, for one file when it is decided, and when the log is flushed. The
-// two happen at the same time.
+// Calls that wait: up to 100,000 pairs by POST, and one file by GET (single.go). Their uploads go through the log as
+// any other. The answer leaves when the result is stored, for one file when it is decided, and when the log is flushed.
+// The two happen at the same time.
 
 import (
 	"context"

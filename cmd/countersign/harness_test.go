@@ -165,8 +165,8 @@ func (n *node) stop() {
 	}
 }
 
-// randomTimes draws the times of a test from the seed of package testseed. A time depends on the seed, the test's name and
-// what the time is for, and on nothing that happens.
+// randomTimes draws the times of a test from the seed of package testseed. A time depends on the seed, the test's name
+// and what the time is for, and on nothing that happens.
 type randomTimes struct {
 	seed uint64
 	name string

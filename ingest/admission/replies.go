@@ -3,9 +3,9 @@ package admission
 // A reply that names many pairs takes memory in proportion to what its caller has sent, from when it is put together
 // until its client has received it. So replies have places by their size, and only so many of a size are in flight at
 // once. Small ones need no place beside that of their call or connection: they are never held up by large ones. The
-// places are shared by clients as all others are (gate.go). Nobody waits for a place with one in hand, and a holder that
-// is not through after Config.CallGrace, because the store is slow or its client takes its time, gives way to a client
-// with fewer.
+// places are shared by clients as all others are (gate.go). Nobody waits for a place with one in hand, and a holder
+// that is not through after Config.CallGrace, because the store is slow or its client takes its time, gives way to a
+// client with fewer.
 
 import "context"
 
@@ -19,9 +19,9 @@ type ReplySize struct {
 	Places int
 }
 
-// usualReplies are the default of Config.Replies. A pair with a verdict takes 160 bytes and an error up to 5 KiB, so the
-// sizes are of 400, 6,500 and 100,000 pairs with a verdict, and of what is larger: up to 100,000 errors. Replies that have
-// places take at most 256 + 256 + 1,000 MiB together, and each other call and connection 64 KiB.
+// usualReplies are the default of Config.Replies. A pair with a verdict takes 160 bytes and an error up to 5 KiB, so
+// the sizes are of 400, 6,500 and 100,000 pairs with a verdict, and of what is larger: up to 100,000 errors. Replies
+// that have places take at most 256 + 256 + 1,000 MiB together, and each other call and connection 64 KiB.
 var usualReplies = []ReplySize{
 	{Bytes: 64 << 10},
 	{Name: "replies-1-mib", Bytes: 1 << 20, Places: 256},
@@ -59,9 +59,9 @@ type Reply struct {
 	place   *Place // nil: its size needs none
 }
 
-// Reserve says how much memory the reply takes at least, in bytes. When it outgrows its size, it gives its place back and
-// waits for one of the size that it has now, for up to Config.MaxWait. The error is a *Refusal, or the cause of ctx's
-// end.
+// Reserve says how much memory the reply takes at least, in bytes. When it outgrows its size, it gives its place back
+// and waits for one of the size that it has now, for up to Config.MaxWait. The error is a *Refusal, or the cause of
+// ctx's end.
 func (r *Reply) Reserve(ctx context.Context, bytes int64) error {
 	size := r.size
 	for size < len(r.replies.sizes)-1 && bytes > r.replies.sizes[size].Bytes {

@@ -67,8 +67,8 @@ func texts(values [][]byte) []string {
 // the second call must do nothing.
 func (x *Exchange) OnEnd(release func()) { x.release = append(x.release, release) }
 
-// OnSent has release called when the reply was sent, or can't be, also if no handler ever ran. Until then a reply may be
-// in memory whose client takes its time.
+// OnSent has release called when the reply was sent, or can't be, also if no handler ever ran. Until then a reply may
+// be in memory whose client takes its time.
 func (x *Exchange) OnSent(release func()) {
 	if x.sent == nil {
 		x.ctx.SetUserValue(sendingKey{}, sending{x})

@@ -7,13 +7,13 @@
 // because nothing is held back for others.
 //
 // What an account had is counted in virtual time, as in start-time fair queueing (Goyal, Vin, Cheng 1996): its end is
-// the virtual end of its last piece that was taken, and never lies before the moment at which the account began to wait.
-// The present moves on with the work that is done, as in weighted fair queueing, so that a stream of ever new accounts
-// doesn't hold up the old ones for ever.
+// the virtual end of its last piece that was taken, and never lies before the moment at which the account began to
+// wait. The present moves on with the work that is done, as in weighted fair queueing, so that a stream of ever new
+// accounts doesn't hold up the old ones for ever.
 //
 // A piece is charged when it is taken and not when it is put. So work that only waits holds up nobody: where one client
-// has put ten thousand pieces for a site, and another one puts its first piece for the same site, that piece is the next
-// one of the site. The lines of one account come in turn, each a piece at a time.
+// has put ten thousand pieces for a site, and another one puts its first piece for the same site, that piece is the
+// next one of the site. The lines of one account come in turn, each a piece at a time.
 //
 // A piece is never interrupted. Who puts pieces in keeps each of them short: a line waits at most for one piece of each
 // other account, and for one of each other line of its own accounts.
@@ -69,8 +69,8 @@ type line[K comparable, T any] struct {
 	accounts []*account[K, T]
 	pieces   []piece[T]
 	end      float64 // virtual end of its last piece that was taken
-	// other is the latest end among its other accounts and its own, as it was when the line was filed or set aside. Ends
-	// only grow, so it is too small at worst, and then the line is filed again before a piece of it is taken.
+	// other is the latest end among its other accounts and its own, as it was when the line was filed or set aside.
+	// Ends only grow, so it is too small at worst, and then the line is filed again before a piece of it is taken.
 	other float64
 }
 
@@ -303,8 +303,8 @@ func (q *Queue[K, T]) finish(accounts []*account[K, T], cost float64) {
 	}
 }
 
-// forgetPast forgets accounts that have no work and whose end lies in the past, which says nothing any more. It looks at
-// all accounts, and so only after about half as many Puts as there are accounts.
+// forgetPast forgets accounts that have no work and whose end lies in the past, which says nothing any more. It looks
+// at all accounts, and so only after about half as many Puts as there are accounts.
 func (q *Queue[K, T]) forgetPast() {
 	if q.sweep < len(q.accounts)/2+64 {
 		return

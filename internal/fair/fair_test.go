@@ -45,8 +45,8 @@ func TestNewcomersAreNextWhateverWaits(t *testing.T) {
 	}
 }
 
-// Anybody may name any account. Somebody who puts very much for one, in his own name, holds up nobody else who puts work
-// for the same: neither when all of it is for the one, nor when his own account is far ahead because of others.
+// Anybody may name any account. Somebody who puts very much for one, in his own name, holds up nobody else who puts
+// work for the same: neither when all of it is for the one, nor when his own account is far ahead because of others.
 func TestAFloodInTheNameOfAnAccountDoesNotHoldItUp(t *testing.T) {
 	for name, c := range map[string]struct {
 		accounts func(i int) []string

@@ -35,15 +35,15 @@ type Config struct {
 	// Checks are asked in parallel. Of several with one name the last one counts: a part that knows more replaces the
 	// check of one that knows less.
 	Checks []Check
-	// Every is how often. A check that never said yes yet is asked sooner, so that a start isn't slowed down. Default: a
-	// second.
+	// Every is how often. A check that never said yes yet is asked sooner, so that a start isn't slowed down. Default:
+	// a second.
 	Every time.Duration
 	// Timeout bounds one probe. Default: 5 s.
 	Timeout time.Duration
 	// Clock measures patience. Default: time.Now.
 	Clock func() time.Time
-	// Logger gets a warning when a check begins to fail, and a line when it is well again. A check that never said yes is
-	// given five seconds. nil: nobody is told.
+	// Logger gets a warning when a check begins to fail, and a line when it is well again. A check that never said yes
+	// is given five seconds. nil: nobody is told.
 	Logger *slog.Logger
 	// Registerer gets gauge countersign_ready by check, 1 or 0. nil: not registered.
 	Registerer prometheus.Registerer

@@ -120,7 +120,8 @@ func checkSeal(s *recordpb.Seal) error {
 	if s.GetCount() > MaxPairs {
 		return fmt.Errorf("count %d is too large", s.GetCount())
 	}
-	return errors.Join(checkClient(s.GetClient()), checkID("attempt", s.GetAttempt()), checkID("upload", s.GetUpload()), checkSite(s.GetSite()))
+	return errors.Join(checkClient(s.GetClient()), checkID("attempt", s.GetAttempt()), checkID("upload", s.GetUpload()),
+		checkSite(s.GetSite()))
 }
 
 func checkDecisions(d *recordpb.Decisions) error {

@@ -1,6 +1,6 @@
 // Package enginetest lets test binaries run the embedded engine: as its child process, which the test binary is itself,
-// and as the process that finds the engine's library. They run in temporary folders, and the engine looks for its library
-// beside the program only.
+// and as the process that finds the engine's library. They run in temporary folders, and the engine looks for its
+// library beside the program only.
 //
 // It must not know any other package of this module.
 package enginetest
