@@ -182,6 +182,9 @@ func (a *attempt) chunk(c *jsonstream.Columns, seal *recordpb.Seal) *recordpb.Up
 		Attempt: a.id[:], Site: a.site, First: uint32(c.First),
 		Hashes: c.Hashes, Upper: c.Upper, Signatures: c.Signatures, SignatureLengths: c.Lengths, Seal: seal,
 	}
+	if seal == nil { // a seal names the client itself
+		chunk.Client = a.client
+	}
 	if n := len(c.Unparsed); n > 0 {
 		backing := make([]recordpb.Unparsed, n)
 		chunk.Unparsed = make([]*recordpb.Unparsed, n)

@@ -46,14 +46,17 @@ type Config struct {
 	// MinBodyRate is how many bytes a second a body must bring while others wait. Negative: no least rate. Default 16
 	// KiB.
 	MinBodyRate int64
-	// MaxUploads is the most bodies open at a time; more wait for a second, and get 503. Each takes less than 4 MB beside its connection, a
-	// zstd body up to 8 MiB more for its window. Default 64.
+	// MaxUploads is the most bodies open at a time; more wait for a second, and get 503. Each takes less than 4 MB
+	// beside its connection, a zstd body up to 8 MiB more for its window. Default 64.
 	MaxUploads int
 	// MaxSync is the most synchronous calls open at a time; more wait for a second, and get 503. Default 1024.
 	MaxSync int
+	// Replies says how many replies of synchronous calls may be in flight, by their size. Default: that of
+	// admission.Config.
+	Replies []admission.ReplySize
 	// MaxBacklog is how many records may wait in the log, for verifying and for storing together, before new uploads
-	// get 503, and half of how many before clients with more than their share get 429 (admission.Ledger). A record holds
-	// up to 1000 pairs. Default 20,000.
+	// get 503, and half of how many before clients with more than their share get 429 (admission.Ledger). A record
+	// holds up to 1000 pairs. Default 20,000.
 	MaxBacklog int64
 	// MaxUnrecorded is how many accepted uploads may wait for their row in table uploads, some 150 bytes each, before
 	// new ones get 503. Default 65,536.
@@ -76,9 +79,9 @@ type Config struct {
 	// Retention is how long results can be asked for. Default 48 h (docs/contract.md, "retention").
 	Retention time.Duration
 
-	// NotReady says why checks of the process's health fail, one sentence a check; with names, only those of them that have
-	// these names. It never waits. nil: nothing fails.
-	NotReady func(checks ...string) []string
+	// Failing says why a check of the process's health fails; nil: it doesn't, or was not asked yet, or there is none
+	// of this name. It never waits. Uploads are refused while check "log" or "disk" fails. nil: nothing fails.
+	Failing func(check string) error
 
 	// Logger gets what an operator should know. Default: nothing is logged.
 	Logger *slog.Logger
@@ -108,8 +111,6 @@ type Log interface {
 	// Followed returns nil while the records of topic events arrive, and otherwise a sentence for the operator. It
 	// doesn't wait.
 	Followed() error
-	// Check returns nil if records can be appended now, and otherwise a sentence for the operator.
-	Check(ctx context.Context) error
 	// Backlog returns how many records wait in the log.
 	Backlog(ctx context.Context) (int64, error)
 }
@@ -153,6 +154,7 @@ func (c Config) withDefaults() (Config, error) {
 func (c *Config) admission() admission.Config {
 	return admission.Config{
 		TrustedProxies: c.TrustedProxies, MaxUploads: c.MaxUploads, MaxCalls: c.MaxSync, MaxConnections: c.HTTP.MaxConnections,
+		Replies:    c.Replies,
 		MaxBacklog: c.MaxBacklog, MinBodyRate: c.MinBodyRate, Registerer: c.Registerer,
 	}
 }

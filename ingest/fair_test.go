@@ -18,6 +18,7 @@ import (
 
 	"countersign/ingest/admission"
 	"countersign/ingest/internal/ingesttest"
+	"countersign/pipeline/record"
 )
 
 // from returns a client of h with another address: 127.0.0.2 and so on. h's own has 127.0.0.1.
@@ -262,8 +263,9 @@ func TestIdleConnectionsGiveWay(t *testing.T) {
 	}
 }
 
-// The log says which client an upload came from: the address connected, or what a trusted proxy says.
-func TestSealNamesTheClient(t *testing.T) {
+// The log says of each chunk and each seal which client it came from: the address connected, or what a trusted proxy
+// says.
+func TestRecordsNameTheClient(t *testing.T) {
 	for _, trusted := range []string{"", "127.0.0.1"} {
 		h := start(t, func(c *Config) {
 			var err error
@@ -278,23 +280,20 @@ func TestSealNamesTheClient(t *testing.T) {
 			want = "192.0.2.7"
 		}
 		token, _ := admission.ClientOf(netip.MustParseAddr(want)).Token()
-		seals := 0
+		records := 0
 		h.log.with(func(l *fakeLog) {
 			for _, r := range l.records {
-				seal := r.GetSeal()
-				if seal == nil {
-					seal = r.GetChunk().GetSeal()
+				client := r.GetSeal().GetClient()
+				if chunk := r.GetChunk(); chunk != nil {
+					client = record.ClientOf(chunk)
 				}
-				if seal == nil {
-					continue
-				}
-				if seals++; string(seal.GetClient()) != string(token[:]) {
-					t.Errorf("proxies %q: client %x, want %x", trusted, seal.GetClient(), token)
+				if records++; string(client) != string(token[:]) {
+					t.Errorf("proxies %q: client %x, want %x", trusted, client, token)
 				}
 			}
 		})
-		if seals != 2 {
-			t.Errorf("%d seals", seals)
+		if records != 5 { // three chunks and their seal, and a chunk with its seal
+			t.Errorf("%d records", records)
 		}
 	}
 }

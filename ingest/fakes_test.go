@@ -41,7 +41,7 @@ type fakeLog struct {
 	hold     chan struct{}                     // Acks come once it is closed
 	flush    func() error                      // called by Flush, not under mu
 	quiet    bool                              // no events
-	unready  error                             // Check's error
+	unready  error                             // of the process's check of the log
 	behind   chan struct{}                     // CaughtUp and Settled return once it is closed
 	mute     bool                              // Tell fails
 	deaf     bool                              // Follow fails
@@ -140,7 +140,8 @@ func (l *fakeLog) Tell(_ context.Context, value []byte) error {
 
 func (l *fakeLog) Followed() error { return nil }
 
-func (l *fakeLog) Check(context.Context) error {
+// check is the process's check of the log.
+func (l *fakeLog) check(context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.unready

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"context"
 	"encoding/json"
 	"flag"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 
 	"countersign/ingest/internal/ingesttest"
 	"countersign/ingest/server"
+	"countersign/internal/health"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -28,6 +30,7 @@ type harness struct {
 	log   *fakeLog
 	store *ingesttest.Store
 	clock *fakeClock
+	board *health.Board // as the process has one
 }
 
 type fakeClock struct {
@@ -77,6 +80,8 @@ func start(t testing.TB, change func(*Config)) *harness {
 		HTTP:   server.Config{LingerTimeout: 2 * time.Second},
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
+	var board *health.Board
+	cfg.Failing = func(check string) error { return board.Failing(check) }
 	if change != nil {
 		change(&cfg) // cfg.Log is log, for its faults from the start
 	}
@@ -84,13 +89,24 @@ func start(t testing.TB, change func(*Config)) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &harness{Server: s, Client: ingesttest.Serve(t, s), t: t, log: log, store: log.store, clock: clock}
-	ingesttest.Until(t, "the server follows the log and knows its health", func() bool {
-		unasked := func(reason string) bool { return strings.HasSuffix(reason, "not asked yet") }
-		return (log.deaf || s.results.Following()) && !slices.ContainsFunc(s.NotReady(), unasked)
+	checks := append([]health.Check{{Name: checkLog, Probe: log.check}}, s.Checks()...)
+	board = health.New(health.Config{Checks: checks, Every: 50 * time.Millisecond})
+	h := &harness{Server: s, Client: ingesttest.Serve(t, s), t: t, log: log, store: log.store, clock: clock, board: board}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { board.Run(ctx) })
+	t.Cleanup(func() { cancel(); running.Wait() })
+	ingesttest.Until(t, "the server follows the log and its health is known", func() bool {
+		return !slices.ContainsFunc(board.Reasons(), func(reason string) bool {
+			return strings.HasSuffix(reason, "not asked yet") || strings.HasPrefix(reason, "api: ") ||
+				strings.HasPrefix(reason, "events: ") && !log.deaf
+		})
 	})
 	return h
 }
+
+// NotReady is what readiness says.
+func (h *harness) NotReady() []string { return h.board.Reasons() }
 
 // upload posts a body to the bulk call and returns the UUID of the answer.
 func (h *harness) upload(site string, body any, headers ...string) string {

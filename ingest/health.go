@@ -1,12 +1,13 @@
 package ingest
 
-// Whether an upload sent now would be accepted, and one accepted now would be finished.
+// Whether an upload sent now would be accepted, and one accepted now would be finished. The process has one board of
+// checks (package health), to which the server adds its own. Readiness and the admission of uploads read the same
+// answers there.
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -18,33 +19,25 @@ import (
 // Names of the checks.
 const (
 	checkDisk       = "disk"       // of the process, not of this package: the embedded log has room
-	checkLog        = "log"        // records can be appended: while they can't, uploads are refused
+	checkLog        = "log"        // of the process, too: records can be appended
 	checkEvents     = "events"     // topic events is followed
 	checkBacklog    = "backlog"    // no more waits in the log than may wait
 	checkUnrecorded = "unrecorded" // no more accepted uploads wait for their row than may wait
-	checkStore      = "store"      // ClickHouse takes what was accepted
+	checkStore      = "store"      // ClickHouse takes what was accepted; in place of a check of the process that knows less
 )
 
-// Failures go on for so long before they count: a partition's leader may move, a connection may break.
-const (
-	logPatience   = 3 * time.Second
-	storePatience = 3 * time.Second
-)
+// storePatience is how long ClickHouse may fail before it counts: a connection may break.
+const storePatience = 3 * time.Second
 
-// probes are asked once a second while the server runs.
-func (s *Server) probes() []health.Check {
+// Checks are what the server knows of its health, for the board of the whole process.
+func (s *Server) Checks() []health.Check {
 	return []health.Check{
-		{Name: checkLog, Probe: s.probeLog, Patience: logPatience},
 		{Name: checkEvents, Probe: s.probeEvents},
 		{Name: checkBacklog, Probe: s.probeBacklog},
 		{Name: checkUnrecorded, Probe: s.probeUnrecorded},
 		{Name: checkStore, Probe: s.probeStore, Patience: storePatience},
+		{Name: "api", Probe: func(context.Context) error { return s.Serving() }},
 	}
-}
-
-func (s *Server) probeLog(ctx context.Context) error {
-	defer s.logAsked.Store(true)
-	return s.cfg.Log.Check(ctx)
 }
 
 func (s *Server) probeEvents(context.Context) error {
@@ -78,26 +71,6 @@ func (s *Server) probeStore(ctx context.Context) error {
 	return err
 }
 
-// Checks are what the server knows of its health, for the board of the whole process. Their probes don't wait: the
-// server asks by itself while it runs.
-func (s *Server) Checks() []health.Check {
-	checks := s.probes()
-	for i := range checks {
-		name := checks[i].Name
-		checks[i].Patience = 0
-		checks[i].Probe = func(context.Context) error { return s.failing(name) }
-	}
-	return checks
-}
-
-// failing is why a check fails; nil: it doesn't.
-func (s *Server) failing(name string) error {
-	if reasons := s.health.Reasons(name); len(reasons) > 0 {
-		return errors.New(strings.TrimPrefix(reasons[0], name+": "))
-	}
-	return nil
-}
-
 // Serving is nil while the API listens and takes new requests, and otherwise says why it doesn't.
 func (s *Server) Serving() error {
 	switch {
@@ -109,29 +82,16 @@ func (s *Server) Serving() error {
 	return nil
 }
 
-// NotReady says why the server should get no requests now; empty: it should.
-func (s *Server) NotReady() []string {
-	if s.http.Stopping() {
-		return []string{s.Serving().Error()} // whatever else fails now says nothing
-	}
-	if err := s.Serving(); err != nil {
-		return append([]string{err.Error()}, s.health.Reasons()...)
-	}
-	return s.health.Reasons()
-}
-
-// refusal is why no upload is accepted now, as far as the server's health says so; nil: it doesn't. While the log has
-// not been asked yet, uploads find out by themselves.
+// refusal is why no upload is accepted now, as far as the process's health says so; nil: it doesn't. While a check was
+// not asked yet, uploads find out by themselves.
 func (s *Server) refusal() *problem.Problem {
-	if s.cfg.NotReady != nil {
-		if reasons := s.cfg.NotReady(checkDisk); len(reasons) > 0 {
-			return problem.DiskFull(errors.New(reasons[0]))
-		}
-	}
-	if !s.logAsked.Load() {
+	if s.cfg.Failing == nil {
 		return nil
 	}
-	if err := s.failing(checkLog); err != nil {
+	if err := s.cfg.Failing(checkDisk); err != nil {
+		return problem.DiskFull(err)
+	}
+	if err := s.cfg.Failing(checkLog); err != nil {
 		return problem.LogUnavailable(err)
 	}
 	return nil

@@ -81,8 +81,6 @@ func (l *kafkaLog) CaughtUp(ctx context.Context) error {
 	return tail.CaughtUp(ctx)
 }
 
-func (l *kafkaLog) Check(ctx context.Context) error { return l.client.Check(ctx) }
-
 // Settled appends a mark to each partition of topic uploads, and waits until verify has passed the marks, and the sinks
 // what verify has written until then. The mark's acknowledgement is what makes this certain. A partition that lost
 // in-sync replicas may hold a seal that nobody can see yet and that may be confirmed later; but what is acknowledged

@@ -47,7 +47,6 @@ func (l *voidLog) Tell(context.Context, []byte) error     { return nil }
 func (l *voidLog) CaughtUp(context.Context) error         { return nil }
 func (l *voidLog) Settled(context.Context) error          { return nil }
 func (l *voidLog) Followed() error                        { return nil }
-func (l *voidLog) Check(context.Context) error            { return nil }
 func (l *voidLog) Follow(ctx context.Context, ready func(), _ func([]byte)) error {
 	ready()
 	<-ctx.Done()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"countersign/ingest/internal/ingesttest"
 	"countersign/ingest/server"
 )
 
@@ -43,7 +44,8 @@ func TestMetricsAndReadiness(t *testing.T) {
 	if err := h.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if code, text := get("/readyz"); code != 503 || !strings.Contains(text, "shuts down") {
-		t.Errorf("readyz: %d %q", code, text)
-	}
+	ingesttest.Until(t, "readiness says that the API shuts down", func() bool {
+		code, text := get("/readyz")
+		return code == 503 && strings.Contains(text, "shuts down")
+	})
 }

@@ -14,7 +14,7 @@ import (
 	"countersign/ingest/problem"
 	"countersign/ingest/results"
 	"countersign/ingest/server"
-	"countersign/sink/store"
+	"countersign/pipeline/record"
 )
 
 // serveStatus is GET /api/v1/resultasync/:uuid.
@@ -77,6 +77,10 @@ func (s *Server) serveDetails(x *server.Exchange) *problem.Problem {
 			return unknown()
 		}
 	}
+	inBatch := min(record.BatchSize, status.Pairs())
+	if p := s.reserve(ctx, x, detailsBytes(inBatch, min(inBatch, status.Errors))); p != nil {
+		return p
+	}
 	result, ok, err := s.results.Batch(ctx, id, uint32(batch))
 	if err != nil {
 		return unanswered("batch "+x.Arg(1), err)
@@ -84,7 +88,9 @@ func (s *Server) serveDetails(x *server.Exchange) *problem.Problem {
 	if !ok {
 		return unknown() // dropped since: its 48 hours are over
 	}
-	x.ReplyJSON(appendDetails(nil, []store.BatchResult{result}))
+	var d details
+	d.add(result)
+	x.ReplyJSON(d.reply())
 	return nil
 }
 

@@ -31,6 +31,13 @@ func (s *Server) serveCertificate(x *server.Exchange) *problem.Problem {
 	if !ok {
 		return problem.UnknownCertificate(text)
 	}
+	size := 0
+	for _, der := range found.Chain {
+		size += len(der)
+	}
+	if p := s.reserve(ctx, x, 3*int64(size)); p != nil { // PEM takes 1.4 times as much, in a buffer that grows
+		return p
+	}
 	var chain bytes.Buffer
 	for _, der := range found.Chain {
 		chain.Write(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))

@@ -36,46 +36,61 @@ func appendStatus(dst []byte, s results.Status) []byte {
 	return append(dst, '}')
 }
 
-// appendDetails appends the four sections of results taken together (docs/contract.md, "details"). A text that failed
-// more than once is one key, with its first reason: a JSON object can't hold it twice.
-func appendDetails(dst []byte, results []store.BatchResult) []byte {
-	dst = append(dst, "{\n  \"addedOk\" : "...)
-	dst = appendList(dst, results, func(r *store.BatchResult) []string { return r.Added })
-	dst = append(dst, ",\n  \"badSignature\" : "...)
-	dst = appendList(dst, results, func(r *store.BatchResult) []string { return r.BadSignatures })
-	dst = append(dst, ",\n  \"duplicate\" : "...)
-	dst = appendList(dst, results, func(r *store.BatchResult) []string { return r.Duplicates })
-	dst = append(dst, ",\n  \"errors\" : {"...)
-	seen := make(map[string]bool)
-	for i := range results {
-		for _, f := range results[i].Errors {
-			if seen[f.Text] {
-				continue
-			}
-			if len(seen) > 0 {
-				dst = append(dst, ',')
-			}
-			seen[f.Text] = true
-			dst = jsontext.AppendString(append(dst, ' '), f.Text)
-			dst = jsontext.AppendString(append(dst, " : "...), f.Reason)
+// details is the reply that names every pair (docs/contract.md, "details"): four sections, which grow batch by batch,
+// so that nothing of a batch is kept beside them. A text that failed more than once is one key, with its first reason:
+// a JSON object can't hold it twice.
+type details struct {
+	added, badSignatures, duplicates, errors []byte
+	failed                                   map[string]struct{} // texts in errors
+}
+
+// add adds the next batch.
+func (d *details) add(r store.BatchResult) {
+	d.added = appendTexts(d.added, r.Added)
+	d.badSignatures = appendTexts(d.badSignatures, r.BadSignatures)
+	d.duplicates = appendTexts(d.duplicates, r.Duplicates)
+	for _, f := range r.Errors {
+		if _, repeated := d.failed[f.Text]; repeated {
+			continue
 		}
+		if d.failed == nil {
+			d.failed = make(map[string]struct{})
+		}
+		d.failed[f.Text] = struct{}{}
+		if len(d.errors) > 0 {
+			d.errors = append(d.errors, ',')
+		}
+		d.errors = jsontext.AppendString(append(d.errors, ' '), f.Text)
+		d.errors = jsontext.AppendString(append(d.errors, " : "...), f.Reason)
 	}
+}
+
+// detailsBytes is how much memory the details of so many pairs take at most, of which so many are errors. A pair with a
+// verdict has 69 bytes of JSON, and some 160 while the sections grow and are put together. An error has its text, of up
+// to 256 bytes that may take six each in JSON, its reason of up to 320 bytes, and an entry of details.failed.
+func detailsBytes(pairs, errors uint64) int64 {
+	return 160*int64(pairs) + 5<<10*int64(errors)
+}
+
+// reply is the whole reply. Nothing may be added afterwards.
+func (d *details) reply() []byte {
+	dst := make([]byte, 0, len(d.added)+len(d.badSignatures)+len(d.duplicates)+len(d.errors)+128)
+	dst = append(append(dst, "{\n  \"addedOk\" : ["...), d.added...)
+	dst = append(append(dst, " ],\n  \"badSignature\" : ["...), d.badSignatures...)
+	dst = append(append(dst, " ],\n  \"duplicate\" : ["...), d.duplicates...)
+	dst = append(append(dst, " ],\n  \"errors\" : {"...), d.errors...)
+	*d = details{}
 	return append(dst, " }\n}\n"...)
 }
 
-func appendList(dst []byte, results []store.BatchResult, section func(*store.BatchResult) []string) []byte {
-	dst = append(dst, '[')
-	first := true
-	for i := range results {
-		for _, text := range section(&results[i]) {
-			if !first {
-				dst = append(dst, ',')
-			}
-			first = false
-			dst = jsontext.AppendString(append(dst, ' '), text)
+func appendTexts(dst []byte, texts []string) []byte {
+	for _, text := range texts {
+		if len(dst) > 0 {
+			dst = append(dst, ',')
 		}
+		dst = jsontext.AppendString(append(dst, ' '), text)
 	}
-	return append(dst, " ]"...)
+	return dst
 }
 
 // Answers of the call for one file: text, without a line feed (docs/contract.md, "single signing").

@@ -15,7 +15,6 @@ import (
 	"countersign/ingest/results"
 	"countersign/ingest/server"
 	"countersign/ingest/web"
-	"countersign/internal/health"
 	"countersign/internal/pause"
 )
 
@@ -29,9 +28,6 @@ type Server struct {
 
 	admission *admission.Admission
 	backlog   atomic.Int64 // records
-
-	health   *health.Board
-	logAsked atomic.Bool // health has asked the log at least once
 
 	start      sync.Once
 	background sync.WaitGroup  // until cancel
@@ -59,7 +55,6 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.health = health.New(health.Config{Checks: s.probes()})
 	s.intake = &intake{cfg: &s.cfg, results: s.results}
 	s.metrics = newMetrics()
 	if err := s.metrics.register(cfg.Registerer, s); err != nil {
@@ -88,7 +83,6 @@ func (s *Server) Serve(l net.Listener) error {
 	s.start.Do(func() {
 		s.background.Go(func() { s.results.Run(s.running) })
 		s.background.Go(s.watchBacklog)
-		s.background.Go(func() { s.health.Run(s.running) })
 	})
 	return s.http.Serve(l)
 }

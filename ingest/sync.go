@@ -1,8 +1,8 @@
 package ingest
 
-// Calls that wait: up to 100,000 pairs by POST, and one file by GET (single.go). Their uploads go through the log as any
-// other. The answer leaves when the result is stored, for one file when it is decided, and when the log is flushed. The
-// two happen at the same time.
+// Calls that wait: up to 100,000 pairs by POST, and one file by GET (single.go). Their uploads go through the log as
+// any other. The answer leaves when the result is stored, for one file when it is decided, and when the log is flushed.
+// The two happen at the same time.
 
 import (
 	"context"
@@ -24,16 +24,39 @@ func (s *Server) serveSyncUpload(x *server.Exchange, by signer, call, body *admi
 		return p
 	}
 	body.Release() // others may send while this one waits
-	var details []store.BatchResult
-	p = w.finish(x.Context(), up, func(ctx context.Context, _ results.Outcome) (err error) {
-		details, err = w.watch.Details(ctx)
-		return err
+	reply := s.newReply(x, by.who)
+	var d details
+	p = w.finish(x.Context(), up, func(ctx context.Context, outcome results.Outcome) error {
+		if err := reply.Reserve(ctx, detailsBytes(up.pairs, outcome.Errors)); err != nil {
+			return err
+		}
+		ctx, done := reply.Context(ctx)
+		defer done()
+		return w.watch.Details(ctx, d.add)
 	})
 	if p != nil {
 		return p
 	}
 	x.SetOutcome("sync")
-	x.ReplyJSON(appendDetails(nil, details))
+	x.ReplyJSON(d.reply())
+	x.CloseUnsent(reply.Context)
+	return nil
+}
+
+// newReply is for a reply that may be large. Its place is given back when the reply was sent.
+func (s *Server) newReply(x *server.Exchange, who admission.Who) *admission.Reply {
+	reply := s.admission.Replies.New(who)
+	x.OnSent(reply.Release)
+	return reply
+}
+
+// reserve takes a place for the reply to a request that changes nothing, if it has so many bytes that it needs one.
+func (s *Server) reserve(ctx context.Context, x *server.Exchange, bytes int64) *problem.Problem {
+	reply := s.newReply(x, admission.Who{Client: x.Client()})
+	if err := reply.Reserve(ctx, bytes); err != nil {
+		return refused(err, 0)
+	}
+	x.CloseUnsent(reply.Context)
 	return nil
 }
 
@@ -88,9 +111,12 @@ func (w *waiter) finish(
 	w.undecided = nil
 	s.results.Record(up.row()) // the answer says to poll: the upload must be known
 	<-s.tell(ctx, up)
+	_, refused := errors.AsType[*admission.Refusal](err)
 	switch {
 	case errors.Is(err, server.ErrStopping):
 		return problem.NotFinishedByStop(up.id, err)
+	case refused:
+		return problem.NotFinishedForRoom(up.id, err)
 	case errors.Is(err, admission.ErrSlow), errors.Is(err, admission.ErrRecalled):
 		return problem.NotFinishedForOthers(up.id, err)
 	}
@@ -102,14 +128,10 @@ func (w *waiter) withReason(ctx context.Context, outcome results.Outcome) (resul
 	if outcome.Errors == 0 || outcome.Reason != "" {
 		return outcome, nil
 	}
-	details, err := w.watch.Details(ctx)
-	if err != nil {
-		return outcome, err
-	}
-	for _, batch := range details {
+	err := w.watch.Details(ctx, func(batch store.BatchResult) {
 		for _, e := range batch.Errors {
 			outcome.Reason = e.Reason
 		}
-	}
-	return outcome, nil
+	})
+	return outcome, err
 }

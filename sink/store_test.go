@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -26,10 +25,7 @@ import (
 
 // TestMain is also the engine's child process: the test binary executes itself, as countersign does.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == engine.ChildArg {
-		os.Exit(engine.Main(os.Args[2:]))
-	}
-	enginetest.UseCache()
+	enginetest.Begin(map[string]func([]string) int{engine.ChildArg: engine.Main})
 	goleak.VerifyTestMain(m)
 }
 

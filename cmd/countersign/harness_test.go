@@ -9,17 +9,15 @@ import (
 	"context"
 	"crypto"
 	"crypto/elliptic"
-	cryptorand "crypto/rand"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -29,6 +27,7 @@ import (
 
 	"countersign/client"
 	"countersign/internal/service"
+	"countersign/internal/testseed"
 	"countersign/sink/store/engine"
 	"countersign/sink/store/engine/enginetest"
 	"countersign/testsite"
@@ -45,10 +44,7 @@ func TestMain(m *testing.M) {
 		failSyncsWhenTold()
 		os.Exit(run(os.Args[1:]))
 	}
-	if len(os.Args) > 1 && os.Args[1] == neighbourArg {
-		os.Exit(neighbour(os.Args[2:]))
-	}
-	enginetest.UseCache()
+	enginetest.Begin(map[string]func([]string) int{neighbourArg: neighbour})
 	os.Exit(m.Run())
 }
 
@@ -182,25 +178,21 @@ func (n *node) stop() {
 	}
 }
 
-// randomTimes draws the times of a test from a seed: COUNTERSIGN_TEST_SEED, or a new one. The seed is printed when the
-// test fails or runs with -v. A time depends on the seed, the test's name and what the time is for, and on nothing that
-// happens.
-type randomTimes struct{ seed, name string }
+// randomTimes draws the times of a test from the seed of package testseed. A time depends on the seed, the test's name
+// and what the time is for, and on nothing that happens.
+type randomTimes struct {
+	seed uint64
+	name string
+}
 
 func newRandomTimes(t *testing.T) randomTimes {
 	t.Helper()
-	const variable = "COUNTERSIGN_TEST_SEED"
-	seed := os.Getenv(variable)
-	if seed == "" {
-		seed = strconv.FormatUint(rand.Uint64(), 10)
-	}
-	t.Logf("the random times come from %s=%s", variable, seed)
-	return randomTimes{seed, t.Name()}
+	return randomTimes{testseed.Seed(t), t.Name()}
 }
 
 // upTo is a time from 0 to most, for one of the test's purposes.
 func (r randomTimes) upTo(most time.Duration, purpose ...any) time.Duration {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %v", r.seed, r.name, purpose))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s %v", r.seed, r.name, purpose))
 	return time.Duration(binary.LittleEndian.Uint64(sum[:]) % uint64(most+1))
 }
 
@@ -233,7 +225,7 @@ type signer func(text string) []byte
 // quickRSA adds a site with an RSA-2048 key that signs by the ten thousand.
 func (w *world) quickRSA(name string) signer {
 	w.t.Helper()
-	key, err := fastrsa.Generate(cryptorand.Reader, 2048)
+	key, err := fastrsa.Generate(rand.Reader, 2048)
 	must(w.t, err)
 	w.site(name, testsite.SiteConfig{Keys: []crypto.Signer{key}})
 	return func(text string) []byte {

@@ -182,10 +182,10 @@ func (p *process) notReady() []string {
 	return board.Reasons()
 }
 
-// failingChecks says why checks of these names fail, one sentence a check; nil: they don't, or nobody has asked them yet.
-func (p *process) failingChecks(names ...string) []string {
+// failing says why a check fails; nil: it doesn't, or nobody has asked it yet.
+func (p *process) failing(check string) error {
 	if board := p.board.Load(); board != nil {
-		return board.Reasons(names...)
+		return board.Failing(check)
 	}
 	return nil
 }

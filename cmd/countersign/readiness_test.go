@@ -121,8 +121,8 @@ func TestNotReadyWhileKafkaIsAway(t *testing.T) {
 // Before the board is there and while the process stops, readiness says so.
 func TestNotReadyAtTheEnds(t *testing.T) {
 	p := new(process)
-	if got := p.notReady(); !slices.Equal(got, []string{"starting"}) || p.failingChecks() != nil {
-		t.Errorf("%q, %q", got, p.failingChecks())
+	if got := p.notReady(); !slices.Equal(got, []string{"starting"}) || p.failing("log") != nil {
+		t.Errorf("%q, %v", got, p.failing("log"))
 	}
 	for want, err := range map[string]error{
 		"stopping": nil,

@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net"
-	"slices"
 
 	"countersign/ingest"
 	"countersign/ingest/server"
@@ -111,7 +110,7 @@ func (p *process) startIngest(listener net.Listener, db *store.DB, l *openLog) e
 		Log: ingest.KafkaLog(l.client, producer), UploadPartitions: l.uploads, Shards: l.shards, Store: db,
 		MaxPairs: p.cfg.MaxPairs, MaxUploads: p.cfg.MaxUploads, MaxBacklog: p.cfg.MaxBacklog,
 		MinBodyRate: cmp.Or(int64(p.cfg.MinBodyRate), -1), TrustedProxies: proxies,
-		NotReady: p.failingChecks, Logger: p.log.With("part", roleIngest), Registerer: p.metrics,
+		Failing: p.failing, Logger: p.log.With("part", roleIngest), Registerer: p.metrics,
 	})
 	if err != nil {
 		return err
@@ -132,11 +131,6 @@ func (p *process) startIngest(listener net.Listener, db *store.DB, l *openLog) e
 		}
 		<-done
 	})
-	for _, check := range api.Checks() { // the log and the store have checks of their own, under any role
-		if !slices.ContainsFunc(p.checks, func(c health.Check) bool { return c.Name == check.Name }) {
-			p.checks = append(p.checks, check)
-		}
-	}
-	p.checks = append(p.checks, health.Check{Name: "api", Probe: func(context.Context) error { return api.Serving() }})
+	p.checks = append(p.checks, api.Checks()...)
 	return nil
 }

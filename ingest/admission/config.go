@@ -22,6 +22,8 @@ type Config struct {
 	MaxUploads int
 	// MaxCalls is the most synchronous calls open at a time. Each takes a goroutine and some KiB. Default 1024.
 	MaxCalls int
+	// Replies says how many replies of which size may be in flight, by rising size. Default: usualReplies.
+	Replies []ReplySize
 	// MaxConnections is the most connections open at a time. Each takes some 24 KiB. Default 8192.
 	MaxConnections int
 	// MaxBacklog is how many records may wait to be verified and stored. Half of it is where the shares of the Ledger
@@ -106,6 +108,9 @@ func (c Config) withDefaults() (Config, error) {
 	orDefault(&c.UnfoldFactor, 20)
 	orDefault(&c.UndecidedTime, 2*time.Minute)
 	orDefault(&c.MinUndecided, 32)
+	if len(c.Replies) == 0 {
+		c.Replies = usualReplies
+	}
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}
@@ -147,6 +152,8 @@ type Admission struct {
 	Uploads *Gate
 	// Calls has a place for each synchronous call.
 	Calls *Gate
+	// Replies has places for replies in flight that name every pair of a call.
+	Replies *Replies
 	// Connections has a place for each connection.
 	Connections *Connections
 	// Ledger counts what is accepted and undecided.
@@ -184,7 +191,7 @@ func New(c Config) (*Admission, error) {
 	}
 	calls := newGate(nameCalls, cfg.MaxCalls, &cfg, m)
 	calls.grace, calls.byDomain = cfg.CallGrace, true
-	a.Uploads, a.Calls = bodies, calls
+	a.Uploads, a.Calls, a.Replies = bodies, calls, newReplies(&cfg, m)
 	if a.Connections, err = newConnections(&cfg, m); err != nil {
 		return nil, err
 	}

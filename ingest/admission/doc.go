@@ -1,7 +1,7 @@
 // Package admission decides whose request is served when not all can be, so that no client and no site closes the
 // service for others.
 //
-// It owns who counts as one client, the places for open bodies, synchronous calls and connections, the rate that a body
+// It owns who counts as one client, the places for open bodies, synchronous calls, their replies and connections, the rate that a body
 // must keep, what a compressed body may unfold to, and the record of uploads that are accepted and not yet decided.
 //
 // It promises that every share is work-conserving: a place is never free while somebody waits for it, and one client
@@ -10,7 +10,7 @@
 // What a request may name freely, such as a site, never costs anybody else a place: see gate.go and ledger.go.
 //
 // Files, in the order in which a request passes them: config.go, client.go and forwarded.go (who asks),
-// connections.go, ledger.go, gate.go with evict.go (places), rate.go and unfold.go (while a body is
+// connections.go, ledger.go, gate.go with evict.go (places), replies.go, rate.go and unfold.go (while a body is
 // read), refusal.go with limits.go (what is said to those who get no place), metrics.go.
 //
 // It must not know Kafka, ClickHouse, HTTP, records, certificates, signatures or the stages.

@@ -72,7 +72,7 @@ func (m *metrics) register(r prometheus.Registerer, a *Admission) error {
 		gauge("held", "Places taken; of gate undecided, records.", gate, held)
 		gauge("largest_holder", "Places taken by the client that holds most.", gate, largest)
 	}
-	for _, g := range []*Gate{a.Uploads, a.Calls} {
+	for _, g := range append([]*Gate{a.Uploads, a.Calls}, a.Replies.places()...) {
 		taken(g.name, func() int64 { return int64(g.Held()) }, g.largest)
 		gauge("waiting", "Requests that wait for a place.", g.name, g.lineLength)
 	}

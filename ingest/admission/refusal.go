@@ -26,7 +26,7 @@ func (r Reason) String() string {
 
 // Refusal is the error of a request that is not served.
 type Refusal struct {
-	// Of says what there was not enough of: "uploads", "calls", "undecided".
+	// Of says what there was not enough of: "uploads", "calls", "undecided", the name of a ReplySize.
 	Of     string
 	Reason Reason
 	// Limit is what the client may have: its share, or for Full and Backlog all that there is.

@@ -348,6 +348,13 @@ func NotFinishedForOthers(upload uuid.UUID, cause error) *Problem {
 	return p
 }
 
+// NotFinishedForRoom says that an upload was accepted, and that there is no room for a reply of its size.
+func NotFinishedForRoom(upload uuid.UUID, cause error) *Problem {
+	p := notFinished(upload, cause, "The request was accepted and goes on, but too many replies of this size are in flight")
+	p.RetryAfter = time.Second
+	return p
+}
+
 // NotFinishedByStop says that an upload was accepted whose result can't be waited for, because the server stops.
 func NotFinishedByStop(upload uuid.UUID, cause error) *Problem {
 	return notFinished(upload, cause, "The server shuts down. The request was accepted and goes on without it")

@@ -24,6 +24,9 @@ type Status struct {
 	Counts
 }
 
+// Pairs is how many pairs the batches have that are done.
+func (s *Status) Pairs() uint64 { return s.Added + s.Duplicates + s.BadSignatures + s.Errors }
+
 // Complete reports whether every batch is done.
 func (s *Status) Complete() bool { return s.Waiting == 0 }
 

@@ -64,16 +64,15 @@ func (w *Watch) ask(ctx context.Context) (Status, bool) {
 	return statusOf(progress, record.Batches(w.pairs)), true
 }
 
-// Details reads what became of each pair, batch by batch, once Wait has returned an outcome. The store has all of it
-// then, or is away; Details asks until ctx ends, and the error is the cause of that.
-func (w *Watch) Details(ctx context.Context) ([]store.BatchResult, error) {
+// Details calls each with what became of the pairs of each batch, in order, once Wait has returned an outcome. The store
+// has all of it then, or is away; Details asks until ctx ends, and the error is the cause of that.
+func (w *Watch) Details(ctx context.Context, each func(store.BatchResult)) error {
 	t := w.tracker
-	batches := record.Batches(w.pairs)
-	results := make([]store.BatchResult, 0, batches)
-	for len(results) < batches {
-		r, ok, err := t.Batch(ctx, w.upload, uint32(len(results)+1))
+	for next, batches := 1, record.Batches(w.pairs); next <= batches; {
+		r, ok, err := t.Batch(ctx, w.upload, uint32(next))
 		if err == nil && ok && r.Done {
-			results = append(results, r)
+			each(r)
+			next++
 			continue
 		}
 		if err != nil && ctx.Err() == nil {
@@ -81,8 +80,8 @@ func (w *Watch) Details(ctx context.Context) ([]store.BatchResult, error) {
 				"upload", w.upload, "error", err)
 		}
 		if pause.For(ctx, t.cfg.Poll/4) != nil {
-			return nil, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 	}
-	return results, nil
+	return nil
 }

@@ -30,6 +30,7 @@ type Exchange struct {
 	reading     context.Context  // of the body; nil: it has not begun
 	stopReading func()           // ends reading; nil: it has not begun
 	release     []func()         // what OnEnd collected
+	sent        []func()         // what OnSent collected
 	outcome     string           // for the metrics, where it isn't the problem's kind
 }
 
@@ -65,6 +66,38 @@ func texts(values [][]byte) []string {
 // OnEnd has release called when the exchange is over, even if no handler ever ran. If a handler calls release earlier,
 // the second call must do nothing.
 func (x *Exchange) OnEnd(release func()) { x.release = append(x.release, release) }
+
+// OnSent has release called when the reply was sent, or can't be, also if no handler ever ran. Until then a reply may
+// be in memory whose client takes its time.
+func (x *Exchange) OnSent(release func()) {
+	if x.sent == nil {
+		x.ctx.SetUserValue(sendingKey{}, sending{x})
+	}
+	x.sent = append(x.sent, release)
+}
+
+// CloseUnsent closes the connection when a context ends before the reply was sent. place makes the context, which is
+// ended when the reply was sent.
+func (x *Exchange) CloseUnsent(place func(context.Context) (context.Context, context.CancelFunc)) {
+	c := x.ctx.Conn()
+	ctx, cancel := place(context.Background())
+	stop := context.AfterFunc(ctx, func() { _ = c.Close() }) // a Write that waits for the client returns
+	x.OnSent(func() { stop(); cancel() })
+}
+
+// sending is an exchange whose reply is not sent yet. fasthttp closes it, as it does waiting, after it has written the
+// reply.
+type sending struct{ *Exchange }
+
+// sendingKey is where it is found.
+type sendingKey struct{}
+
+func (s sending) Close() error {
+	for _, release := range s.sent {
+		release()
+	}
+	return nil
+}
 
 // AdmitBody decides by the head whether the request's body can be accepted: its content coding is supported, and the
 // announced length is not over Config.MaxBody.

@@ -1,9 +1,11 @@
 package fair
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -39,6 +41,71 @@ func TestNewcomersAreNextWhateverWaits(t *testing.T) {
 				t.Errorf("it came after %d pieces of the flood", n-1)
 			}
 			return
+		}
+	}
+}
+
+// Anybody may name any account. Somebody who puts very much for one, in his own name, holds up nobody else who puts
+// work for the same: neither when all of it is for the one, nor when his own account is far ahead because of others.
+func TestAFloodInTheNameOfAnAccountDoesNotHoldItUp(t *testing.T) {
+	for name, c := range map[string]struct {
+		accounts func(i int) []string
+		most     int // pieces of the flood that one of the honest client waits for
+	}{
+		"of the site alone":   {func(int) []string { return []string{"site", "attacker"} }, 1},
+		"of many sites":       {func(i int) []string { return []string{[]string{"site", fmt.Sprint("site ", i)}[i%2], "attacker"} }, 1},
+		"from many addresses": {func(i int) []string { return []string{"site", fmt.Sprint("attacker ", i%20)} }, 20},
+		"of nobody known":     {func(int) []string { return []string{"site"} }, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			q := New[string, string](0)
+			for i := range 10_000 {
+				q.Put("flood", 20, c.accounts(i)...)
+			}
+			for range 300 { // the flood is under way
+				_, done := take(t, q)
+				done()
+			}
+			for i := range 100 {
+				q.Put("honest", 5, "site", "honest")
+				work, done := take(t, q)
+				waited := 0
+				for ; work != "honest"; work, done = take(t, q) {
+					done()
+					waited++
+				}
+				done()
+				if waited > c.most {
+					t.Fatalf("piece %d waited for %d of the flood", i, waited)
+				}
+			}
+		})
+	}
+}
+
+// Lines of one account have turns, and together they have one share beside another account.
+func TestLinesOfAnAccountShareItsShare(t *testing.T) {
+	q := New[string, string](0)
+	for range 1000 {
+		for _, client := range []string{"a", "b", "c"} {
+			q.Put("popular "+client, 10, "popular", client)
+		}
+		q.Put("popular", 10, "popular")
+		q.Put("other", 10, "other", "d")
+	}
+	taken := map[string]int{}
+	for range 800 {
+		work, done := take(t, q)
+		done()
+		taken[work]++
+	}
+	for work, n := range taken {
+		want := 100
+		if work == "other" {
+			want = 400
+		}
+		if n < want-2 || n > want+2 {
+			t.Errorf("%s: %d pieces of 800, want %d", work, n, want)
 		}
 	}
 }
@@ -147,8 +214,8 @@ func TestAPieceOfTwoAccountsBlocksOne(t *testing.T) {
 	_, doneFlooder := take(t, q)
 	q.Put("both's", 1, "site", "flooder")
 	q.Put("the site's second", 1, "site")
-	if p := q.next(); p != nil { // sets both aside
-		t.Fatalf("%q runs beside the first pieces", p.work)
+	if l := q.next(); l != nil { // sets both aside
+		t.Fatalf("%q runs beside the first pieces", l.pieces[0].work)
 	}
 	doneSite()
 	work, done := take(t, q)
@@ -180,36 +247,35 @@ func TestNothingIsLost(t *testing.T) {
 		var running []func()
 		takeOne := func() {
 			q.mu.Lock()
-			p := q.next()
-			if p != nil {
-				q.now = max(q.now, p.start)
-				q.forgetPast()
-				for _, a := range p.accounts {
-					q.running[a]++
-				}
-			}
-			q.mu.Unlock()
-			if p == nil {
+			defer q.mu.Unlock()
+			want := q.first()
+			l := q.next()
+			if l == nil {
 				if len(running) == 0 && len(left) > 0 {
 					t.Fatalf("%d pieces wait, none runs, and none may be taken", len(left))
 				}
-				for a := range q.blocked {
-					if q.running[a] < q.mostRunning {
-						t.Fatalf("pieces are set aside for account %d, which has %d running", a, q.running[a])
+				for name, a := range q.accounts {
+					if len(a.aside) > 0 && a.running < q.mostRunning {
+						t.Fatalf("lines are set aside for account %d, which has %d running", name, a.running)
 					}
 				}
 				return
 			}
+			if q.mostRunning == 0 && l != want {
+				t.Fatalf("the line of accounts %v came before that of %v", l.names, want.names)
+			}
+			accounts, p := l.accounts, q.charge(l)
 			if !left[p.work] {
 				t.Fatalf("piece %d was not there", p.work)
 			}
 			delete(left, p.work)
-			running = append(running, func() { q.finish(p) })
+			running = append(running, func() { q.finish(accounts, p.cost) })
 		}
 		for i := range rapid.IntRange(0, 200).Draw(t, "steps") {
 			switch rapid.IntRange(0, 2).Draw(t, "step") {
 			case 0:
-				accounts := rapid.SliceOfNDistinct(rapid.IntRange(0, 4), 0, 3, rapid.ID[int]).Draw(t, "accounts")
+				accounts := rapid.SliceOfNDistinct(rapid.IntRange(0, 4), 1, MaxAccounts, rapid.ID[int]).Draw(t, "accounts")
+				slices.Sort(accounts)
 				q.Put(i, rapid.Int64Range(0, 9).Draw(t, "cost"), accounts...)
 				left[i] = true
 			case 1:
@@ -228,10 +294,33 @@ func TestNothingIsLost(t *testing.T) {
 				running = running[1:]
 			}
 		}
-		if q.Len() != 0 || len(q.running) != 0 || len(q.blocked) != 0 {
-			t.Fatalf("left: %d waiting, %d running, %d blocked", q.Len(), len(q.running), len(q.blocked))
+		if q.Len() != 0 || len(q.lines) != 0 || len(q.ready) != 0 || len(q.accounts) != 0 || q.active != 0 {
+			t.Fatalf("left: %d waiting, %d lines, %d accounts, %d ready, %d active",
+				q.Len(), len(q.lines), len(q.accounts), len(q.ready), q.active)
 		}
 	})
+}
+
+// first is the line whose turn it is, found the slow way: the one whose accounts had least, of each line the account
+// that had most.
+func (q *Queue[K, T]) first() (first *line[K, T]) {
+	had := func(l *line[K, T]) (most, other float64) {
+		home := l.home()
+		return home.end, l.otherThan(home)
+	}
+	for _, l := range q.lines {
+		if first == nil {
+			first = l
+			continue
+		}
+		most, other := had(l)
+		mostOfFirst, otherOfFirst := had(first)
+		if c := cmp.Or(cmp.Compare(most, mostOfFirst), cmp.Compare(other, otherOfFirst),
+			cmp.Compare(l.pieces[0].number, first.pieces[0].number)); c < 0 {
+			first = l
+		}
+	}
+	return first
 }
 
 func TestEverNewAccountsDoNotHoldUpAnOldOne(t *testing.T) {
@@ -263,7 +352,7 @@ func TestEndsInThePastAreForgotten(t *testing.T) {
 			done()
 		}
 	}
-	if len(q.ends) > 1000 {
-		t.Errorf("%d accounts are remembered that have nothing waiting", len(q.ends))
+	if len(q.accounts) > 1000 {
+		t.Errorf("%d accounts are remembered that have nothing waiting", len(q.accounts))
 	}
 }

@@ -6,6 +6,7 @@ package health
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -34,15 +35,15 @@ type Config struct {
 	// Checks are asked in parallel. Of several with one name the last one counts: a part that knows more replaces the
 	// check of one that knows less.
 	Checks []Check
-	// Every is how often. A check that never said yes yet is asked sooner, so that a start isn't slowed down. Default: a
-	// second.
+	// Every is how often. A check that never said yes yet is asked sooner, so that a start isn't slowed down. Default:
+	// a second.
 	Every time.Duration
 	// Timeout bounds one probe. Default: 5 s.
 	Timeout time.Duration
 	// Clock measures patience. Default: time.Now.
 	Clock func() time.Time
-	// Logger gets a warning when a check begins to fail, and a line when it is well again. A check that never said yes is
-	// given five seconds. nil: nobody is told.
+	// Logger gets a warning when a check begins to fail, and a line when it is well again. A check that never said yes
+	// is given five seconds. nil: nobody is told.
 	Logger *slog.Logger
 	// Registerer gets gauge countersign_ready by check, 1 or 0. nil: not registered.
 	Registerer prometheus.Registerer
@@ -243,17 +244,13 @@ func (b *Board) AwaitReady(ctx context.Context) error {
 	}
 }
 
-// Reasons says why the process isn't ready, one sentence a check, in the order of the checks; nil when it is. With
-// names, only those checks count.
-func (b *Board) Reasons(names ...string) []string {
+// Reasons says why the process isn't ready, one sentence a check, in the order of the checks; nil when it is.
+func (b *Board) Reasons() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var reasons []string
 	for i, s := range b.states {
 		name := b.cfg.Checks[i].Name
-		if len(names) > 0 && !slices.Contains(names, name) {
-			continue
-		}
 		switch {
 		case !s.asked && s.reason == "":
 			reasons = append(reasons, name+": not asked yet")
@@ -262,4 +259,16 @@ func (b *Board) Reasons(names ...string) []string {
 		}
 	}
 	return reasons
+}
+
+// Failing says why the check of a name fails; nil: it doesn't, or was not asked yet, or there is none.
+func (b *Board) Failing(name string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i, s := range b.states {
+		if b.cfg.Checks[i].Name == name && s.reason != "" {
+			return errors.New(s.reason)
+		}
+	}
+	return nil
 }

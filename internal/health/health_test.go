@@ -115,9 +115,28 @@ func TestPatienceBeginsWithTheQuestion(t *testing.T) {
 	})
 }
 
-func TestOnlyNamedChecksCount(t *testing.T) {
-	b := New(Config{Checks: []Check{{Name: "log"}, {Name: "store"}}})
-	want(t, b.Reasons("store"), "store: not asked yet")
+// Readiness wants every check to have said yes. Who acts on one check alone wants to know that it has failed.
+func TestACheckFailsOnceItWasAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		probe := func(context.Context) error { return errors.New("no room") }
+		well := func(context.Context) error { return nil }
+		b := New(Config{Checks: []Check{{Name: "log", Probe: well}, {Name: "disk", Probe: probe}}})
+		if err := b.Failing("disk"); err != nil {
+			t.Errorf("before it was asked: %v", err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { b.Run(ctx); close(done) }()
+		synctest.Wait()
+		if err := b.Failing("disk"); err == nil || err.Error() != "no room" {
+			t.Error(err)
+		}
+		if log, other := b.Failing("log"), b.Failing("other"); log != nil || other != nil {
+			t.Error(log, other)
+		}
+		cancel()
+		<-done
+	})
 }
 
 func TestAwaitReadyWaitsForEveryCheck(t *testing.T) {

@@ -14,9 +14,14 @@ import (
 // Env names the environment variable that gives the seed of all tests, a number in decimal.
 const Env = "COUNTERSIGN_TEST_SEED"
 
-// Rand returns random numbers from a seed that Env gives, or from a new one. The seed is in the test's log, which is
-// printed when the test fails. The numbers are for one goroutine.
+// Rand returns random numbers from Seed. They are for one goroutine.
 func Rand(t testing.TB) *rand.Rand {
+	t.Helper()
+	return rand.New(rand.NewPCG(Seed(t), 0))
+}
+
+// Seed returns the seed that Env gives, or a new one. It is in the test's log, which is printed when the test fails.
+func Seed(t testing.TB) uint64 {
 	t.Helper()
 	seed := rand.Uint64()
 	if text := os.Getenv(Env); text != "" {
@@ -26,5 +31,5 @@ func Rand(t testing.TB) *rand.Rand {
 		}
 	}
 	t.Logf("%s=%d draws the same numbers again", Env, seed)
-	return rand.New(rand.NewPCG(seed, 0))
+	return seed
 }

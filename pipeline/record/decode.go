@@ -90,7 +90,7 @@ func each[T any](name string, items []T, check func(T) error) error {
 
 func checkChunk(c *recordpb.Chunk) error {
 	n := len(c.GetHashes()) / HashSize
-	err := errors.Join(checkID("attempt", c.GetAttempt()),
+	err := errors.Join(checkID("attempt", c.GetAttempt()), checkClient(c.GetClient()),
 		checkPairs(n, c.GetHashes(), c.GetUpper(), c.GetSignatures(), c.GetSignatureLengths()))
 	if err != nil {
 		return err
@@ -121,16 +121,11 @@ func checkSeal(s *recordpb.Seal) error {
 	if s.GetSingle() && s.GetCount() != 1 {
 		return fmt.Errorf("a single signing of %d pairs", s.GetCount())
 	}
-	if n := len(s.GetClient()); n != 0 && n != ClientSize {
-		return fmt.Errorf("a client of %d bytes", n)
-	}
 	if s.GetCount() > MaxPairs {
 		return fmt.Errorf("count %d is too large", s.GetCount())
 	}
-	if n := len(s.GetClient()); n != 0 && n != 8 {
-		return fmt.Errorf("a client of %d bytes", n)
-	}
-	return errors.Join(checkID("attempt", s.GetAttempt()), checkID("upload", s.GetUpload()), checkSite(s.GetSite()))
+	return errors.Join(checkClient(s.GetClient()), checkID("attempt", s.GetAttempt()), checkID("upload", s.GetUpload()),
+		checkSite(s.GetSite()))
 }
 
 func checkDecisions(d *recordpb.Decisions) error {
@@ -273,6 +268,14 @@ func checkChain(c *recordpb.Chain) error {
 func checkID(name string, id []byte) error {
 	if len(id) != IDSize {
 		return fmt.Errorf("%s has %d bytes, not %d", name, len(id), IDSize)
+	}
+	return nil
+}
+
+// checkClient accepts none, too: the client is not known, or the record is of a version that wrote none.
+func checkClient(client []byte) error {
+	if n := len(client); n != 0 && n != ClientSize {
+		return fmt.Errorf("a client of %d bytes", n)
 	}
 	return nil
 }

@@ -130,3 +130,12 @@ func DeadLetter(topic string, partition int, offset int64, reason error) []byte 
 		Topic: topic, Partition: int32(partition), Offset: offset, Reason: ValidText(reason.Error()),
 	})
 }
+
+// ClientOf is what stands for the client that sent a chunk: the chunk says it, or the seal that the chunk carries. It
+// is empty where it is not known, and in chunks of versions before the one that wrote it.
+func ClientOf(c *recordpb.Chunk) []byte {
+	if client := c.GetClient(); len(client) > 0 {
+		return client
+	}
+	return c.GetSeal().GetClient()
+}

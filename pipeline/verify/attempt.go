@@ -19,6 +19,7 @@ import (
 type attempt struct {
 	stage   *Stage
 	site    string
+	client  []byte // stands for who sent it, by its first chunk; empty: not known
 	next    uint32 // position of the pair that is expected next
 	dropped bool   // nothing is held: the attempt is read again after its seal
 	records int64  // of its chunks that were read
@@ -93,13 +94,13 @@ func sizeOf(c *recordpb.Chunk) int64 {
 }
 
 // verifyArrived has the chunks checked that are held and were not, if it is known by what. It never waits.
-func (a *attempt) verifyArrived(client []byte) {
+func (a *attempt) verifyArrived() {
 	if a.verification == nil {
 		known := a.stage.cfg.Certs.Known(a.site)
 		if len(known.Leaves) == 0 {
 			return
 		}
-		a.verification = a.stage.newVerification(a.site, client, known.Chains(), known.Keys())
+		a.verification = a.stage.newVerification(a.site, a.client, known.Chains(), known.Keys())
 	}
 	a.verifyRest()
 }

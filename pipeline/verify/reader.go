@@ -87,15 +87,15 @@ func (r *reader) handleChunk(c *recordpb.Chunk, offset int64) {
 	id := uuid.UUID(c.Attempt)
 	a, known := r.attempts[id]
 	if !known {
-		a = r.newAttempt(c.Site)
+		a = r.newAttempt(c.Site, record.ClientOf(c))
 		r.attempts[id] = a
 	}
 	a.touched = r.stage.cfg.Clock()
 	a.records++
 	if a.add(c, r.reserve) {
-		a.verifyArrived(c.GetSeal().GetClient())
-		if site := a.site; a.verification == nil && c.Seal == nil && len(a.chunks) == 1 {
-			r.inbox.Put(func(c *coordinator) { c.prefetch(site) })
+		a.verifyArrived()
+		if who := (waiter{a.site, string(a.client)}); a.verification == nil && c.Seal == nil && len(a.chunks) == 1 {
+			r.inbox.Put(func(c *coordinator) { c.prefetch(who) })
 		}
 	}
 	if c.Seal != nil {
@@ -106,11 +106,11 @@ func (r *reader) handleChunk(c *recordpb.Chunk, offset int64) {
 }
 
 // newAttempt makes an attempt. Where there are too many, it first forgets those that nobody writes to any more.
-func (r *reader) newAttempt(site string) *attempt {
+func (r *reader) newAttempt(site string, client []byte) *attempt {
 	if len(r.attempts) >= maxAttempts {
 		r.forgetOrphans()
 	}
-	return &attempt{stage: r.stage, site: site}
+	return &attempt{stage: r.stage, site: site, client: client}
 }
 
 // reserve counts bytes against the memory limit, if there is room for them. To make room it forgets attempts that

@@ -50,8 +50,7 @@ func (c *coordinator) leave(u *upload) {
 }
 
 // prefetch has a site looked at of which nothing is known, for an upload that is not sealed yet.
-func (c *coordinator) prefetch(site string) {
-	key := waiter{site: site}
+func (c *coordinator) prefetch(key waiter) {
 	if c.sites[key] == nil {
 		w := &siteWait{uploads: make(map[*upload]time.Time)}
 		c.sites[key] = w

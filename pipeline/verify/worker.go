@@ -5,7 +5,8 @@ package verify
 // the same verdict (I5).
 //
 // Sites and clients get the workers in turns (package fair), by the time that their signatures take: whoever names a
-// site with a slow key waits for himself.
+// site with a slow key waits for himself. Chunks say who sent them, so turns hold before an upload is sealed, too. And
+// since anybody may name any site, the clients who name one site have turns among themselves.
 
 import (
 	"context"

@@ -20,10 +20,7 @@ import (
 // The tests run against one embedded engine, or against the server that CLICKHOUSE_URL names; each test that writes
 // has a database of its own there.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == engine.ChildArg {
-		os.Exit(engine.Main(os.Args[2:]))
-	}
-	enginetest.UseCache()
+	enginetest.Begin(map[string]func([]string) int{engine.ChildArg: engine.Main})
 	os.Exit(runTests(m))
 }
 

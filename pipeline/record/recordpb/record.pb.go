@@ -150,7 +150,8 @@ type Chunk struct {
 	Signatures       []byte                 `protobuf:"bytes,6,opt,name=signatures,proto3" json:"signatures,omitempty"`                                     // concatenated
 	SignatureLengths []byte                 `protobuf:"bytes,7,opt,name=signature_lengths,json=signatureLengths,proto3" json:"signature_lengths,omitempty"` // 2 bytes a pair; 0 where the signature can't be valid
 	Unparsed         []*Unparsed            `protobuf:"bytes,8,rep,name=unparsed,proto3" json:"unparsed,omitempty"`
-	Seal             *Seal                  `protobuf:"bytes,9,opt,name=seal,proto3" json:"seal,omitempty"` // set when this chunk is the whole upload
+	Seal             *Seal                  `protobuf:"bytes,9,opt,name=seal,proto3" json:"seal,omitempty"`      // set when this chunk is the whole upload
+	Client           []byte                 `protobuf:"bytes,10,opt,name=client,proto3" json:"client,omitempty"` // as in Seal; empty in a chunk that has its seal, too
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -244,6 +245,13 @@ func (x *Chunk) GetUnparsed() []*Unparsed {
 func (x *Chunk) GetSeal() *Seal {
 	if x != nil {
 		return x.Seal
+	}
+	return nil
+}
+
+func (x *Chunk) GetClient() []byte {
+	if x != nil {
+		return x.Client
 	}
 	return nil
 }
@@ -1727,7 +1735,7 @@ const file_pipeline_record_recordpb_record_proto_rawDesc = "" +
 	"\x04seal\x18\x02 \x01(\v2\x1b.countersign.record.v1.SealH\x00R\x04seal\x124\n" +
 	"\x05abort\x18\x03 \x01(\v2\x1c.countersign.record.v1.AbortH\x00R\x05abort\x12@\n" +
 	"\tdecisions\x18\x04 \x01(\v2 .countersign.record.v1.DecisionsH\x00R\tdecisionsB\x06\n" +
-	"\x04kind\"\xb4\x02\n" +
+	"\x04kind\"\xcc\x02\n" +
 	"\x05Chunk\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\fR\aattempt\x12\x12\n" +
 	"\x04site\x18\x02 \x01(\tR\x04site\x12\x14\n" +
@@ -1739,7 +1747,9 @@ const file_pipeline_record_recordpb_record_proto_rawDesc = "" +
 	"signatures\x12+\n" +
 	"\x11signature_lengths\x18\a \x01(\fR\x10signatureLengths\x12;\n" +
 	"\bunparsed\x18\b \x03(\v2\x1f.countersign.record.v1.UnparsedR\bunparsed\x12/\n" +
-	"\x04seal\x18\t \x01(\v2\x1b.countersign.record.v1.SealR\x04seal\"L\n" +
+	"\x04seal\x18\t \x01(\v2\x1b.countersign.record.v1.SealR\x04seal\x12\x16\n" +
+	"\x06client\x18\n" +
+	" \x01(\fR\x06client\"L\n" +
 	"\bUnparsed\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12\x16\n" +

@@ -15,25 +15,17 @@ import (
 
 // TestMain is also the engine's child process, and the parent of one that is killed: the test binary executes itself.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 {
-		switch os.Args[1] {
-		case ChildArg:
-			os.Exit(Main(os.Args[2:]))
-		case parentArg:
-			os.Exit(parentMain(os.Args[2:]))
-		case clientArg:
-			os.Exit(clientMain(os.Args[2]))
-		case startArg:
-			os.Exit(startMain(os.Args[2:]))
-		case binaryArg:
-			if err := runLibrary(os.Args[2], os.Args[2], os.Args[3:]); err != nil {
+	enginetest.Begin(map[string]func([]string) int{
+		ChildArg: Main, parentArg: parentMain, startArg: startMain,
+		clientArg: func(args []string) int { return clientMain(args[0]) },
+		binaryArg: func(args []string) int {
+			if err := runLibrary(args[0], args[0], args[1:]); err != nil {
 				fmt.Fprintln(os.Stderr, err)
-				os.Exit(1)
+				return 1
 			}
-			os.Exit(0)
-		}
-	}
-	enginetest.UseCache()
+			return 0
+		},
+	})
 	goleak.VerifyTestMain(m)
 }
 
