@@ -5,10 +5,12 @@ package results
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
 
+	"countersign/internal/pause"
 	"countersign/pipeline/record"
 	"countersign/sink/store"
 )
@@ -59,44 +61,27 @@ func (t *Tracker) Expired(acceptedAt int64) bool {
 	return t.cfg.Clock().Sub(time.UnixMilli(acceptedAt)) > t.cfg.Retention
 }
 
-// Status returns how far an upload is, at most a second late, and never less far than an event has told another process
-// before the call. Errors are ErrUnknownUpload, ErrBusy, ErrNotCertain and the store's.
+// Status returns how far an upload is, and never less far than another process has told before the call. Errors are
+// ErrUnknownUpload, ErrBusy, ErrNotCertain and the store's.
 func (t *Tracker) Status(ctx context.Context, upload uuid.UUID) (Status, error) {
 	u, err := t.lookUp(ctx, upload)
 	if err != nil {
 		return Status{}, err
 	}
-	s, upToDate := u.current(time.Now())
-	if upToDate && !s.Complete() {
-		if t.caughtUp(ctx) != nil {
-			return t.ask(ctx, upload, u) // what an event has told is stored
-		}
-		s, upToDate = u.current(time.Now())
-	}
-	if upToDate {
+	s, asked := u.current()
+	if s.Complete() {
 		return s, nil
 	}
-	return t.ask(ctx, upload, u)
-}
-
-// StatusNow is Status for a caller who was told more than Status says: it asks the store.
-func (t *Tracker) StatusNow(ctx context.Context, upload uuid.UUID) (Status, error) {
-	u, err := t.lookUp(ctx, upload)
-	if err != nil {
-		return Status{}, err
+	if err := pause.For(ctx, askEvery-time.Since(asked)); err != nil {
+		return Status{}, fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
-	return t.ask(ctx, upload, u)
-}
-
-// ask asks the store how far an upload is.
-func (t *Tracker) ask(ctx context.Context, upload uuid.UUID, u *remembered) (Status, error) {
 	now := time.Now()
 	progress, _, err := t.questions.progress.get(ctx, upload)
 	if err != nil {
 		return Status{}, err
 	}
 	u.answered(statusOf(progress, record.Batches(u.row.Count)), now)
-	s, _ := u.current(now)
+	s, _ = u.current()
 	return s, nil
 }
 
