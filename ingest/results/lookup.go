@@ -139,8 +139,9 @@ func (t *Tracker) Certificate(ctx context.Context, fingerprint [32]byte) (store.
 }
 
 // SignedHash returns who signed a hash, and whether anybody has. It knows a single signing as soon as the caller of
-// that signing has its answer, from whichever process, although the row may not be stored yet. Errors are ErrBusy,
-// ErrNotCertain and the store's.
+// that signing has its answer, from whichever process, although the row may not be stored yet. Rows that were announced
+// before this process followed the events are only in the store, or will be: so after each beginning nobody is told that
+// a hash is unknown before the stages have settled once. Errors are ErrBusy, ErrNotCertain and the store's.
 func (t *Tracker) SignedHash(ctx context.Context, hash [32]byte) (store.SignedHash, bool, error) {
 	if row, ok := t.announced.get(hash); ok {
 		return row, true, nil
@@ -148,6 +149,15 @@ func (t *Tracker) SignedHash(ctx context.Context, hash [32]byte) (store.SignedHa
 	row, found, err := t.questions.hashes.get(ctx, hash)
 	if found || err != nil {
 		return row, found, err
+	}
+	if followed := t.followed.Load(); followed != t.settledIn.Load() {
+		if err := t.settled(ctx); err != nil {
+			return row, false, err
+		}
+		t.settledIn.Store(followed)
+		if row, found, err = t.questions.hashes.get(ctx, hash); found || err != nil {
+			return row, found, err
+		}
 	}
 	if err := t.caughtUp(ctx); err != nil {
 		return row, false, err
