@@ -120,21 +120,18 @@ func TestBrokersAndProcessesHangAndDie(t *testing.T) {
 
 	c.next("one broker hangs, and its partitions need new leaders")
 	kafka.hang(first)
-	late := role("ingest") // it starts meanwhile
+	c.askNewcomer(role("ingest")) // it starts meanwhile
 	c.next("one broker still hangs")
 	c.awaitAccepted(0, 1)
 	c.awaitFinished()
 	kafka.goOn(first)
-	late.stop()
 	bothReady()
 
 	c.next("one broker is killed")
 	kafka.kill(second)
-	late = role("ingest")
 	c.awaitAccepted(0, 1)
 	c.awaitFinished()
 	kafka.restart(second)
-	late.stop()
 	bothReady()
 
 	c.next("two brokers of three hang, and a sink")
@@ -147,6 +144,7 @@ func TestBrokersAndProcessesHangAndDie(t *testing.T) {
 	kafka.goOn(third)
 	bothReady()
 	c.next("the brokers go on, and the sink still hangs")
+	c.askNewcomer(role("ingest"))
 	c.awaitAccepted(0, 1)
 	c.awaitFinished()
 	sinks[0].Load().signal(syscall.SIGCONT)

@@ -262,6 +262,31 @@ func (c *callers) confirm(u *sent, at int) {
 	}
 }
 
+// askNewcomer asks a process that has just started about what the others have told. Then it is stopped.
+func (c *callers) askNewcomer(n *node) {
+	c.t.Helper()
+	c.mu.Lock()
+	uploads, signed := slices.Clone(c.uploads), slices.Clone(c.signed)
+	accepted := make([]bool, len(uploads))
+	for i, u := range uploads {
+		accepted[i] = u.accepted
+	}
+	c.mu.Unlock()
+	ctx, cancel := c.request()
+	defer cancel()
+	for i, u := range uploads {
+		if s, err := n.Status(ctx, u.id); accepted[i] && err != nil && !c.excused(err) {
+			c.t.Errorf("a process that has just started says of upload %s: %+v, %v", u.id, s, err)
+		}
+	}
+	for _, p := range signed {
+		if reply, err := n.lookUp(p.Hash); err != nil || reply[:4] != "200 " && reply[:4] != "503 " {
+			c.t.Errorf("a process that has just started says of a hash that was signed: %s, %v", reply, err)
+		}
+	}
+	n.stop()
+}
+
 // excused reports whether an error is no answer, or an answer that tells when to ask again.
 func (c *callers) excused(err error) bool {
 	if err == nil {
