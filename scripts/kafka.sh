@@ -47,7 +47,7 @@ fetch() {
 }
 
 # Brokers of tests live for minutes: the second compiler and a parallel collector would cost more than they bring.
-run_java() { exec java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp "$libs/*" -Dorg.slf4j.simpleLogger.defaultLogLevel=warn "$@"; }
+options=(-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp "$libs/*" -Dorg.slf4j.simpleLogger.defaultLogLevel=warn)
 
 # alive PID also holds for a process that a signal has stopped, and not for one that has ended and that nobody has waited for.
 alive() { kill -0 "$1" 2>/dev/null && ! grep -qs '^State:.Z' "/proc/$1/status"; }
@@ -84,13 +84,13 @@ configure() {
 
 format() { # DIR/N CLUSTER
 	[ -e "$1/data/meta.properties" ] ||
-		(run_java -Xmx128m kafka.tools.StorageTool format -t "$2" -c "$1/server.properties") >"$1/log" 2>&1 || die "format failed: see $1/log"
+		java "${options[@]}" -Xmx128m kafka.tools.StorageTool format -t "$2" -c "$1/server.properties" >"$1/log" 2>&1 ||
+		die "format failed: see $1/log"
 }
 
 launch() { # DIR/N
 	local heap=${KAFKA_HEAP:-320m}
-	export libs
-	setsid bash -c "$(declare -f run_java)"'; run_java "$@"' java -Xms64m -Xmx"$heap" kafka.Kafka "$1/server.properties" >>"$1/log" 2>&1 </dev/null &
+	setsid java "${options[@]}" -Xms64m -Xmx"$heap" kafka.Kafka "$1/server.properties" >>"$1/log" 2>&1 </dev/null &
 	echo $! >"$1/pid"
 }
 
