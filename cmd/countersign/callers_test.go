@@ -34,6 +34,8 @@ const (
 	uploadPairs  = 1100                   // two batches
 	betweenCalls = 500 * time.Millisecond // of one caller: the test is about answers, not about load
 	pollsAtOnce  = 8
+
+	signersOfEach = 4 // of each process
 	callTimeout  = 2 * time.Minute // whoever says nothing for so long hangs
 )
 
@@ -82,7 +84,9 @@ func newCallers(t *testing.T, site string, sign signer, known []entry, ingests [
 	c.ctx, c.cancel = context.WithCancel(t.Context())
 	for at := range ingests {
 		c.working.Go(func() { c.repeat(func(n int) { c.upload(at, n) }) })
-		c.working.Go(func() { c.repeat(func(n int) { c.signOne(at, n) }) })
+		for who := range signersOfEach {
+			c.working.Go(func() { c.repeat(func(n int) { c.signOne(at, fmt.Sprintf("single %d %d %d", at, who, n)) }) })
+		}
 		c.working.Go(func() { c.repeat(func(int) { c.askSome(at) }) })
 	}
 	t.Cleanup(c.stop)
@@ -146,8 +150,8 @@ func (c *callers) send(u *sent, at int) bool {
 }
 
 // signOne signs one hash at a process, and asks the other one who signed it.
-func (c *callers) signOne(at, n int) {
-	p := pairs(fmt.Sprint("single ", at), n, 1, c.sign)[0]
+func (c *callers) signOne(at int, seed string) {
+	p := pairs(seed, 0, 1, c.sign)[0]
 	text := entry{hash: fmt.Sprintf("%x", p.Hash), signature: client.EncodeSignature(p.Signature), want: added}
 	u := &sent{entries: []entry{text}, phase: c.phase.Load()}
 	ctx, cancel := c.request()
