@@ -4,7 +4,9 @@ package ingest
 
 import (
 	"errors"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -143,6 +145,25 @@ func TestUploadsAreRefusedWhileTheLogIsNotReady(t *testing.T) {
 	ingesttest.Until(t, "uploads are accepted", func() bool {
 		return h.Do("POST", "/api/v1/asyncsign/"+site, "[]").Status == 200
 	})
+}
+
+// What /readyz shows of the log counts for uploads at once, before the server has noticed by itself.
+func TestUploadsAreRefusedWhileTheProcessIsNotReady(t *testing.T) {
+	var away atomic.Bool
+	h := start(t, func(c *Config) {
+		c.NotReady = func(checks ...string) []string {
+			if away.Load() && slices.Contains(checks, checkLog) {
+				return []string{"log: no broker answers"}
+			}
+			return nil
+		}
+	})
+	if r := h.Do("POST", "/api/v1/asyncsign/"+site, "[]"); r.Status != 200 {
+		t.Error(r)
+	}
+	away.Store(true)
+	h.Problem(h.Do("POST", "/api/v1/asyncsign/"+site, "[]"), 503, "log-unavailable")
+	h.Problem(h.sign(site, 1), 503, "log-unavailable")
 }
 
 // More than may wait get 503 with Retry-After.

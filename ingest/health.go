@@ -114,12 +114,16 @@ func (s *Server) NotReady() []string {
 	return s.health.Reasons()
 }
 
-// refusal is why no upload is accepted now, as far as the server's health says so; nil: it doesn't. While the log has
-// not been asked yet, uploads find out by themselves.
+// refusal is why no upload is accepted now, as far as the server's health says so, or that of its process, which /readyz
+// shows; nil: they don't. Each asks the log by itself, and the first to know counts: an upload that comes after /readyz
+// has said no must not wait for the log in vain. While the log has not been asked yet, uploads find out by themselves.
 func (s *Server) refusal() *problem.Problem {
 	if s.cfg.NotReady != nil {
 		if reasons := s.cfg.NotReady(checkDisk); len(reasons) > 0 {
 			return problem.DiskFull(errors.New(reasons[0]))
+		}
+		if reasons := s.cfg.NotReady(checkLog); len(reasons) > 0 {
+			return problem.LogUnavailable(errors.New(reasons[0]))
 		}
 	}
 	if !s.logAsked.Load() {
