@@ -35,8 +35,8 @@ const (
 	betweenCalls = 500 * time.Millisecond // of one caller: the test is about answers, not about load
 	pollsAtOnce  = 8
 
-	signersOfEach = 4 // of each process
-	callTimeout  = 2 * time.Minute // whoever says nothing for so long hangs
+	signersOfEach = 4           // of each process
+	callTimeout   = time.Minute // whoever says nothing for so long hangs
 )
 
 // seat is a place for one of the processes of a role, whichever has it now.
@@ -117,19 +117,36 @@ func (c *callers) answered(format string, args ...any) {
 	c.answers[fmt.Sprintf(format, args...)]++
 }
 
-// upload sends pairs of every kind. Where no answer comes, the same goes to the other process: it has a key, so it is no
-// second upload.
+// reply is what kind of reply a call got.
+type reply int
+
+const (
+	noReply  reply = iota
+	refused        // nothing was kept: the same may be sent again
+	accepted       // or perhaps accepted
+)
+
+// upload sends pairs of every kind. What is refused is sent again until it is accepted. Where no reply comes, it goes to
+// the other process: it has a key, so it is no second upload.
 func (c *callers) upload(at, n int) {
 	key := fmt.Sprintf("upload-%d-%d", at, n)
 	u := &sent{entries: mixedEntries(c.t, key, uploadPairs, c.sign, c.known), key: key, phase: c.phase.Load()}
-	for !c.send(u, at) && c.t.Context().Err() == nil {
-		at = 1 - at
-		_ = pause.For(c.t.Context(), betweenCalls) // the loop sees that the test ended
+	for {
+		switch c.send(u, at) {
+		case accepted:
+			return
+		case refused:
+			u.phase = c.phase.Load()
+		case noReply:
+			at = 1 - at
+		}
+		if pause.For(c.t.Context(), betweenCalls) != nil {
+			return
+		}
 	}
 }
 
-// send reports whether an answer came.
-func (c *callers) send(u *sent, at int) bool {
+func (c *callers) send(u *sent, at int) reply {
 	ctx, cancel := c.request()
 	defer cancel()
 	options := client.UploadOptions{IdempotencyKey: u.key}
@@ -144,12 +161,13 @@ func (c *callers) send(u *sent, at int) bool {
 	c.mu.Unlock()
 	raise(&c.accepted[at], u.phase)
 	for i := range c.ingests {
-		c.ask(u, i)
+		c.working.Go(func() { c.ask(u, i) })
 	}
-	return true
+	return accepted
 }
 
-// signOne signs one hash at a process, and asks the other one who signed it.
+// signOne signs one hash at a process, and asks the other one who signed it. A signing that is refused is sent again in
+// the end.
 func (c *callers) signOne(at int, seed string) {
 	p := pairs(seed, 0, 1, c.sign)[0]
 	text := entry{hash: fmt.Sprintf("%x", p.Hash), signature: client.EncodeSignature(p.Signature), want: added}
@@ -158,7 +176,11 @@ func (c *callers) signOne(at int, seed string) {
 	defer cancel()
 	result, err := c.ingests[at].Load().Sign(ctx, c.site, p.Hash, p.Signature)
 	if err != nil {
-		c.refusal("signing", u, err)
+		if c.refusal("signing", u, err) == refused {
+			c.mu.Lock()
+			c.refused = append(c.refused, u)
+			c.mu.Unlock()
+		}
 		return
 	}
 	c.answered("signing: %s", result)
@@ -169,17 +191,19 @@ func (c *callers) signOne(at int, seed string) {
 	c.mu.Lock()
 	c.signed = append(c.signed, p)
 	c.mu.Unlock()
-	if reply, err := c.ingests[1-at].Load().lookUp(p.Hash); err == nil && reply[:4] != "200 " && reply[:4] != "503 " {
-		c.t.Errorf(`process %d says "signed OK", and the other one: %s`, at, reply)
-	}
+	c.working.Go(func() {
+		if reply, err := c.ingests[1-at].Load().lookUp(p.Hash); err == nil && reply[:4] != "200 " && reply[:4] != "503 " {
+			c.t.Errorf(`process %d says "signed OK", and the other one: %s`, at, reply)
+		}
+	})
 }
 
-// refusal notes that pairs were not accepted, or not for certain. It reports whether that is an answer.
-func (c *callers) refusal(call string, u *sent, err error) (answer bool) {
+// refusal notes that pairs were not accepted, or not for certain.
+func (c *callers) refusal(call string, u *sent, err error) reply {
 	p, ok := errors.AsType[*client.Problem](err)
 	if !ok {
 		c.answered("%s: none", call)
-		return false
+		return noReply
 	}
 	c.answered("%s: %d %s", call, p.Status, p.Title)
 	id, named := p.Upload()
@@ -190,11 +214,11 @@ func (c *callers) refusal(call string, u *sent, err error) (answer bool) {
 		u.id, u.accepted = id, p.Status == http.StatusGatewayTimeout // that is accepted, and not finished in time
 		c.uploads = append(c.uploads, u)
 	case p.Status == http.StatusServiceUnavailable && p.RetryAfter > 0:
-		c.refused = append(c.refused, u)
+		return refused
 	default:
 		c.t.Errorf("%s: %v (Retry-After %s)", call, p, p.RetryAfter)
 	}
-	return true
+	return accepted
 }
 
 // askSome asks a process about some of the uploads of which it hasn't said the last word yet.
@@ -359,11 +383,13 @@ func (c *callers) refusedAtOnce(at int) {
 		key := fmt.Sprintf("refused-%d-%d-%d", at, c.phase.Load(), n)
 		u := &sent{entries: good(key, 20, c.sign), key: key, phase: c.phase.Load()}
 		begun := time.Now()
-		c.send(u, at)
-		took := time.Since(begun)
+		if c.send(u, at) != refused || time.Since(begun) > bound {
+			return false
+		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return slices.Contains(c.refused, u) && took < bound
+		c.refused = append(c.refused, u)
+		return true
 	})
 }
 
@@ -421,8 +447,12 @@ func (c *callers) settle() {
 			c.t.Errorf("upload %s at the other process: %+v, %v", u.id, s, err)
 		}
 	}
-	for _, u := range c.refused { // nothing is left of it: its hashes are new
-		here.expect(here.upload(c.site, u.entries), u.entries)
+	ids := make([]uuid.UUID, len(c.refused))
+	for i, u := range c.refused {
+		ids[i] = here.upload(c.site, u.entries)
+	}
+	for i, u := range c.refused { // nothing is left of it: its hashes were new
+		here.expect(ids[i], u.entries)
 	}
 	for _, p := range c.signed {
 		for _, n := range []*node{here, there} {
