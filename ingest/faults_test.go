@@ -138,7 +138,7 @@ func TestStoreAway(t *testing.T) {
 	h.store.With(func(s *ingesttest.Store) { s.Away = true })
 	id := h.upload(site, pairs(0, 2500, 64)) // accepted all the same
 	for _, path := range []string{
-		"/api/v1/resultasync/" + id, "/api/v1/resultasync/" + id + "/1", "/api/v1/hash/" + hashText(1),
+		"/api/v1/resultasync/" + id + "/1", "/api/v1/hash/" + hashText(1),
 		"/api/v1/resultasync/06b0ac02-bb62-4052-b48b-d875e26561f8",
 	} {
 		r := h.Do("GET", path, nil)

@@ -60,22 +60,14 @@ func unanswered(what string, err error) *problem.Problem {
 func (s *Server) serveDetails(x *server.Exchange) *problem.Problem {
 	ctx, cancel := context.WithTimeout(x.Context(), s.cfg.StoreTimeout)
 	defer cancel()
-	id, status, p := s.status(ctx, x.Arg(0))
+	id, status, p := s.status(ctx, x.Arg(0)) // never less than another process has told
 	if p != nil {
 		return p
 	}
 	unknown := func() *problem.Problem { return problem.UnknownBatch(x.Arg(1), status.Done, status.Waiting) }
 	batch, err := strconv.ParseUint(x.Arg(1), 10, 32)
-	if err != nil || batch < 1 || batch > uint64(status.Done+status.Waiting) {
+	if err != nil || batch < 1 || batch > uint64(status.Done) {
 		return unknown()
-	}
-	if batch > uint64(status.Done) { // another process may have told the caller more
-		if status, err = s.results.StatusNow(ctx, id); err != nil {
-			return unanswered("batch "+x.Arg(1), err)
-		}
-		if batch > uint64(status.Done) {
-			return unknown()
-		}
 	}
 	inBatch := min(record.BatchSize, status.Pairs())
 	if p := s.reserve(ctx, x, detailsBytes(inBatch, min(inBatch, status.Errors))); p != nil {

@@ -1,12 +1,17 @@
 #!/usr/bin/env bash
-# Apache Kafka for tests: one KRaft process, broker and controller, on loopback.
+# Apache Kafka for tests: KRaft processes on loopback, each of them broker and controller. Every broker is a process of its own, so a
+# test can stop, kill and restart one.
 #
-#   scripts/kafka.sh fetch            jars into .cache/kafka (43 MB), versions from kafka.pom.xml, checked against kafka.sha256
-#   scripts/kafka.sh start DIR PORT   starts it in the background with its files in DIR, waits until it answers on
-#                                     127.0.0.1:PORT, prints its pid; the controller listens on PORT+1
-#   scripts/kafka.sh stop DIR         stops the one started with DIR, and waits for its end
+#   scripts/kafka.sh fetch                   jars into .cache/kafka (43 MB), versions from kafka.pom.xml, checked against kafka.sha256
+#   scripts/kafka.sh start DIR PORT [COUNT]  starts COUNT brokers (default 1) in the background with their files in DIR/1, DIR/2 and
+#                                            so on, waits until they answer, prints their addresses, separated by commas. Broker N
+#                                            listens on PORT+2(N-1), its controller on the next port
+#   scripts/kafka.sh restart DIR N           starts broker N again, which has ended, and returns at once
+#   scripts/kafka.sh seconds DIR             prints how many seconds of processors the brokers that run have used
+#   scripts/kafka.sh stop DIR                stops those that were started with DIR, and waits for their end
 #
-# Needs java 17 or newer, and mvn for fetch. KAFKA_HEAP sets the heap (default 512m), COUNTERSIGN_CACHE replaces .cache.
+# The process id of broker N is in DIR/N/pid, its log in DIR/N/log. Needs java 17 or newer, and mvn for fetch. KAFKA_HEAP sets a
+# broker's heap (default 320m), COUNTERSIGN_CACHE replaces .cache.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -41,26 +46,33 @@ fetch() {
 	verified || die "the jars in $libs are not those of scripts/kafka.sha256: delete $libs and ~/.m2/repository/org/apache/kafka and fetch again; after a wanted change of version, renew the list with: (cd .cache/kafka/libs && sha256sum -- *.jar) > scripts/kafka.sha256"
 }
 
-start() {
-	[ $# -eq 2 ] || die "usage: kafka.sh start DIR PORT"
-	local dir=$1 port=$2
-	need_java
-	verified || die "Apache Kafka is not in $libs: run scripts/kafka.sh fetch"
+# Brokers of tests live for minutes: the second compiler and a parallel collector would cost more than they bring.
+options=(-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp "$libs/*" -Dorg.slf4j.simpleLogger.defaultLogLevel=warn)
+
+# alive PID also holds for a process that a signal has stopped, and not for one that has ended and that nobody has waited for.
+alive() { kill -0 "$1" 2>/dev/null && ! grep -qs '^State:.Z' "/proc/$1/status"; }
+
+answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# configure DIR PORT COUNT N writes the settings of broker N. Topics of the cluster's own have three copies where there are three
+# brokers, and two of them must be in sync.
+configure() {
+	local dir=$1/$4 port=$(($2 + 2 * ($4 - 1))) voters='' n
+	for n in $(seq "$3"); do voters+="${voters:+,}$n@127.0.0.1:$(($2 + 2 * n - 1))"; done
 	mkdir -p "$dir"
-	dir=$(cd "$dir" && pwd)
-	[ ! -e "$dir/pid" ] || ! kill -0 "$(cat "$dir/pid")" 2>/dev/null || die "one runs with $dir already: scripts/kafka.sh stop $dir"
-	if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then die "port $port is in use"; fi
+	echo "$port" >"$dir/port"
 	cat >"$dir/server.properties" <<-PROPERTIES
 		process.roles=broker,controller
-		node.id=1
-		controller.quorum.voters=1@127.0.0.1:$((port + 1))
+		node.id=$4
+		controller.quorum.voters=$voters
 		controller.listener.names=CONTROLLER
 		listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$((port + 1))
 		advertised.listeners=PLAINTEXT://127.0.0.1:$port
 		listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 		log.dirs=$dir/data
 		auto.create.topics.enable=false
-		offsets.topic.replication.factor=1
+		min.insync.replicas=$(($3 < 3 ? 1 : 2))
+		offsets.topic.replication.factor=$(($3 < 3 ? 1 : 3))
 		offsets.topic.num.partitions=4
 		transaction.state.log.replication.factor=1
 		transaction.state.log.min.isr=1
@@ -68,46 +80,91 @@ start() {
 		share.coordinator.state.topic.min.isr=1
 		group.initial.rebalance.delay.ms=0
 	PROPERTIES
-	if [ ! -e "$dir/data/meta.properties" ]; then
-		java -Xmx128m -cp "$libs/*" -Dorg.slf4j.simpleLogger.defaultLogLevel=warn kafka.tools.StorageTool format \
-			-t "$(java -Xmx64m -cp "$libs/*" -Dorg.slf4j.simpleLogger.defaultLogLevel=error kafka.tools.StorageTool random-uuid)" \
-			-c "$dir/server.properties" >"$dir/log" 2>&1 || die "format failed: see $dir/log"
-	fi
-	local heap=${KAFKA_HEAP:-512m}
-	setsid java -Xms"$heap" -Xmx"$heap" -XX:+UseG1GC -cp "$libs/*" -Dorg.slf4j.simpleLogger.defaultLogLevel=warn \
-		kafka.Kafka "$dir/server.properties" >>"$dir/log" 2>&1 </dev/null &
-	local pid=$!
-	echo "$pid" >"$dir/pid"
-	for _ in $(seq 240); do
-		kill -0 "$pid" 2>/dev/null || die "it ended while starting: see $dir/log"
-		if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-			echo "$pid"
-			return
-		fi
-		sleep 0.25
-	done
-	kill "$pid"
-	die "no answer on port $port after a minute: see $dir/log"
 }
 
-stop() {
-	[ $# -eq 1 ] || die "usage: kafka.sh stop DIR"
-	[ -e "$1/pid" ] || die "nothing was started with $1"
-	local pid
-	pid=$(cat "$1/pid")
-	kill "$pid" 2>/dev/null || true
-	for _ in $(seq 120); do
-		if ! kill -0 "$pid" 2>/dev/null; then
-			rm -f "$1/pid"
-			return
-		fi
+format() { # DIR/N CLUSTER
+	[ -e "$1/data/meta.properties" ] ||
+		java "${options[@]}" -Xmx128m kafka.tools.StorageTool format -t "$2" -c "$1/server.properties" >"$1/log" 2>&1 ||
+		die "format failed: see $1/log"
+}
+
+launch() { # DIR/N
+	local heap=${KAFKA_HEAP:-320m}
+	setsid java "${options[@]}" -Xms64m -Xmx"$heap" kafka.Kafka "$1/server.properties" >>"$1/log" 2>&1 </dev/null &
+	echo $! >"$1/pid"
+}
+
+awaited() { # DIR/N
+	local pid port
+	pid=$(cat "$1/pid") port=$(cat "$1/port")
+	for _ in $(seq 480); do
+		alive "$pid" || die "it ended while starting: see $1/log"
+		if answers "$port"; then return; fi
 		sleep 0.25
 	done
-	kill -9 "$pid" 2>/dev/null || true
-	rm -f "$1/pid"
+	die "no answer on port $port after two minutes: see $1/log"
+}
+
+start() {
+	[ $# -eq 2 ] || [ $# -eq 3 ] || die "usage: kafka.sh start DIR PORT [COUNT]"
+	local dir=$1 port=$2 count=${3:-1} n cluster addresses=''
+	need_java
+	verified || die "Apache Kafka is not in $libs: run scripts/kafka.sh fetch"
+	mkdir -p "$dir"
+	dir=$(cd "$dir" && pwd)
+	for n in $(seq "$count"); do
+		[ ! -e "$dir/$n/pid" ] || ! alive "$(cat "$dir/$n/pid")" || die "one runs with $dir already: scripts/kafka.sh stop $dir"
+		if answers $((port + 2 * n - 2)) || answers $((port + 2 * n - 1)); then die "port $port or one of the next is in use"; fi
+	done
+	[ -e "$dir/cluster" ] || head -c 16 /dev/urandom | base64 | tr '+/=' 'AB ' | tr -d ' ' >"$dir/cluster"
+	cluster=$(cat "$dir/cluster")
+	for n in $(seq "$count"); do
+		configure "$dir" "$port" "$count" "$n"
+		format "$dir/$n" "$cluster"
+		launch "$dir/$n"
+		addresses+="${addresses:+,}127.0.0.1:$(cat "$dir/$n/port")"
+	done
+	for n in $(seq "$count"); do (awaited "$dir/$n") || { stop "$dir"; exit 1; }; done
+	echo "$addresses"
+}
+
+restart() {
+	[ $# -eq 2 ] && [ -e "$1/$2/pid" ] || die "usage: kafka.sh restart DIR N, with a broker that was started"
+	local dir
+	dir=$(cd "$1/$2" && pwd)
+	! alive "$(cat "$dir/pid")" || die "broker $2 runs"
+	launch "$dir"
+}
+
+seconds() {
+	local file sum=0 used
+	for file in "$1"/*/pid; do
+		used=$(ps -o cputimes= -p "$(cat "$file")" 2>/dev/null) && sum=$((sum + used))
+	done
+	echo "$sum"
+}
+
+# stop ends brokers that hang, too. Several that stop together can't hand over what they lead: none waits long for that.
+stop() {
+	[ $# -eq 1 ] || die "usage: kafka.sh stop DIR"
+	local file pid
+	ls "$1"/*/pid >/dev/null 2>&1 || die "nothing was started with $1"
+	for file in "$1"/*/pid; do
+		pid=$(cat "$file")
+		kill "$pid" 2>/dev/null && kill -CONT "$pid" 2>/dev/null || true
+	done
+	for file in "$1"/*/pid; do
+		pid=$(cat "$file")
+		for _ in $(seq 80); do
+			alive "$pid" || break
+			sleep 0.25
+		done
+		kill -9 "$pid" 2>/dev/null || true
+		rm -f "$file"
+	done
 }
 
 case ${1:-} in
-fetch | start | stop) "$@" ;;
-*) sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+fetch | start | restart | seconds | stop) "$@" ;;
+*) sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac

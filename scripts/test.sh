@@ -11,7 +11,7 @@
 # goroutine; the unit step runs all of it.
 #
 #   FUZZTIME     how long each fuzz target runs (default 3s)
-#   KAFKA_PORT   where Apache Kafka listens, with the next port (default: two free ones)
+#   KAFKA_PORT   the first of six ports in a row where Apache Kafka listens (default: free ones)
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -79,23 +79,49 @@ generic() { # without the fast paths
 		go test -timeout 30m -count=1 -run 'MixedPairs|SingleSign' ./cmd/countersign
 }
 
-kafka() ( # what uses the log, on Apache Kafka
+# on_kafka are the end-to-end tests whose outcome depends on the broker: what a caller is told while brokers and processes hang and
+# die; groups whose members come and go; what one process says and another one confirms; crashes, after which the group of the
+# process that is gone must time out; the order of two uploads in a shard; pairs that are read again from the log. They run shorter
+# there than on the embedded log (function times of cmd/countersign/harness_test.go). All other end-to-end tests are about the API,
+# certificates, ClickHouse, signals and settings: they run on the embedded log alone. So do those of pipeline/log/embedded.
+on_kafka=(
+	TestBrokersAndProcessesHangAndDie
+	TestMembersOfTheGroupsComeAndGo
+	TestSignedHereIsFoundThere TestAcceptedHereIsKnownThere
+	TestKilledAtRandomMoments TestSingleSigningsAreSeenAtOnceAndSurvive
+	TestTwoUploadsOfTheSameHashesAtOnce TestMixedPairsAreCountedAndListedExactly
+)
+
+kafka() ( # the client of the log, and those tests, on three brokers of Apache Kafka
 	command -v java >/dev/null && command -v mvn >/dev/null ||
 		{ missing "APACHE KAFKA" "its tests need java 17 and mvn (Debian: apt-get install openjdk-17-jre-headless maven)" "${REQUIRE_KAFKA:-}"; exit; }
 	scripts/kafka.sh fetch || exit
 	port=${KAFKA_PORT:-}
 	while [ -z "$port" ]; do
 		port=$((20000 + RANDOM % 10000))
-		if busy "$port" || busy $((port + 1)); then port=; fi
+		if busy "$port"; then port=; fi
 	done
-	dir=$(mktemp -d)
-	trap 'scripts/kafka.sh stop "$dir" >/dev/null 2>&1; rm -rf "$dir"' EXIT
+	pattern="^($(IFS='|'; echo "${on_kafka[*]}"))\$"
+	[ "$(go test -list "$pattern" ./cmd/countersign | grep -c ^Test)" = ${#on_kafka[@]} ] || { echo "a test of on_kafka doesn't exist"; exit 1; }
+	KAFKA_CLUSTER=$(mktemp -d)
+	trap 'scripts/kafka.sh stop "$KAFKA_CLUSTER" >/dev/null 2>&1; rm -rf "$KAFKA_CLUSTER"' EXIT
 	trap 'exit 130' INT TERM
-	scripts/kafka.sh start "$dir" "$port" >/dev/null || exit
-	KAFKA_BROKERS=127.0.0.1:$port go test -timeout 30m -count=1 -p 1 -parallel 4 ./pipeline/log/... ./cmd/countersign
+	KAFKA_BROKERS=$(scripts/kafka.sh start "$KAFKA_CLUSTER" "$port" 3) || exit
+	export KAFKA_BROKERS KAFKA_CLUSTER
+	go test -timeout 30m -count=1 -parallel 4 ./pipeline/log && go test -timeout 30m -count=1 -parallel 4 -run "$pattern" ./cmd/countersign
+	code=$?
+	echo "the brokers that run now have used $(scripts/kafka.sh seconds "$KAFKA_CLUSTER") s of processors, which the table leaves out"
+	exit $code
 )
 
-busy() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+# busy PORT: one of six ports from there on is in use.
+busy() {
+	local port
+	for port in $(seq "$1" $(($1 + 5))); do
+		if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then return; fi
+	done
+	return 1
+}
 
 (
 	step end-to-end end_to_end

@@ -147,7 +147,7 @@ func bind(f *pflag.FlagSet) {
 	f.Int("kafka-replication", 0, "replicas of topics that are created; 0: 1 embedded, else 3")
 	sized("log-max", 0, "size of the embedded log above which processed records are deleted before --kafka-retention; 0: 32 GiB, or half of the disk if that is less")
 	sized("min-free-disk", 0, "room that the embedded log's disk must have, or uploads are refused; 0: 1 GiB, or a fiftieth of the disk if that is less")
-	f.Duration("kafka-retention", 0, "how long records are kept in topics that are created; must be longer than any outage to survive; 0: 24h embedded, else 168h")
+	f.Duration("kafka-retention", 0, "how long records are kept in topics that are created; 2h at least, and longer than any outage to survive; 0: 24h embedded, else 168h")
 	f.Int("upload-partitions", 4, "partitions of topic uploads where it is created; bounds how many verifiers can share the work")
 	f.Int("shards", 4, "partitions of topic verified where it is created; bounds how many sinks can share the work; can't be changed later")
 
@@ -257,7 +257,8 @@ func (c *config) check() []error {
 	digest, err := hex.DecodeString(c.EngineLibSHA256)
 	wrong(err != nil || len(digest) != sha256.Size || strings.ToLower(c.EngineLibSHA256) != c.EngineLibSHA256,
 		"--engine-lib-sha256 %q: write 64 lower-case hex digits, as sha256sum does", c.EngineLibSHA256)
-	wrong(c.KafkaRetention < 0, "--kafka-retention can't be negative")
+	wrong(c.KafkaRetention != 0 && c.KafkaRetention < leastRetention,
+		"--kafka-retention %s: at least %s, since records refer to others that are up to an hour older", c.KafkaRetention, leastRetention)
 	wrong(c.KafkaReplication < 0, "--kafka-replication can't be negative")
 	wrong(c.Shards > 4096, "--shards %d: at most 4096", c.Shards)
 	wrong(c.MaxPairs > record.MaxPairs, "--max-pairs %d: at most %d", c.MaxPairs, record.MaxPairs)

@@ -19,7 +19,8 @@ import (
 
 func TestKilledAtRandomMoments(t *testing.T) {
 	t.Parallel()
-	const rounds, each, size = 20, 6, 1200
+	const each, size = 6, 1200
+	rounds := times(20, 4)
 	w := newWorld(t)
 	sites := map[string]signer{"rsa.example": w.quickRSA("rsa.example"), "ec.example": w.ecdsa("ec.example")}
 	args := append(append(w.args(), logArgs(t)...), "--data-dir", t.TempDir())

@@ -20,6 +20,7 @@ func TestMixedPairsAreCountedAndListedExactly(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	sites := map[string]signer{"rsa.example": w.quickRSA("rsa.example"), "ec.example": w.ecdsa("ec.example")}
+	size := times(50_000, 10_000)
 	for name, memory := range map[string]string{"held": "256MiB", "forgotten": "0"} {
 		t.Run(name, func(t *testing.T) {
 			n := start(t, append(append(w.args(), logArgs(t)...), "--data-dir", t.TempDir(), "--verify-memory", memory)...)
@@ -27,7 +28,7 @@ func TestMixedPairsAreCountedAndListedExactly(t *testing.T) {
 			for site, sign := range sites {
 				known := good(site+" known", 500, sign)
 				n.expect(n.upload(site, known), known)
-				mixed := mixedEntries(t, site, 50_000, sign, known)
+				mixed := mixedEntries(t, site, size, sign, known)
 				n.expect(n.upload(site, mixed), mixed)
 			}
 		})
@@ -37,7 +38,8 @@ func TestMixedPairsAreCountedAndListedExactly(t *testing.T) {
 // The owner of a hash is whoever is first in its shard's log; the other upload's pair is a duplicate.
 func TestTwoUploadsOfTheSameHashesAtOnce(t *testing.T) {
 	t.Parallel()
-	const hashes, rounds = 20_000, 20
+	const hashes = 20_000
+	rounds := times(20, 3)
 	w := newWorld(t)
 	signers := []signer{w.ecdsa("a.example"), w.ecdsa("b.example")}
 	n := start(t, append(append(w.args(), logArgs(t)...), "--data-dir", t.TempDir())...)

@@ -31,12 +31,12 @@ type work struct {
 	site     string
 	sign     signer
 	sent     int
-	accepted []sent
-	unknown  []sent // their answer was that nobody knows yet whether they are accepted
+	accepted []knownUpload
+	unknown  []knownUpload // their answer was that nobody knows yet whether they are accepted
 }
 
-// sent is an upload whose UUID is known.
-type sent struct {
+// knownUpload is an upload whose UUID is known.
+type knownUpload struct {
 	id      uuid.UUID
 	entries []entry
 }
@@ -58,7 +58,7 @@ func underWork(t *testing.T, more ...string) (n *node, w *work, args []string) {
 func (w *work) send(n *node, size int) (problem string) {
 	w.t.Helper()
 	w.sent++
-	s := sent{entries: good(fmt.Sprint(w.t.Name(), w.sent), size, w.sign)}
+	s := knownUpload{entries: good(fmt.Sprint(w.t.Name(), w.sent), size, w.sign)}
 	begun := time.Now()
 	r, err := n.UploadBody(w.t.Context(), w.site, bytes.NewReader(body(s.entries)), client.UploadOptions{})
 	if err == nil {

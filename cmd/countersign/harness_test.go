@@ -2,7 +2,8 @@ package main
 
 // What the end-to-end tests share: real processes of this program on real parts. The test binary is the program when it
 // is told so, so a process can be killed like any other. With KAFKA_BROKERS set the log is that Kafka, otherwise the
-// embedded one; with COUNTERSIGN_TEST_CLICKHOUSE set the store is that server.
+// embedded one (scripts/test.sh says which tests run on which); with KAFKA_CLUSTER set to the folder that scripts/kafka.sh
+// has started it in, its brokers may be killed, too. With COUNTERSIGN_TEST_CLICKHOUSE set the store is that server.
 
 import (
 	"bytes"
@@ -196,14 +197,28 @@ func (r randomTimes) upTo(most time.Duration, purpose ...any) time.Duration {
 	return time.Duration(binary.LittleEndian.Uint64(sum[:]) % uint64(most+1))
 }
 
-// log configuration: the embedded broker, or the Kafka of KAFKA_BROKERS with topics of this test's own.
+// log configuration: the embedded broker, or the Kafka of KAFKA_BROKERS with topics of this test's own. On three brokers
+// and more the topics have three copies, which is the program's default.
 func logArgs(t *testing.T) []string {
 	t.Helper()
 	brokers := os.Getenv("KAFKA_BROKERS")
 	if brokers == "" {
 		return nil
 	}
-	return []string{"--kafka", brokers, "--kafka-replication", "1", "--kafka-prefix", "t" + uuid.NewString()[:8] + "-"}
+	args := []string{"--kafka", brokers, "--kafka-prefix", "t" + uuid.NewString()[:8] + "-"}
+	if strings.Count(brokers, ",") < 2 {
+		args = append(args, "--kafka-replication", "1")
+	}
+	return args
+}
+
+// times is how often a test does something: so often on the embedded log, and less often on Apache Kafka, where the same
+// test is repeated for the broker's sake alone.
+func times(embedded, kafka int) int {
+	if os.Getenv("KAFKA_BROKERS") != "" {
+		return kafka
+	}
+	return embedded
 }
 
 func must(t *testing.T, err error) {

@@ -118,7 +118,7 @@ func TestClickHouseAway(t *testing.T) {
 	proxy.point(t, "")
 	during := good("during", 2500, sign)
 	waiting := n.upload("ec.example", during)
-	r, err := oneByOne().Get("http://" + n.API + "/api/v1/resultasync/" + id.String())
+	r, err := oneByOne().Get("http://" + n.API + "/api/v1/resultasync/" + waiting.String())
 	must(t, err)
 	_ = r.Body.Close()
 	if r.StatusCode != http.StatusServiceUnavailable || r.Header.Get("Retry-After") == "" {

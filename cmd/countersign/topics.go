@@ -13,6 +13,7 @@ import (
 const (
 	embeddedRetention   = 24 * time.Hour
 	clusterRetention    = 7 * 24 * time.Hour // longer than any outage that has to be survived: Kafka deletes what was not read, too
+	leastRetention      = 2 * time.Hour      // decisions name certificates that were logged up to an hour before
 	eventsRetention     = time.Hour          // events are for callers who wait now
 	clusterReplication  = 3
 	embeddedReplication = 1

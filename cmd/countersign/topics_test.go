@@ -21,7 +21,7 @@ func TestTopics(t *testing.T) {
 		"two copies":           {config{Kafka: brokers, KafkaReplication: 2}, log.TopicSpec{Replication: 2, MinInSync: 2, Retention: 7 * day}},
 		"five copies":          {config{Kafka: brokers, KafkaReplication: 5}, log.TopicSpec{Replication: 5, MinInSync: 2, Retention: 7 * day}},
 		"another retention":    {config{Kafka: brokers, KafkaRetention: day}, log.TopicSpec{Replication: 3, MinInSync: 2, Retention: day}},
-		"embedded, kept short": {config{KafkaRetention: time.Minute}, log.TopicSpec{Replication: 1, MinInSync: 1, Retention: time.Minute}},
+		"embedded, kept short": {config{KafkaRetention: leastRetention}, log.TopicSpec{Replication: 1, MinInSync: 1, Retention: leastRetention}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.config.UploadPartitions, c.config.Shards = 6, 5

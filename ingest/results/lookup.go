@@ -5,10 +5,12 @@ package results
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
 
+	"countersign/internal/pause"
 	"countersign/pipeline/record"
 	"countersign/sink/store"
 )
@@ -59,44 +61,27 @@ func (t *Tracker) Expired(acceptedAt int64) bool {
 	return t.cfg.Clock().Sub(time.UnixMilli(acceptedAt)) > t.cfg.Retention
 }
 
-// Status returns how far an upload is, at most a second late, and never less far than an event has told another process
-// before the call. Errors are ErrUnknownUpload, ErrBusy, ErrNotCertain and the store's.
+// Status returns how far an upload is, and never less far than another process has told before the call. Errors are
+// ErrUnknownUpload, ErrBusy, ErrNotCertain and the store's.
 func (t *Tracker) Status(ctx context.Context, upload uuid.UUID) (Status, error) {
 	u, err := t.lookUp(ctx, upload)
 	if err != nil {
 		return Status{}, err
 	}
-	s, upToDate := u.current(time.Now())
-	if upToDate && !s.Complete() {
-		if t.caughtUp(ctx) != nil {
-			return t.ask(ctx, upload, u) // what an event has told is stored
-		}
-		s, upToDate = u.current(time.Now())
-	}
-	if upToDate {
+	s, asked := u.current()
+	if s.Complete() {
 		return s, nil
 	}
-	return t.ask(ctx, upload, u)
-}
-
-// StatusNow is Status for a caller who was told more than Status says: it asks the store.
-func (t *Tracker) StatusNow(ctx context.Context, upload uuid.UUID) (Status, error) {
-	u, err := t.lookUp(ctx, upload)
-	if err != nil {
-		return Status{}, err
+	if err := pause.For(ctx, askEvery-time.Since(asked)); err != nil {
+		return Status{}, fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
-	return t.ask(ctx, upload, u)
-}
-
-// ask asks the store how far an upload is.
-func (t *Tracker) ask(ctx context.Context, upload uuid.UUID, u *remembered) (Status, error) {
 	now := time.Now()
 	progress, _, err := t.questions.progress.get(ctx, upload)
 	if err != nil {
 		return Status{}, err
 	}
 	u.answered(statusOf(progress, record.Batches(u.row.Count)), now)
-	s, _ := u.current(now)
+	s, _ = u.current()
 	return s, nil
 }
 
@@ -154,8 +139,9 @@ func (t *Tracker) Certificate(ctx context.Context, fingerprint [32]byte) (store.
 }
 
 // SignedHash returns who signed a hash, and whether anybody has. It knows a single signing as soon as the caller of
-// that signing has its answer, from whichever process, although the row may not be stored yet. Errors are ErrBusy,
-// ErrNotCertain and the store's.
+// that signing has its answer, from whichever process, although the row may not be stored yet. Rows that were announced
+// before this process followed the events are only in the store, or will be: so after each beginning nobody is told that
+// a hash is unknown before the stages have settled once. Errors are ErrBusy, ErrNotCertain and the store's.
 func (t *Tracker) SignedHash(ctx context.Context, hash [32]byte) (store.SignedHash, bool, error) {
 	if row, ok := t.announced.get(hash); ok {
 		return row, true, nil
@@ -163,6 +149,15 @@ func (t *Tracker) SignedHash(ctx context.Context, hash [32]byte) (store.SignedHa
 	row, found, err := t.questions.hashes.get(ctx, hash)
 	if found || err != nil {
 		return row, found, err
+	}
+	if followed := t.followed.Load(); followed != t.settledIn.Load() {
+		if err := t.settled(ctx); err != nil {
+			return row, false, err
+		}
+		t.settledIn.Store(followed)
+		if row, found, err = t.questions.hashes.get(ctx, hash); found || err != nil {
+			return row, found, err
+		}
 	}
 	if err := t.caughtUp(ctx); err != nil {
 		return row, false, err

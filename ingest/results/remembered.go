@@ -1,10 +1,13 @@
 package results
 
-// Uploads that polls may ask for are remembered, so that polling in a tight loop costs ClickHouse one query a second.
-// The row of an upload never changes. Its status only grows: once a batch is done, its numbers are final.
+// Uploads that polls may ask for are remembered. The row of an upload never changes. Its status only grows: once a batch
+// is done, its numbers are final. So the status of a complete upload is given from memory, for ever.
 //
-// Of an upload that this process has accepted, events are counted from its seal on, so its status goes on by itself. Of
-// another upload an event only says that the status may be old.
+// Of an upload that isn't complete ClickHouse is asked at every poll: another process may just have read there that the
+// upload has got further, and have told the caller so. No event need have come of that: it comes after the rows, and
+// late while the brokers elect a leader. Polling in a tight loop costs ClickHouse one query in askEvery.
+//
+// Of an upload that this process has accepted, events are counted from its seal on, so its status goes on by itself.
 
 import (
 	"sync"
@@ -19,8 +22,8 @@ const (
 	// maxRemembered is how many uploads are remembered. One takes some 300 bytes once it is complete, and some 200
 	// bytes a batch before.
 	maxRemembered = 1 << 14
-	// maxStatusAge is how long a status counts as up to date after ClickHouse was asked for it.
-	maxStatusAge = time.Second
+	// askEvery is how often ClickHouse is asked for the status of one upload. Polls that come sooner wait for that.
+	askEvery = 50 * time.Millisecond
 )
 
 // remembered is an upload that was accepted here, or that somebody has polled for.
@@ -30,7 +33,6 @@ type remembered struct {
 	mu       sync.Mutex
 	status   Status    // the furthest that is known; guarded by mu
 	asked    time.Time // when ClickHouse was asked last, of the times it answered; zero: never; guarded by mu
-	changed  time.Time // when an event came that tally didn't count; guarded by mu
 	complete func()    // called once the upload is complete; nil: nobody wants to know, or it was; guarded by mu
 	tally    *tally    // nil: events are not counted, or the upload is complete; guarded by mu
 }
@@ -48,24 +50,21 @@ func remember(row store.Upload, counted bool) *remembered {
 func (u *remembered) count(e *recordpb.Event) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	switch {
-	case u.status.Complete(): // nothing can change
-	case u.tally == nil:
-		u.changed = time.Now()
-	default:
+	if u.tally != nil {
 		u.tally.count(e)
 		u.advance(u.tally.status)
 	}
 }
 
-// current returns the status, and whether it is up to date; if not, ClickHouse has to be asked.
-func (u *remembered) current(now time.Time) (s Status, upToDate bool) {
+// current returns the furthest status that is known, and when ClickHouse was asked last. Unless the upload is complete,
+// ClickHouse has to be asked again.
+func (u *remembered) current() (s Status, asked time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.status, now.Sub(u.asked) < maxStatusAge && u.asked.After(u.changed)
+	return u.status, u.asked
 }
 
-// answered adds what ClickHouse said when it was asked at a time. An event since then makes the answer old at once.
+// answered adds what ClickHouse said when it was asked at a time.
 func (u *remembered) answered(s Status, asked time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -14,35 +14,25 @@ import (
 	"countersign/sink/store"
 )
 
-// The status of an upload whose events are not counted is given again until something happens, and not for long.
-func TestStatusIsRemembered(t *testing.T) {
+// What the store says of an upload whose events are not counted never goes back.
+func TestStatusIsTheFurthestThatWasSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := remember(store.Upload{Count: 3000}, false)
 		want := func(done int, when string) {
 			t.Helper()
-			s, upToDate := u.current(time.Now())
-			if !upToDate {
-				s.Done = -1
-			}
-			if s.Done != done {
-				t.Errorf("%s: %d batches done, want %d (-1: ask)", when, s.Done, done)
+			if s, _ := u.current(); s.Done != done {
+				t.Errorf("%s: %d batches done, want %d", when, s.Done, done)
 			}
 		}
 		batches := func(n int) Status { return Status{Waiting: 3 - n, Done: n} }
-		want(-1, "before the store was asked")
-		u.answered(batches(0), time.Now())
-		want(0, "right after it was asked")
-		time.Sleep(maxStatusAge)
-		want(-1, "later")
-		asked := time.Now()
-		time.Sleep(time.Nanosecond)
-		u.count(&recordpb.Event{}) // while the store answers
-		u.answered(batches(1), asked)
-		want(-1, "after an event that the store may not have known")
+		earlier := time.Now()
 		time.Sleep(time.Nanosecond)
 		u.answered(batches(2), time.Now())
-		u.answered(batches(1), asked)
+		u.answered(batches(1), earlier)
 		want(2, "after a late answer")
+		if _, asked := u.current(); asked != time.Now() {
+			t.Errorf("the store was asked at %s, and %s is remembered", time.Now(), asked)
+		}
 		u.answered(batches(3), time.Now())
 		u.count(&recordpb.Event{})
 		want(3, "after an event that repeats, of a complete upload")
@@ -65,12 +55,12 @@ func TestStatusFollowsEvents(t *testing.T) {
 				}
 			}
 		}
-		want := func(upToDate bool, done int, when string) {
+		want := func(done int, when string) {
 			t.Helper()
-			s, got := u.current(time.Now())
+			s, _ := u.current()
 			n := uint64(done)
-			if got != upToDate || s.Done != done || s.Waiting != 3-done || s.Added != 999*n || s.BadSignatures != n {
-				t.Errorf("%s: %+v, %v", when, s, got)
+			if s.Done != done || s.Waiting != 3-done || s.Added != 999*n || s.BadSignatures != n {
+				t.Errorf("%s: %+v", when, s)
 			}
 		}
 		batches := func(n int) Status {
@@ -80,46 +70,49 @@ func TestStatusFollowsEvents(t *testing.T) {
 			}
 			return s
 		}
-		want(false, 0, "before the store was asked")
-		u.answered(batches(0), time.Now())
+		want(0, "before the store was asked")
 		publish(2)
-		want(true, 0, "with the second batch")
+		want(0, "with the second batch")
 		publish(1)
-		want(true, 2, "with the first, too")
-		time.Sleep(maxStatusAge)
-		want(false, 2, "later")
+		want(2, "with the first, too")
 		u.answered(batches(1), time.Now())
-		want(true, 2, "when the store knows less")
-		time.Sleep(time.Nanosecond)
+		want(2, "when the store knows less")
 		u.answered(batches(3), time.Now())
-		want(true, 3, "when the store knows more")
+		want(3, "when the store knows more")
 		if publish(3); u.tally != nil {
 			t.Error("events of a complete upload are still counted")
 		}
-		want(true, 3, "when all events have come")
+		want(3, "when all events have come")
 	})
 }
 
-// Polls in a tight loop ask the store once a second.
-func TestPollsInALoopAskOnce(t *testing.T) {
+// Polls in a tight loop ask the store once in askEvery, and not at all once the upload is complete.
+func TestPollsInALoopAskSeldom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		const polls = 20
 		h := newTestTracker()
-		store := h.cfg.Store.(*ingesttest.Store)
-		row := storedUpload(store, 10)
-		poll := func(asked int) {
-			t.Helper()
-			for range 50 {
-				if s, err := h.Status(t.Context(), row.ID); err != nil || !s.Complete() || s.Added != 10 {
-					t.Fatalf("%+v, %v", s, err)
-				}
-			}
-			if store.Asked != asked {
-				t.Errorf("the store was asked %d times, want %d", store.Asked, asked)
+		fake := h.cfg.Store.(*ingesttest.Store)
+		row := storedUpload(fake, 10)
+		done := fake.Results[row.ID]
+		delete(fake.Results, row.ID)
+		begun := time.Now()
+		for range polls {
+			if s, err := h.Status(t.Context(), row.ID); err != nil || s.Complete() {
+				t.Fatalf("%+v, %v", s, err)
 			}
 		}
-		poll(2) // for the row and for its progress
-		time.Sleep(maxStatusAge)
-		poll(3)
+		if took := time.Since(begun); took != (polls-1)*askEvery || fake.Asked != 1+polls { // once for the row
+			t.Errorf("the store was asked %d times in %s", fake.Asked, took)
+		}
+		fake.Results[row.ID] = done
+		for range polls {
+			if s, err := h.Status(t.Context(), row.ID); err != nil || !s.Complete() || s.Added != 10 {
+				t.Fatalf("%+v, %v", s, err)
+			}
+		}
+		if fake.Asked != 1+polls+1 {
+			t.Errorf("the store was asked %d times about a complete upload", fake.Asked-1-polls)
+		}
 	})
 }
 

@@ -81,6 +81,8 @@ type Tracker struct {
 	announced announced
 	asking    chan struct{} // a token for each call that asks the store because no event came; capacity maxAsking
 	following atomic.Bool
+	followed  atomic.Int64 // how often following has begun: events before may have been missed
+	settledIn atomic.Int64 // the value of followed of which it is known that what the missed events said is stored
 }
 
 // New makes a tracker. It is of use once Run runs. The error is the Registerer's.
@@ -115,7 +117,7 @@ var followRetries = pause.Backoff{First: 100 * time.Millisecond, Most: 5 * time.
 
 func (t *Tracker) follow(ctx context.Context) {
 	failures := 0
-	ready := func() { t.following.Store(true); failures = 0 }
+	ready := func() { t.followed.Add(1); t.following.Store(true); failures = 0 }
 	for ctx.Err() == nil {
 		err := t.cfg.Follower.Follow(ctx, ready, func(value []byte) {
 			if err := t.count(value); err != nil {

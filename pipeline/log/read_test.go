@@ -245,6 +245,22 @@ func TestTailEndsWithItsFunction(t *testing.T) {
 	}
 }
 
+// A tail that was so slow that retention has deleted what it would read next says so.
+func TestTailMissesRecords(t *testing.T) {
+	cfg := testConfig(t)
+	c := logtest.Open(t, cfg)
+	topic := logtest.NewTopic(t, c, 1)
+	tail, err := c.OpenTail(logtest.Context(t), topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	logtest.Send(t, logtest.NewProducer(t, c, log.ProducerConfig{}), topic, 0, logtest.Numbered("v", 3)...)
+	logtest.DeleteBelow(t, cfg, topic, 3)
+	if err := tail.Run(logtest.Context(t), func(log.Message) error { return nil }); !errors.Is(err, log.ErrOffsetGone) {
+		t.Error(err)
+	}
+}
+
 // A tail goes on after its broker was away.
 func TestTailReconnects(t *testing.T) {
 	dir := t.TempDir()

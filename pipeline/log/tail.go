@@ -90,8 +90,8 @@ func (t *Tail) Close() {
 
 // Run calls fn for each record from the position on, until ctx ends (the result is nil) or fn fails (the result is
 // its error). Calls don't overlap, and records of one partition come in order. Connections are made anew after
-// failures; Check says how long that takes. Where retention has deleted what comes next, Run goes on at the end. Run is
-// called once.
+// failures; Check says how long that takes. Where retention has deleted what comes next, the result is ErrOffsetGone:
+// the caller has missed records. Run is called once.
 func (t *Tail) Run(ctx context.Context, fn func(Message) error) error {
 	defer t.Close()
 	ctx, cancel := context.WithCancel(ctx)
@@ -105,10 +105,11 @@ func (t *Tail) Run(ctx context.Context, fn func(Message) error) error {
 		wg.Go(func() {
 			for ctx.Err() == nil {
 				msgs, err := r.fetchSome(ctx)
-				if errors.Is(err, ErrOffsetGone) {
-					t.skip(ctx, r)
-				}
 				calling.Lock()
+				if errors.Is(err, ErrOffsetGone) && failed == nil {
+					failed = err
+					cancel()
+				}
 				for _, m := range msgs {
 					if failed != nil || ctx.Err() != nil {
 						break
@@ -126,17 +127,6 @@ func (t *Tail) Run(ctx context.Context, fn func(Message) error) error {
 	}
 	wg.Wait()
 	return failed
-}
-
-// skip moves a reader whose offset left the log to its end.
-func (t *Tail) skip(ctx context.Context, r *reader) {
-	held, err := r.bounds(ctx)
-	if err != nil {
-		return // ctx ended
-	}
-	t.c.logger.Warn("kafka: tail lost its place, going on at the end",
-		"topic", r.topic, "partition", r.partition, "from", r.next, "to", held.end)
-	r.next = held.end
 }
 
 // heard notes that a broker answered. Without messages, the reader may have passed offsets that hold none.

@@ -183,21 +183,28 @@ func TestRetention(t *testing.T) {
 		}
 		return [3]int64(first)
 	}
-	retainAt := func(later time.Duration) {
+	retainAt := func(later time.Duration, keptBehind int64) {
 		t.Helper()
 		clock := func() time.Time { return time.Now().Add(later) }
-		r := &retention{admin: admin{b.cluster, b.dialSelf}, clock: clock, logger: logtest.Logger(t)}
+		r := &retention{
+			admin: admin{b.cluster, b.dialSelf}, clock: clock, logger: logtest.Logger(t), sizer: newSizer(Config{Dir: dir}),
+		}
+		r.sizer.keptBehind = keptBehind
 		if err := r.deleteOld(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}
 	logtest.Commit(t, b.config(), "fast", topic, map[int]int64{0: 10, 1: 8, 2: 8})
 	logtest.Commit(t, b.config(), "slow", topic, map[int]int64{0: 10, 1: 3})
-	retainAt(0)
+	retainAt(0, 0)
 	if got := firsts(); got != [3]int64{} {
 		t.Errorf("young records were deleted: the log begins at %v", got)
 	}
-	retainAt(2 * time.Hour)
+	retainAt(2*time.Hour, keptBehind)
+	if got := firsts(); got != [3]int64{9, 0, 0} {
+		t.Errorf("what the slow group still has to do may refer to what was deleted: the log begins at %v", got)
+	}
+	retainAt(2*time.Hour, 0)
 	want := [3]int64{9, 3, 0}
 	if got := firsts(); got != want {
 		t.Errorf("the log begins at %v, want %v", got, want)

@@ -3,6 +3,8 @@ package embedded
 // Retention, in place of kfake's own. A record is deleted when all of this holds:
 //   - the record is older than its topic's retention.ms;
 //   - every group that has committed on the topic has committed beyond the record, so that a backlog is never lost;
+//   - while some group has a backlog in the partition, the record isn't among the keptBehind bytes before that: what a
+//     record of the backlog refers to may have to be read again (a chain of certificates, the chunks of an upload);
 //   - the record's batch isn't the partition's last: a partition without a batch starts again at offset 0 when it is
 //     loaded, below what groups have committed.
 //
@@ -47,6 +49,10 @@ func (r *retention) deleteOld(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	segments, err := r.sizer.measure()
+	if err != nil {
+		return err
+	}
 	for topic, partitions := range topics {
 		keep, limited, err := r.admin.retentionOf(ctx, topic)
 		if err != nil {
@@ -55,7 +61,7 @@ func (r *retention) deleteOld(ctx context.Context) error {
 		if !limited {
 			continue
 		}
-		if err := r.deleteBefore(ctx, topic, partitions, r.clock().Add(-keep), groups); err != nil {
+		if err := r.deleteBefore(ctx, topic, partitions, r.clock().Add(-keep), groups, segments); err != nil {
 			return fmt.Errorf("topic %s: %w", topic, err)
 		}
 	}
@@ -64,7 +70,7 @@ func (r *retention) deleteOld(ctx context.Context) error {
 
 // deleteBefore deletes a topic's records from before cutoff, as far as the rules allow.
 func (r *retention) deleteBefore(ctx context.Context, topic string, partitions int, cutoff time.Time,
-	groups map[string]topicOffsets) error {
+	groups map[string]topicOffsets, segments []heldSegment) error {
 	firstYoung, err := r.admin.firstSince(ctx, topic, partitions, cutoff)
 	if err != nil {
 		return err
@@ -75,7 +81,11 @@ func (r *retention) deleteBefore(ctx context.Context, topic string, partitions i
 		if p >= partitions {
 			break // added since; looked at the next time
 		}
-		if to := min(firstYoung[p], held.end-1, committed(topic, p)); to > held.first {
+		limit := committed(topic, p)
+		if limit < held.end { // there is a backlog
+			limit = r.sizer.keptFrom(segments, topic, p, limit)
+		}
+		if to := min(firstYoung[p], held.end-1, limit); to > held.first {
 			below[p] = to
 		}
 	}

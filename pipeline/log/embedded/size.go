@@ -175,6 +175,23 @@ func (s *sizer) deletable(all []heldSegment, committed func(topic string, partit
 	return found
 }
 
+// keptFrom returns where the keptBehind bytes of a partition begin that end at an offset, or a little before.
+func (s *sizer) keptFrom(all []heldSegment, topic string, partition int, committed int64) int64 {
+	from, kept := committed, int64(0)
+	for _, segment := range slices.Backward(all) {
+		if kept >= s.keptBehind {
+			break
+		}
+		if segment.topic == topic && segment.partition == partition && segment.base < committed {
+			from = segment.base
+			if segment.end <= committed { // else how much of it lies below isn't known
+				kept += segment.bytes
+			}
+		}
+	}
+	return from
+}
+
 // deleteEarly deletes consumed segments, the oldest first, while the log is larger than it should be.
 func (r *retention) deleteEarly(ctx context.Context) error {
 	all, err := r.sizer.measure()

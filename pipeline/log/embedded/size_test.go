@@ -55,6 +55,27 @@ func TestDeletable(t *testing.T) {
 	}
 }
 
+// What is kept of a partition below a group's offset is whole segments, of at least so many bytes if there are.
+func TestKeptFrom(t *testing.T) {
+	segment := func(partition int, base, end int64) heldSegment {
+		return heldSegment{"a", partition, base, end, 10, 1, time.Time{}}
+	}
+	all := []heldSegment{
+		segment(0, 0, 10), segment(0, 10, 20), segment(0, 20, 30), segment(0, 30, math.MaxInt64),
+		segment(1, 50, math.MaxInt64),
+	}
+	for _, tc := range []struct {
+		keptBehind, committed, want int64
+	}{
+		{0, 25, 25}, {1, 25, 10}, {10, 25, 10}, {11, 25, 0}, {10, 30, 20}, {10, 31, 20}, {20, 40, 10}, {1000, 40, 0}, {10, 0, 0},
+	} {
+		s := &sizer{keptBehind: tc.keptBehind}
+		if got := s.keptFrom(all, "a", 0, tc.committed); got != tc.want {
+			t.Errorf("%+v: got %d", tc, got)
+		}
+	}
+}
+
 // A log that is too large, in bytes or in batches, loses what every group has consumed, as far as needed, and nothing
 // else; the rest is read as before.
 func TestLogMax(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"strconv"
 	"testing"
 	"time"
 
@@ -146,11 +147,15 @@ func DeleteBelow(t testing.TB, at log.Config, topic string, offset int64) {
 	rt.Partitions = append(rt.Partitions, rp)
 	req.Topics = append(req.Topics, rt)
 	req.SetVersion(1) // the last before flexible headers
+	leader, err := dialer(at).LookupLeader(Context(t), "tcp", at.Brokers[0], topic, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
 	dial := at.Dial
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext
 	}
-	conn, err := dial(Context(t), "tcp", at.Brokers[0])
+	conn, err := dial(Context(t), "tcp", net.JoinHostPort(leader.Host, strconv.Itoa(leader.Port)))
 	if err != nil {
 		t.Fatal(err)
 	}
