@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -77,6 +78,23 @@ type Config struct {
 	// MinUndecided is the least share of undecided records, which is one upload of 30,000 pairs. Default 32.
 	MinUndecided int64
 
+	// MinArrivals is how many new connections a second are read while several clients connect and the processors are
+	// full, and how many of clients that were struck. A connection that is refused costs some 0.15 ms with its head.
+	// Default: 250 a processor.
+	MinArrivals int
+	// MinRequests is the same for requests, on connections new and old. Default: 1000 a processor.
+	MinRequests int
+	// MaxTurnWait is how long a connection or a request waits for its turn. Afterwards a connection is closed, and a
+	// request refused. Default 8 s.
+	MaxTurnWait time.Duration
+	// MaxDelay is the delay of goroutines (see Delay) from which on fewer turns are given. Default 2 ms.
+	MaxDelay time.Duration
+	// RecentTime is how long a client counts as there after it connected or asked for something. Default 10 s.
+	RecentTime time.Duration
+	// Delay makes a function that says how long goroutines wait for a processor: nine of ten waited less, since the
+	// function's last call. Default: what Go's scheduler measures.
+	Delay func() func() time.Duration
+
 	// Clock measures all of this. Default: time.Now.
 	Clock func() time.Time
 	// Random gives a seed for the choice of connections that are compared when one must go; New reads 16 bytes of it.
@@ -106,6 +124,14 @@ func (c Config) withDefaults() (Config, error) {
 	orDefault(&c.UnfoldFactor, 20)
 	orDefault(&c.UndecidedTime, 2*time.Minute)
 	orDefault(&c.MinUndecided, 32)
+	orDefault(&c.MinArrivals, 250*runtime.GOMAXPROCS(0))
+	orDefault(&c.MinRequests, 1000*runtime.GOMAXPROCS(0))
+	orDefault(&c.MaxTurnWait, 8*time.Second)
+	orDefault(&c.MaxDelay, 2*time.Millisecond)
+	orDefault(&c.RecentTime, 10*time.Second)
+	if c.Delay == nil {
+		c.Delay = processorDelay
+	}
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}
@@ -127,6 +153,8 @@ func (c *Config) check() error {
 		{"BodyGrace", int64(c.BodyGrace)}, {"BodyCredit", int64(c.BodyCredit)}, {"BodyPatience", int64(c.BodyPatience)},
 		{"CallGrace", int64(c.CallGrace)}, {"UnfoldSlack", c.UnfoldSlack}, {"UnfoldFactor", c.UnfoldFactor},
 		{"UndecidedTime", int64(c.UndecidedTime)}, {"MinUndecided", c.MinUndecided},
+		{"MinArrivals", int64(c.MinArrivals)}, {"MinRequests", int64(c.MinRequests)}, {"MaxTurnWait", int64(c.MaxTurnWait)},
+		{"MaxDelay", int64(c.MaxDelay)}, {"RecentTime", int64(c.RecentTime)},
 	} {
 		if n.value < 0 {
 			errs = append(errs, fmt.Errorf("admission: %s is negative: leave it out for the default", n.name))
@@ -149,6 +177,10 @@ type Admission struct {
 	Calls *Gate
 	// Connections has a place for each connection.
 	Connections *Connections
+	// Arrivals has a turn for each new connection, before anything of it is read.
+	Arrivals *Pace
+	// Requests has a turn for each request, before anything is done for it.
+	Requests *Pace
 	// Ledger counts what is accepted and undecided.
 	Ledger *Ledger
 
@@ -166,6 +198,12 @@ func (a *Admission) ClientOf(remote netip.Addr, head func() Forwarding) Client {
 
 // MinBodyRate is Config.MinBodyRate.
 func (a *Admission) MinBodyRate() int64 { return a.cfg.MinBodyRate }
+
+// How often turns are given to those who wait. Reads that have their turns together are asked of ClickHouse together.
+const (
+	arrivalsTick = 5 * time.Millisecond
+	requestsTick = 20 * time.Millisecond
+)
 
 // New checks the configuration, every problem at once, and registers the metrics.
 func New(c Config) (*Admission, error) {
@@ -185,6 +223,13 @@ func New(c Config) (*Admission, error) {
 	calls := newGate(nameCalls, cfg.MaxCalls, &cfg, m)
 	calls.grace, calls.byDomain = cfg.CallGrace, true
 	a.Uploads, a.Calls = bodies, calls
+	o := &others{recent: cfg.RecentTime}
+	a.Arrivals = newPace(nameArrivals, cfg.MinArrivals, arrivalsTick, &cfg, o, m)
+	a.Arrivals.newestFirst = true
+	a.Requests = newPace(nameRequests, cfg.MinRequests, requestsTick, &cfg, o, m)
+	for _, g := range []*Gate{bodies, calls} {
+		g.struckToo = []*Pace{a.Arrivals, a.Requests}
+	}
 	if a.Connections, err = newConnections(&cfg, m); err != nil {
 		return nil, err
 	}

@@ -43,6 +43,8 @@ type Gate struct {
 	counts   gateCounts
 	began    time.Time
 	struck   *fifo.Map[Client, record] // of clients without places
+	// struckToo are told of clients that are struck.
+	struckToo []*Pace
 
 	mu      sync.Mutex
 	clients map[Client]*account // those that hold or wait; guarded by mu
@@ -184,7 +186,7 @@ func (g *Gate) share() int { return max(1, g.places/max(1, len(g.clients))) }
 // admitWaiter lets w wait, or says why it may not.
 func (g *Gate) admitWaiter(w *waiter) *Refusal {
 	if w.client.held+w.client.waiting >= g.share() && len(g.waiting) > w.client.waiting {
-		g.strike(w.client)
+		g.strike(w.who.Client, w.client)
 		return g.refusal(OverShare)
 	}
 	if len(g.waiting) >= g.cfg.MaxWaiting {
@@ -227,7 +229,12 @@ func (g *Gate) turnAway(w *waiter) {
 	close(w.decided)
 }
 
-func (g *Gate) strike(client *account) { client.struckUntil = g.elapsed() + g.cfg.StruckTime }
+func (g *Gate) strike(client Client, account *account) {
+	account.struckUntil = g.elapsed() + g.cfg.StruckTime
+	for _, p := range g.struckToo {
+		p.strike(client)
+	}
+}
 
 func (g *Gate) refusal(reason Reason) *Refusal {
 	limit := g.places
