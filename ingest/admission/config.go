@@ -80,9 +80,9 @@ type Config struct {
 
 	// MinArrivals is how many new connections a second are read while several clients connect and the processors are
 	// full, and how many of clients that were struck. A connection that is refused costs some 0.15 ms with its head.
-	// Default: 250 a processor.
+	// Default: 125 a processor.
 	MinArrivals int
-	// MinRequests is the same for requests, on connections new and old. Default: 1000 a processor.
+	// MinRequests is the same for requests, on connections new and old. Default: 500 a processor.
 	MinRequests int
 	// MaxTurnWait is how long a connection or a request waits for its turn. Afterwards a connection is closed, and a
 	// request refused. Default 8 s.
@@ -124,8 +124,8 @@ func (c Config) withDefaults() (Config, error) {
 	orDefault(&c.UnfoldFactor, 20)
 	orDefault(&c.UndecidedTime, 2*time.Minute)
 	orDefault(&c.MinUndecided, 32)
-	orDefault(&c.MinArrivals, 250*runtime.GOMAXPROCS(0))
-	orDefault(&c.MinRequests, 1000*runtime.GOMAXPROCS(0))
+	orDefault(&c.MinArrivals, 125*runtime.GOMAXPROCS(0))
+	orDefault(&c.MinRequests, 500*runtime.GOMAXPROCS(0))
 	orDefault(&c.MaxTurnWait, 8*time.Second)
 	orDefault(&c.MaxDelay, 2*time.Millisecond)
 	orDefault(&c.RecentTime, 10*time.Second)
@@ -199,12 +199,6 @@ func (a *Admission) ClientOf(remote netip.Addr, head func() Forwarding) Client {
 // MinBodyRate is Config.MinBodyRate.
 func (a *Admission) MinBodyRate() int64 { return a.cfg.MinBodyRate }
 
-// How often turns are given to those who wait. Reads that have their turns together are asked of ClickHouse together.
-const (
-	arrivalsTick = 5 * time.Millisecond
-	requestsTick = 20 * time.Millisecond
-)
-
 // New checks the configuration, every problem at once, and registers the metrics.
 func New(c Config) (*Admission, error) {
 	cfg, err := c.withDefaults()
@@ -224,9 +218,9 @@ func New(c Config) (*Admission, error) {
 	calls.grace, calls.byDomain = cfg.CallGrace, true
 	a.Uploads, a.Calls = bodies, calls
 	o := &others{recent: cfg.RecentTime}
-	a.Arrivals = newPace(nameArrivals, cfg.MinArrivals, arrivalsTick, &cfg, o, m)
+	a.Arrivals = newPace(nameArrivals, cfg.MinArrivals, &cfg, o, m)
 	a.Arrivals.newestFirst = true
-	a.Requests = newPace(nameRequests, cfg.MinRequests, requestsTick, &cfg, o, m)
+	a.Requests = newPace(nameRequests, cfg.MinRequests, &cfg, o, m)
 	for _, g := range []*Gate{bodies, calls} {
 		g.struckToo = []*Pace{a.Arrivals, a.Requests}
 	}

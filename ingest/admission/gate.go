@@ -266,22 +266,13 @@ func (g *Gate) wait(ctx context.Context, w *waiter) (*Place, error) {
 	defer timer.Stop()
 	var err error
 	select {
-	case <-w.decided:
+	case <-w.decided: // whoever decides has removed it from the line
 	case <-ctx.Done():
-		err = context.Cause(ctx)
+		err = g.giveUp(w, context.Cause(ctx))
 	case <-timer.C:
+		err = g.giveUp(w, nil)
 	}
-	g.mu.Lock()
-	if w.place == nil && w.refusal == nil { // nobody decided meanwhile
-		g.leave(w)
-		g.forgetEmpty(w.who, w.client, w.domain)
-		w.refusal = g.refusal(Full)
-	} else {
-		err = nil
-	}
-	waited := g.elapsed() - w.since
-	g.mu.Unlock()
-	g.counts.wait.Observe(waited.Seconds())
+	g.counts.wait.Observe((g.elapsed() - w.since).Seconds())
 	switch {
 	case err != nil:
 		return nil, err
@@ -291,6 +282,19 @@ func (g *Gate) wait(ctx context.Context, w *waiter) (*Place, error) {
 	}
 	g.counts.waited.Inc()
 	return w.place, nil
+}
+
+// giveUp refuses a waiter whose time is over, and returns err, unless it was decided meanwhile.
+func (g *Gate) giveUp(w *waiter, err error) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if w.place != nil || w.refusal != nil {
+		return nil
+	}
+	g.leave(w)
+	g.forgetEmpty(w.who, w.client, w.domain)
+	w.refusal = g.refusal(Full)
+	return err
 }
 
 // leave takes a waiter out of the line.

@@ -30,6 +30,9 @@ import (
 // ErrGone is the error of a wait whose client has gone.
 var ErrGone = errors.New("the client has gone")
 
+// paceTick is how often turns are given to those who wait.
+const paceTick = 5 * time.Millisecond
+
 // oldestFirst says that each so many turns one goes to who has waited longest.
 const oldestFirst = 4
 
@@ -38,7 +41,6 @@ type Pace struct {
 	name        string
 	clock       func() time.Time
 	others      *others
-	tick        time.Duration // how often turns are given to those who wait
 	mostWait    time.Duration
 	struckTime  time.Duration
 	newestFirst bool // of one client's
@@ -80,10 +82,10 @@ type Turn struct {
 	inLine, inAll *list.Element // nil: it waits no longer; guarded by the pace's mu
 }
 
-func newPace(name string, floor int, tick time.Duration, cfg *Config, o *others, m *metrics) *Pace {
+func newPace(name string, floor int, cfg *Config, o *others, m *metrics) *Pace {
 	now := cfg.Clock()
 	return &Pace{
-		name: name, clock: cfg.Clock, others: o, tick: tick, mostWait: cfg.MaxTurnWait, struckTime: cfg.StruckTime, counts: m.gate(name),
+		name: name, clock: cfg.Clock, others: o, mostWait: cfg.MaxTurnWait, struckTime: cfg.StruckTime, counts: m.gate(name),
 		struckUntil: fifo.New[Client, time.Time](mostStruck), lines: make(map[Client]*line), filled: now,
 		rate: adaptiveRate{floor: float64(floor), mostWait: cfg.MaxDelay, delay: cfg.Delay(), now: highest * float64(floor), adapted: now},
 	}
@@ -169,7 +171,7 @@ func (p *Pace) free(struck bool) bool {
 }
 
 // perTick is how many turns of a rate there are in a tick.
-func (p *Pace) perTick(rate float64) float64 { return rate * p.tick.Seconds() }
+func (p *Pace) perTick(rate float64) float64 { return rate * paceTick.Seconds() }
 
 // fill counts the turns that may be given since the last time. No more than those of two ticks are kept.
 func (p *Pace) fill(now time.Time) {
@@ -193,10 +195,10 @@ func (p *Pace) arm() {
 	}
 	p.armed = true
 	if p.timer == nil {
-		p.timer = time.AfterFunc(p.tick, p.giveTurns)
+		p.timer = time.AfterFunc(paceTick, p.giveTurns)
 		return
 	}
-	p.timer.Reset(p.tick)
+	p.timer.Reset(paceTick)
 }
 
 // giveTurns gives the turns that there are, and ends the waiting of those who have waited too long.

@@ -120,7 +120,7 @@ func TestAFloodOfRequestsDelaysNobodyElse(t *testing.T) {
 				seconds := 50*.04 + .1
 				cancel()
 				wg.Wait()
-				if longest := slices.Max(waits); longest > 2*requestsTick {
+				if longest := slices.Max(waits); longest > 2*paceTick {
 					t.Errorf("an honest client waited %s", longest)
 				}
 				// Each address may have one turn in advance, and the first tick what was kept.
@@ -135,7 +135,7 @@ func TestAFloodOfRequestsDelaysNobodyElse(t *testing.T) {
 // While the processors are free there is a turn for everybody.
 func TestFreeProcessorsLimitNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newAdmission(t, Config{MinRequests: 10_000, Delay: idle}).Requests
+		p := newAdmission(t, Config{MinRequests: 100_000, Delay: idle}).Requests
 		p.Ask(client(2), nil)
 		time.Sleep(time.Millisecond)
 		for range 100 {
@@ -203,7 +203,7 @@ func TestStruckClientsComeLastAndNeverFasterThanTheLeastRate(t *testing.T) {
 		time.Sleep(6 * time.Second) // it is forgiven, and the rate is a machine's that is idle
 		cancel()
 		wg.Wait()
-		if f.turns < 5000 {
+		if f.turns < 1500 {
 			t.Errorf("%d turns after it was forgiven", f.turns)
 		}
 	})

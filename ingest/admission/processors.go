@@ -58,13 +58,13 @@ func quantile(h *gometrics.Float64Histogram, before []uint64, part float64) time
 
 const (
 	// adaptEvery is how often a rate follows the delay.
-	adaptEvery = 50 * time.Millisecond
+	adaptEvery = 25 * time.Millisecond
 	// growth is how much a rate grows in a second without delay, as a part of itself. It falls to its half at once: so a
 	// flood that fills the processors whenever it may does so a small part of the time.
 	growth = 0.25
-	// highest is what a rate grows to, in its least rates. No machine gets there, and a flood that comes unexpected is
-	// back at the least rate within 300 ms.
-	highest = 64
+	// highest is what a rate grows to, in its least rates: about what a machine can do that does nothing else. When a
+	// flood comes, the least rate is reached four halvings later.
+	highest = 16
 )
 
 // adaptiveRate is a number of turns a second that falls while goroutines wait for processors. It belongs to the Pace

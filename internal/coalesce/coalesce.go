@@ -16,7 +16,7 @@ import (
 // who may ask again in a second.
 var ErrFull = errors.New("too many questions are waiting for an answer")
 
-// Config says how questions are asked. All fields are required.
+// Config says how questions are asked. All fields are required but the last one.
 type Config[K comparable, V any] struct {
 	// Ask answers for all of keys, which are distinct: a key that isn't in the result has no value. It is called by up
 	// to MaxConcurrent goroutines at once, and keeps nothing of keys. ctx ends after Timeout, and not when a caller
@@ -30,7 +30,14 @@ type Config[K comparable, V any] struct {
 	MaxWaiting int
 	// Timeout bounds a call of Ask.
 	Timeout time.Duration
+	// Spacing is how far apart calls of Ask begin while many questions come: after a call with more than few keys. A call
+	// costs about the same for many keys as for one, so a flood of questions costs as many calls a second as it says, and
+	// a question of anybody waits so much longer at most. 0: calls begin as soon as they may.
+	Spacing time.Duration
 }
+
+// few is how many keys a call may have without being followed by a pause.
+const few = 8
 
 // Group asks questions together. It is safe for concurrent use. The zero Group is not usable; New makes one.
 type Group[K comparable, V any] struct {
@@ -44,6 +51,7 @@ type Group[K comparable, V any] struct {
 	order   []K                // of pending, oldest first; guarded by mu
 	asking  int                // calls of Ask under way; guarded by mu
 	waiting int                // callers of Get; guarded by mu
+	next    time.Time          // when the next call may begin; guarded by mu
 }
 
 // question is one key that callers wait for. Its answer may be read once done is closed.
@@ -120,7 +128,10 @@ func (g *Group[K, V]) leave() {
 // ask asks until no question is left.
 func (g *Group[K, V]) ask() {
 	for {
-		keys, questions := g.next()
+		if !g.pause() {
+			return
+		}
+		keys, questions := g.oldest()
 		if len(keys) == 0 {
 			return
 		}
@@ -135,14 +146,42 @@ func (g *Group[K, V]) ask() {
 	}
 }
 
-// next takes the oldest questions, or gives the right to ask back where there are none.
-func (g *Group[K, V]) next() (keys []K, questions []*question[V]) {
+// pause waits until a call may begin. It returns false, and gives the right to ask back, where the group is closed
+// first.
+func (g *Group[K, V]) pause() bool {
+	g.mu.Lock()
+	wait := time.Until(g.next)
+	if wait > 0 {
+		g.next = g.next.Add(g.cfg.Spacing) // for whoever comes after this one
+	}
+	g.mu.Unlock()
+	if wait <= 0 {
+		return true
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-g.open.Done():
+		g.mu.Lock()
+		g.asking--
+		g.mu.Unlock()
+		return false
+	}
+}
+
+// oldest takes the oldest questions, or gives the right to ask back where there are none.
+func (g *Group[K, V]) oldest() (keys []K, questions []*question[V]) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	n := min(len(g.order), g.cfg.MaxKeys)
 	if n == 0 {
 		g.asking--
 		return nil, nil
+	}
+	if n > few && g.cfg.Spacing > 0 {
+		g.next = later(g.next, time.Now().Add(g.cfg.Spacing))
 	}
 	keys = append(keys, g.order[:n]...)
 	for _, k := range keys {
@@ -153,4 +192,11 @@ func (g *Group[K, V]) next() (keys []K, questions []*question[V]) {
 		g.order = nil // gives the memory back
 	}
 	return keys, questions
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }

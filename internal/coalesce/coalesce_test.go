@@ -161,3 +161,69 @@ func TestClose(t *testing.T) {
 		}
 	})
 }
+
+// quick is a store that answers at once.
+type quick struct {
+	mu    sync.Mutex
+	calls int
+}
+
+func (s *quick) ask(context.Context, []int) (map[int]int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls++
+	return nil, nil
+}
+
+func TestAFloodOfQuestionsIsFewCallsASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := new(quick)
+		g := New(Config[int, int]{
+			Ask: s.ask, MaxKeys: 1000, MaxConcurrent: 4, MaxWaiting: 1000, Timeout: time.Minute, Spacing: 20 * time.Millisecond,
+		})
+		defer g.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for i := range 500 {
+			wg.Go(func() {
+				for ctx.Err() == nil {
+					_, _, _ = g.Get(ctx, i)
+					time.Sleep(time.Millisecond)
+				}
+			})
+		}
+		time.Sleep(10 * time.Second)
+		cancel()
+		wg.Wait()
+		if s.calls > 550 || s.calls < 400 {
+			t.Errorf("%d calls in 10 s", s.calls)
+		}
+		time.Sleep(time.Second)
+		began := time.Now()
+		for i := range 1000 { // few questions have their answers at once
+			_, _, _ = g.Get(t.Context(), i)
+		}
+		if took := time.Since(began); took > 0 {
+			t.Errorf("a thousand questions one after the other took %s", took)
+		}
+	})
+}
+
+func TestCloseEndsAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := New(Config[int, int]{
+			Ask: new(quick).ask, MaxKeys: 1000, MaxConcurrent: 1, MaxWaiting: 1000, Timeout: time.Minute, Spacing: time.Hour,
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for i := range 100 {
+			wg.Go(func() { _, _, _ = g.Get(ctx, i) })
+		}
+		synctest.Wait()
+		wg.Go(func() { _, _, _ = g.Get(ctx, 1000) })
+		synctest.Wait()
+		cancel()
+		wg.Wait()
+		g.Close() // it would take an hour
+	})
+}
