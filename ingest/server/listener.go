@@ -6,10 +6,7 @@ package server
 import (
 	"crypto/tls"
 	"errors"
-	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"net/netip"
 	"sync"
 	"syscall"
@@ -19,30 +16,16 @@ import (
 	"countersign/ingest/problem"
 )
 
-// A connection beyond the limit takes no worker, only a goroutine that waits until its client has read the refusal, for
-// refusalTime at most. Beyond maxRefusals of them connections are closed at once, and beyond so many refusals in a
-// second they are closed without one: whoever comes again all the time doesn't read them.
-const (
-	maxRefusals       = 64
-	refusalTime       = time.Second
-	refusalsPerSecond = 256
-)
-
 // acceptPause is how long no connection is accepted after the system had no descriptor or memory for one.
 const acceptPause = 50 * time.Millisecond
 
 type listener struct {
 	net.Listener
-	server  *Server
-	tls     *tls.Config // nil: plain
-	refusal []byte      // the reply to connections beyond the limit, as sent
-	tooMany *problem.Problem
-
+	server    *Server
+	tls       *tls.Config // nil: plain
+	tooMany   *problem.Problem
+	refused   turnedAway
 	accepting sync.WaitGroup // until the inner listener is closed
-	refusals  sync.WaitGroup // goroutines that wait until a refusal was read
-	places    chan struct{}  // a token for each of them; capacity maxRefusals
-	second    time.Time      // when refused began to count; belongs to acceptAll
-	refused   int            // refusals since then; belongs to acceptAll
 
 	mu      sync.Mutex
 	changed *sync.Cond                // its lock is mu
@@ -55,12 +38,13 @@ type listener struct {
 func newListener(l net.Listener, s *Server) *listener {
 	tooMany := problem.TooManyConnections(s.cfg.MaxConnections)
 	own := &listener{
-		Listener: l, server: s, tooMany: tooMany, refusal: bareReply(tooMany), places: make(chan struct{}, maxRefusals),
-		waiting: make(map[*conn]*admission.Turn),
+		Listener: l, server: s, tooMany: tooMany, waiting: make(map[*conn]*admission.Turn),
 	}
 	own.changed = sync.NewCond(&own.mu)
 	if s.keys != nil {
 		own.tls = s.keys.config()
+	} else {
+		own.refused.reply = bareReply(tooMany)
 	}
 	own.accepting.Go(own.acceptAll)
 	return own
@@ -135,6 +119,7 @@ func (l *listener) end(err error) {
 	for _, c := range turned {
 		_ = c.Close()
 	}
+	l.refused.end()
 }
 
 // admit finds a place for a connection, and has it wait for its turn.
@@ -165,7 +150,7 @@ func (l *listener) admit(raw net.Conn) {
 	}
 }
 
-// turn hands on a connection whose turn has come, and closes one whose hasn't in time. A connection that was hung up
+// turn hands on a connection whose turn has come, and refuses one whose hasn't in time. A connection that was hung up
 // meanwhile is neither.
 func (l *listener) turn(c *conn, granted bool) {
 	l.mu.Lock()
@@ -177,9 +162,15 @@ func (l *listener) turn(c *conn, granted bool) {
 	case granted:
 		l.hand(c)
 	default:
-		abandon(c.raw)
-		_ = c.Close()
+		c.place.Close()
+		l.refuse(c.raw)
 	}
+}
+
+// refuse refuses a connection that nobody reads.
+func (l *listener) refuse(raw net.Conn) {
+	l.server.metrics.problem(l.tooMany)
+	l.refused.refuse(raw)
 }
 
 // hand gives a connection to Accept.
@@ -215,59 +206,10 @@ func (l *listener) hangUp(c *conn) {
 	}
 }
 
-// abandon has the kernel forget a connection at its Close: what was not read is of no interest, and neither is whether
-// the client hears of it.
-func abandon(raw net.Conn) {
-	if c, ok := raw.(*net.TCPConn); ok {
-		_ = c.SetLinger(0)
-	}
-}
-
 // addressOf returns the address of a connection's client; the zero Addr where it has none.
 func addressOf(c net.Conn) netip.Addr {
 	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
 		return a.AddrPort().Addr()
 	}
 	return netip.Addr{}
-}
-
-// refuse answers a connection that is one too many. With TLS it would take a handshake to say anything.
-func (l *listener) refuse(raw net.Conn) {
-	l.server.metrics.problem(l.tooMany)
-	now := time.Now()
-	if now.Sub(l.second) >= time.Second {
-		l.second, l.refused = now, 0
-	}
-	l.refused++
-	half, ok := raw.(halfCloser)
-	// A new connection has room for the refusal in its buffer: the write doesn't wait.
-	if l.tls != nil || !ok || l.refused > refusalsPerSecond || raw.SetDeadline(now.Add(refusalTime)) != nil {
-		abandon(raw)
-		_ = raw.Close()
-		return
-	}
-	if _, err := raw.Write(l.refusal); err != nil || half.CloseWrite() != nil {
-		_ = raw.Close()
-		return
-	}
-	select {
-	case l.places <- struct{}{}:
-	default:
-		_ = raw.Close()
-		return
-	}
-	l.refusals.Go(func() {
-		defer func() { <-l.places }()
-		_, _ = io.CopyN(io.Discard, raw, l.server.cfg.LingerBytes)
-		_ = raw.Close()
-	})
-}
-
-// bareReply is a reply for where there is no request.
-func bareReply(p *problem.Problem) []byte {
-	body := p.AppendJSON(nil)
-	head := fmt.Sprintf("HTTP/1.1 %d %s\r\nServer: countersign\r\nContent-Type: application/problem+json\r\n"+
-		"Content-Length: %d\r\nRetry-After: %d\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n",
-		p.Status, http.StatusText(p.Status), len(body), p.RetrySeconds())
-	return append([]byte(head), body...)
 }

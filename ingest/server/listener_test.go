@@ -3,6 +3,7 @@ package server
 // Connections before anybody has read of them.
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -144,13 +145,26 @@ func closedAmong(all []net.Conn) (n int) {
 	return n
 }
 
-func TestConnectionsThatWaitTooLongAreClosed(t *testing.T) {
+func TestConnectionsThatWaitTooLongAreRefused(t *testing.T) {
 	d := openDoor(t, admission.Config{MinArrivals: 1, MaxTurnWait: 50 * time.Millisecond})
 	var all []net.Conn
-	ingesttest.Until(t, "a connection is closed", func() bool {
+	first := make([]byte, 1)
+	ingesttest.Until(t, "a connection is refused", func() bool {
 		dialFrom(t, 1, d.Addr().String())
 		all = append(all, dialFrom(t, 2, d.Addr().String()))
-		return closedAmong(all) > 0
+		for _, c := range all {
+			_ = c.SetReadDeadline(time.Now().Add(time.Millisecond))
+			if n, _ := c.Read(first); n == 0 { // it still waits, or it has its turn
+				continue
+			}
+			_ = c.SetReadDeadline(time.Now().Add(ingesttest.MaxWait))
+			r := ingesttest.ReadReply(t, io.MultiReader(bytes.NewReader(first), c))
+			if r.Status != 503 || r.Header.Get("Retry-After") != "1" || !r.Closed {
+				t.Error(r)
+			}
+			return true
+		}
+		return false
 	})
 }
 

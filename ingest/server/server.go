@@ -96,7 +96,6 @@ func New(c Config, calls []Call) (*Server, error) {
 // Serve answers requests from l's connections until Shutdown, and closes l.
 func (s *Server) Serve(l net.Listener) error {
 	own := newListener(l, s)
-	defer own.refusals.Wait()
 	s.serving.Store(true)
 	s.cfg.Logger.Info("serving the API", "address", l.Addr().String(), "https", s.keys != nil)
 	if err := s.http.Serve(own); err != nil {
