@@ -84,8 +84,8 @@ type Config struct {
 	MinArrivals int
 	// MinRequests is the same for requests, on connections new and old. Default: 500 a processor.
 	MinRequests int
-	// MaxTurnWait is how long a connection or a request waits for its turn. Afterwards a connection is closed, and a
-	// request refused. Default 8 s.
+	// MaxTurnWait is how long a connection or a request waits for its turn. Afterwards it is
+	// refused. Default 8 s.
 	MaxTurnWait time.Duration
 	// MaxDelay is the delay of goroutines (see Delay) from which on fewer turns are given. Default 2 ms.
 	MaxDelay time.Duration

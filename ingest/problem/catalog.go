@@ -217,7 +217,7 @@ func Busy(limit int) *Problem {
 // TooManyAtOnce says that so many requests come that this one had no turn.
 func TooManyAtOnce(after time.Duration) *Problem {
 	return unavailable("busy", "Too many requests at once", after,
-		"More requests come than can be answered, and this one waited too long: try again in a moment.")
+		"More connections and requests come than can be served, and the turn of this one didn't come in time: try again in a moment.")
 }
 
 // Backlog says that more than limit records wait in the log.

@@ -23,7 +23,8 @@ type listener struct {
 	net.Listener
 	server    *Server
 	tls       *tls.Config // nil: plain
-	tooMany   *problem.Problem
+	tooMany   *refusal
+	noTurn    *refusal
 	refused   turnedAway
 	accepting sync.WaitGroup // until the inner listener is closed
 
@@ -36,16 +37,13 @@ type listener struct {
 
 // newListener begins to accept connections from l. Close ends that.
 func newListener(l net.Listener, s *Server) *listener {
-	tooMany := problem.TooManyConnections(s.cfg.MaxConnections)
-	own := &listener{
-		Listener: l, server: s, tooMany: tooMany, waiting: make(map[*conn]*admission.Turn),
-	}
+	own := &listener{Listener: l, server: s, waiting: make(map[*conn]*admission.Turn)}
 	own.changed = sync.NewCond(&own.mu)
 	if s.keys != nil {
 		own.tls = s.keys.config()
-	} else {
-		own.refused.reply = bareReply(tooMany)
 	}
+	own.tooMany = own.refusal(problem.TooManyConnections(s.cfg.MaxConnections))
+	own.noTurn = own.refusal(problem.TooManyAtOnce(time.Second))
 	own.accepting.Go(own.acceptAll)
 	return own
 }
@@ -128,7 +126,7 @@ func (l *listener) admit(raw net.Conn) {
 	c := &conn{Conn: raw, raw: raw, closing: &l.server.closing, hungUp: make(chan struct{})}
 	var err error
 	if c.place, err = l.server.cfg.Admission.Connections.Open(peer, func() { l.hangUp(c) }); err != nil {
-		l.refuse(raw)
+		l.refuse(raw, l.tooMany)
 		return
 	}
 	if c.place.Exempt() {
@@ -163,14 +161,26 @@ func (l *listener) turn(c *conn, granted bool) {
 		l.hand(c)
 	default:
 		c.place.Close()
-		l.refuse(c.raw)
+		l.refuse(c.raw, l.noTurn)
 	}
 }
 
-// refuse refuses a connection that nobody reads.
-func (l *listener) refuse(raw net.Conn) {
-	l.server.metrics.problem(l.tooMany)
-	l.refused.refuse(raw)
+// refusal is why a connection is refused that nobody reads.
+type refusal struct {
+	problem *problem.Problem
+	reply   []byte // as sent; nil: with TLS it would take a handshake to say anything
+}
+
+func (l *listener) refusal(p *problem.Problem) *refusal {
+	if l.tls != nil {
+		return &refusal{problem: p}
+	}
+	return &refusal{p, bareReply(p)}
+}
+
+func (l *listener) refuse(raw net.Conn, why *refusal) {
+	l.server.metrics.problem(why.problem)
+	l.refused.refuse(raw, why.reply)
 }
 
 // hand gives a connection to Accept.

@@ -26,8 +26,6 @@ const (
 
 // turnedAway is connections that were refused. It is safe for concurrent use.
 type turnedAway struct {
-	reply []byte // as sent; nil: nothing can be sent without a handshake
-
 	mu     sync.Mutex
 	recent []refusedConn // oldest first; guarded by mu
 	timer  *time.Timer   // closes the oldest; nil before it was first needed; guarded by mu
@@ -42,16 +40,17 @@ type refusedConn struct {
 	at time.Time
 }
 
-// refuse sends the refusal on a connection that nobody has read from or written to, and closes it in a while.
-func (r *turnedAway) refuse(raw net.Conn) {
+// refuse sends a reply on a connection that nobody has read from or written to, and closes it in a while. nil: nothing
+// can be sent.
+func (r *turnedAway) refuse(raw net.Conn, reply []byte) {
 	half, ok := raw.(halfCloser)
-	if r.reply == nil || !ok || !r.mayReply() {
+	if reply == nil || !ok || !r.mayReply() {
 		abandon(raw)
 		_ = raw.Close()
 		return
 	}
 	// A connection without traffic has room for the reply in its buffer: the write doesn't wait.
-	if _, err := raw.Write(r.reply); err != nil || half.CloseWrite() != nil {
+	if _, err := raw.Write(reply); err != nil || half.CloseWrite() != nil {
 		_ = raw.Close()
 		return
 	}
