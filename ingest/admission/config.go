@@ -80,9 +80,9 @@ type Config struct {
 
 	// MinArrivals is how many new connections a second are read while several clients connect and the processors are
 	// full, and how many of clients that were struck. A connection that is refused costs some 0.15 ms with its head.
-	// Default: 125 a processor.
+	// Default: 50 a processor.
 	MinArrivals int
-	// MinRequests is the same for requests, on connections new and old. Default: 500 a processor.
+	// MinRequests is the same for requests, on connections new and old. Default: 200 a processor.
 	MinRequests int
 	// MaxTurnWait is how long a connection or a request waits for its turn. Afterwards it is
 	// refused. Default 8 s.
@@ -124,8 +124,8 @@ func (c Config) withDefaults() (Config, error) {
 	orDefault(&c.UnfoldFactor, 20)
 	orDefault(&c.UndecidedTime, 2*time.Minute)
 	orDefault(&c.MinUndecided, 32)
-	orDefault(&c.MinArrivals, 125*runtime.GOMAXPROCS(0))
-	orDefault(&c.MinRequests, 500*runtime.GOMAXPROCS(0))
+	orDefault(&c.MinArrivals, 50*runtime.GOMAXPROCS(0))
+	orDefault(&c.MinRequests, 200*runtime.GOMAXPROCS(0))
 	orDefault(&c.MaxTurnWait, 8*time.Second)
 	orDefault(&c.MaxDelay, 2*time.Millisecond)
 	orDefault(&c.RecentTime, 10*time.Second)

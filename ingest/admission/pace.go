@@ -5,10 +5,10 @@ package admission
 // them fills the processors, and then everybody waits for those.
 //
 // While several clients ask, there are only so many turns a second as leave the processors free (processors.go), never
-// less than a stated rate. A client that finds a turn free has it at once. Otherwise it waits, and the next turn goes to
-// the client that waits for fewest; one turn in four goes to whoever has waited longest, so that a crowd of small
-// clients doesn't keep a large one waiting for ever. Clients that were struck lately come after all others, at the
-// stated rate at most. One client alone has every turn it asks for.
+// less than a stated rate. A client that finds a turn free has it at once. Otherwise it waits, and the next turn goes
+// to the client that waits for fewest; one turn in four goes to whoever has waited longest, unless that one was struck,
+// so that a crowd of small clients doesn't keep a large one waiting for ever. Clients that were struck lately (gate.go)
+// come after all others, at the stated rate at most. One client alone has every turn it asks for.
 //
 // Whoever waits costs what its caller keeps for it: a connection that isn't read yet is a socket and no goroutine.
 //
@@ -33,6 +33,9 @@ var ErrGone = errors.New("the client has gone")
 // paceTick is how often turns are given to those who wait.
 const paceTick = 5 * time.Millisecond
 
+// mostInAdvance is how many turns, if those of a tick aren't more, clients of which nobody waits may have at once.
+const mostInAdvance = 16
+
 // oldestFirst says that each so many turns one goes to who has waited longest.
 const oldestFirst = 4
 
@@ -47,18 +50,19 @@ type Pace struct {
 	counts      gateCounts
 	struckUntil *fifo.Map[Client, time.Time]
 
-	mu     sync.Mutex
-	rate   adaptiveRate     // guarded by mu
-	tokens float64          // turns that may be given now; guarded by mu
-	struck float64          // of tokens, those that struck clients may have; guarded by mu
-	filled time.Time        // when tokens was counted; guarded by mu
-	lines  map[Client]*line // of those who wait; guarded by mu
-	order  lineHeap         // the same; guarded by mu
-	oldest list.List        // of *Turn, all that wait, in the order in which they came; guarded by mu
-	given  uint64           // turns given to those who waited; guarded by mu
-	number uint64           // turns asked for; guarded by mu
-	timer  *time.Timer      // calls tick; nil before it was first needed; guarded by mu
-	armed  bool             // timer will fire; guarded by mu
+	mu      sync.Mutex
+	rate    adaptiveRate     // guarded by mu
+	tokens  float64          // turns that may be given now; less than 0 after turns in advance; guarded by mu
+	struck  float64          // of tokens, those that struck clients may have; guarded by mu
+	advance float64          // turns that may be had before those who wait; guarded by mu
+	filled  time.Time        // when these were counted; guarded by mu
+	lines   map[Client]*line // of those who wait; guarded by mu
+	order   lineHeap         // the same; guarded by mu
+	oldest  list.List        // of *Turn, all that wait, in the order in which they came; guarded by mu
+	given   uint64           // turns given to those who waited; guarded by mu
+	number  uint64           // turns asked for; guarded by mu
+	timer   *time.Timer      // calls giveTurns; nil before it was first needed; guarded by mu
+	armed   bool             // timer will fire; guarded by mu
 }
 
 // line is those of one client that wait. It is guarded by the pace's mu.
@@ -137,8 +141,7 @@ func (p *Pace) queue(client Client, alone bool, now time.Time) *Turn {
 	l := p.lines[client]
 	if l == nil {
 		l = &line{client: client, index: -1, struck: p.isStruck(client, now)}
-		if p.free(l.struck) {
-			p.spend(l.struck)
+		if p.atOnce(l.struck) {
 			p.counts.granted.Inc()
 			return nil
 		}
@@ -161,13 +164,19 @@ func (p *Pace) isStruck(client Client, now time.Time) bool {
 	return ok && now.Before(until)
 }
 
-// free reports whether a client of which nobody waits has its turn at once. Turns of the next tick are given in advance
-// to those who weren't struck: they would come first anyway.
-func (p *Pace) free(struck bool) bool {
-	if struck {
-		return len(p.order) == 0 && p.tokens >= 1 && p.struck >= 1
+// atOnce gives a turn to a client of which nobody waits, if there is one. Where others wait, up to half of the turns are
+// for such clients: they would come first anyway.
+func (p *Pace) atOnce(struck bool) bool {
+	nobody := len(p.order) == 0 || !struck && p.order[0].struck
+	switch {
+	case nobody && p.tokens >= 1 && (!struck || p.struck >= 1):
+	case !struck && p.advance >= 1:
+		p.advance--
+	default:
+		return false
 	}
-	return p.tokens >= 1-p.perTick(p.rate.now)
+	p.spend(struck)
+	return true
 }
 
 // perTick is how many turns of a rate there are in a tick.
@@ -180,6 +189,7 @@ func (p *Pace) fill(now time.Time) {
 	p.filled = now
 	p.tokens = min(p.tokens+passed*p.rate.now, max(2*p.perTick(p.rate.now), 1))
 	p.struck = min(p.struck+passed*p.rate.floor, max(2*p.perTick(p.rate.floor), 1))
+	p.advance = min(p.advance+passed*p.rate.now/2, max(p.perTick(p.rate.now), mostInAdvance))
 }
 
 func (p *Pace) spend(struck bool) {

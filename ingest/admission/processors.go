@@ -63,8 +63,8 @@ const (
 	// flood that fills the processors whenever it may does so a small part of the time.
 	growth = 0.25
 	// highest is what a rate grows to, in its least rates: about what a machine can do that does nothing else. When a
-	// flood comes, the least rate is reached four halvings later.
-	highest = 16
+	// flood comes, the least rate is reached six halvings later, in 150 ms.
+	highest = 64
 )
 
 // adaptiveRate is a number of turns a second that falls while goroutines wait for processors. It belongs to the Pace
