@@ -61,7 +61,7 @@ type Pace struct {
 	oldest  list.List        // of *Turn, all that wait, in the order in which they came; guarded by mu
 	given   uint64           // turns given to those who waited; guarded by mu
 	number  uint64           // turns asked for; guarded by mu
-	timer   *time.Timer      // calls giveTurns; nil before it was first needed; guarded by mu
+	timer   *time.Timer      // calls tick; nil before it was first needed; guarded by mu
 	armed   bool             // timer will fire; guarded by mu
 }
 
@@ -205,21 +205,28 @@ func (p *Pace) arm() {
 	}
 	p.armed = true
 	if p.timer == nil {
-		p.timer = time.AfterFunc(paceTick, p.giveTurns)
+		p.timer = time.AfterFunc(paceTick, p.tick)
 		return
 	}
 	p.timer.Reset(paceTick)
 }
 
+// tick is what the timer calls.
+func (p *Pace) tick() {
+	p.giveTurns()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.armed = false
+	p.arm()
+}
+
 // giveTurns gives the turns that there are, and ends the waiting of those who have waited too long.
 func (p *Pace) giveTurns() {
 	p.mu.Lock()
-	p.armed = false
 	now := p.clock()
 	p.fill(now)
 	granted := p.grant(now)
 	expired := p.expire(now)
-	p.arm()
 	p.mu.Unlock()
 	p.counts.waited.Add(float64(len(granted)))
 	p.counts.full.Add(float64(len(expired)))

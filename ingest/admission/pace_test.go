@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -106,7 +107,7 @@ func TestAFloodOfRequestsDelaysNobodyElse(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				var wg sync.WaitGroup
 				p.Ask(client(1), nil)
-				f := flood{connections: 2000, addresses: addresses}
+				f := flood{connections: 600, addresses: addresses}
 				f.run(ctx, p, &wg)
 				var waits []time.Duration
 				for range 50 {
@@ -124,7 +125,7 @@ func TestAFloodOfRequestsDelaysNobodyElse(t *testing.T) {
 					t.Errorf("an honest client waited %s", longest)
 				}
 				// Each address may have one turn in advance, and the first tick what was kept.
-				if most := int(500*seconds) + addresses + 100; f.turns > most || f.turns < 900 {
+				if most := int(500*seconds) + addresses + 100; f.turns > most || f.turns < 800 {
 					t.Errorf("the flood had %d turns, the most should be %d", f.turns, most)
 				}
 			})
@@ -260,19 +261,19 @@ func TestWaitingForATurnEnds(t *testing.T) {
 			t.Error(err)
 		}
 		var wg sync.WaitGroup
-		refused := 0
+		var refused atomic.Int32
 		for range 20 {
 			wg.Go(func() {
 				if err := p.Wait(t.Context(), client(1), nil); err != nil {
 					reasonOf(t, err)
-					refused++
+					refused.Add(1)
 				}
 			})
 			synctest.Wait()
 		}
 		wg.Wait()
-		if took := time.Since(began); took < 8*time.Second || took > 8100*time.Millisecond || refused < 10 {
-			t.Errorf("%d were refused after %s", refused, took)
+		if took := time.Since(began); took < 8*time.Second || took > 8100*time.Millisecond || refused.Load() < 10 {
+			t.Errorf("%d were refused after %s", refused.Load(), took)
 		}
 	})
 }
@@ -286,14 +287,19 @@ func TestTheNewestConnectionIsReadFirst(t *testing.T) {
 		for p.Ask(client(1), func(bool) {}) == nil {
 		}
 		var order []int
+		var mu sync.Mutex
 		for i := range 3 {
 			p.Ask(client(1), func(granted bool) {
+				mu.Lock()
+				defer mu.Unlock()
 				if granted {
 					order = append(order, i)
 				}
 			})
 		}
 		time.Sleep(2100 * time.Millisecond)
+		mu.Lock()
+		defer mu.Unlock()
 		if !slices.Equal(order, []int{2, 1}) {
 			t.Errorf("the order was %v", order)
 		}
@@ -328,7 +334,6 @@ func TestTurnsBalance(t *testing.T) {
 			case 3:
 				now = now.Add(time.Duration(rapid.IntRange(0, 3000).Draw(t, "ms")) * time.Millisecond)
 				p.giveTurns()
-				p.armed = true
 			case 4:
 				p.strike(client(rapid.IntRange(0, 3).Draw(t, "struck")))
 			case 5:
