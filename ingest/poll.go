@@ -19,7 +19,7 @@ import (
 
 // serveStatus is GET /api/v1/resultasync/:uuid.
 func (s *Server) serveStatus(x *server.Exchange) *problem.Problem {
-	ctx, cancel := context.WithTimeout(x.Context(), s.cfg.StoreTimeout)
+	ctx, cancel := s.asking(x)
 	defer cancel()
 	_, status, p := s.status(ctx, x.Arg(0))
 	if p != nil {
@@ -27,6 +27,11 @@ func (s *Server) serveStatus(x *server.Exchange) *problem.Problem {
 	}
 	x.ReplyJSON(appendStatus(nil, status))
 	return nil
+}
+
+// asking returns a context for questions of the request's client.
+func (s *Server) asking(x *server.Exchange) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(results.AskedBy(x.Context(), x.Client().String()), s.cfg.StoreTimeout)
 }
 
 // status returns the upload that text names and how far it is.
@@ -58,7 +63,7 @@ func unanswered(what string, err error) *problem.Problem {
 
 // serveDetails is GET /api/v1/resultasync/:uuid/:batch.
 func (s *Server) serveDetails(x *server.Exchange) *problem.Problem {
-	ctx, cancel := context.WithTimeout(x.Context(), s.cfg.StoreTimeout)
+	ctx, cancel := s.asking(x)
 	defer cancel()
 	id, status, p := s.status(ctx, x.Arg(0)) // never less than another process has told
 	if p != nil {
@@ -92,7 +97,7 @@ func (s *Server) serveHash(x *server.Exchange) *problem.Problem {
 	if reason != "" {
 		return problem.InvalidParameter("hash", reason)
 	}
-	ctx, cancel := context.WithTimeout(x.Context(), s.cfg.StoreTimeout)
+	ctx, cancel := s.asking(x)
 	defer cancel()
 	found, ok, err := s.results.SignedHash(ctx, hash)
 	if err != nil {

@@ -5,7 +5,6 @@ package ingest
 
 import (
 	"bytes"
-	"context"
 	"encoding/hex"
 	"encoding/pem"
 
@@ -22,7 +21,7 @@ func (s *Server) serveCertificate(x *server.Exchange) *problem.Problem {
 		return problem.InvalidParameter("fingerprint",
 			"it is not a SHA-256 in hex: use the certificate of a reply of /api/v1/hash/:hash")
 	}
-	ctx, cancel := context.WithTimeout(x.Context(), s.cfg.StoreTimeout)
+	ctx, cancel := s.asking(x)
 	defer cancel()
 	found, ok, err := s.results.Certificate(ctx, fingerprint)
 	if err != nil {

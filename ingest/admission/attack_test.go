@@ -107,6 +107,71 @@ func TestSlowBodiesNeverCloseTheService(t *testing.T) {
 	}
 }
 
+// What a flood of slow bodies costs is how often one of them is read, and finds no place or loses it. Connections that
+// wait for their turn cost a socket.
+func TestSlowBodiesAreReadAtABoundedRate(t *testing.T) {
+	for _, addresses := range []int{1, 8, 200} {
+		t.Run(fmt.Sprintf("%d addresses", addresses), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := newAdmission(t, Config{MinArrivals: 500, Delay: idle}) // strikes alone have to do it
+				ctx, cancel := context.WithCancel(t.Context())
+				var wg sync.WaitGroup
+				var mu sync.Mutex
+				reads := 0
+				for i := range 2000 {
+					wg.Go(func() {
+						who := Who{Client: client(1000 + i%addresses)}
+						for ctx.Err() == nil {
+							if a.Arrivals.Wait(ctx, who.Client, nil) == nil {
+								mu.Lock()
+								reads++
+								mu.Unlock()
+								if place, err := a.Uploads.Enter(ctx, who); err == nil {
+									attack{burst: 1, pause: 20 * time.Second}.send(ctx, place)
+								}
+							}
+							sleep(ctx, 400*time.Millisecond)
+						}
+					})
+				}
+				count := func() int {
+					mu.Lock()
+					defer mu.Unlock()
+					defer func() { reads = 0 }()
+					return reads
+				}
+				honest := func() {
+					began := time.Now()
+					if err := a.Arrivals.Wait(ctx, client(1), nil); err != nil {
+						t.Error(err)
+					}
+					place, err := a.Uploads.Enter(ctx, Who{Client: client(1)})
+					if err != nil {
+						t.Fatal(err)
+					}
+					if took := time.Since(began); took > 400*time.Millisecond {
+						t.Errorf("an honest client waited %s", took)
+					}
+					place.Release()
+					time.Sleep(time.Second)
+				}
+				for range 3 { // the attackers are struck now
+					honest()
+				}
+				count()
+				for range 5 {
+					honest()
+				}
+				if n := count(); n > 5*600 {
+					t.Errorf("%d connections were read in 5 s", n)
+				}
+				cancel()
+				wg.Wait()
+			})
+		})
+	}
+}
+
 // Two hundred clients with one body each look like honest ones until they were slow once: for that long, one that comes
 // after all of them waits in line.
 func TestSlowBodiesOfUnknownClientsAreKnownSoon(t *testing.T) {

@@ -141,6 +141,9 @@ func (c *Connections) remove(n *Connection) {
 	}
 }
 
+// Exempt reports whether the connection belongs to a trusted proxy, which stands for many clients.
+func (n *Connection) Exempt() bool { return n.exempt }
+
 // Busy says that a request is being served: the connection isn't hung up until Idle.
 func (n *Connection) Busy() {
 	n.set.mu.Lock()

@@ -165,7 +165,7 @@ func (g *Gate) evict(p *Place, cause error) {
 	p.client.leaving++
 	p.domain.leaving++
 	if errors.Is(cause, ErrSlow) {
-		g.strike(p.client)
+		g.strike(p.who.Client, p.client)
 		p.client.slowUntil = p.client.struckUntil
 		g.counts.slow.Inc()
 	} else {

@@ -43,6 +43,8 @@ type Gate struct {
 	counts   gateCounts
 	began    time.Time
 	struck   *fifo.Map[Client, record] // of clients without places
+	// struckToo are told of clients that are struck.
+	struckToo []*Pace
 
 	mu      sync.Mutex
 	clients map[Client]*account // those that hold or wait; guarded by mu
@@ -184,7 +186,7 @@ func (g *Gate) share() int { return max(1, g.places/max(1, len(g.clients))) }
 // admitWaiter lets w wait, or says why it may not.
 func (g *Gate) admitWaiter(w *waiter) *Refusal {
 	if w.client.held+w.client.waiting >= g.share() && len(g.waiting) > w.client.waiting {
-		g.strike(w.client)
+		g.strike(w.who.Client, w.client)
 		return g.refusal(OverShare)
 	}
 	if len(g.waiting) >= g.cfg.MaxWaiting {
@@ -227,7 +229,12 @@ func (g *Gate) turnAway(w *waiter) {
 	close(w.decided)
 }
 
-func (g *Gate) strike(client *account) { client.struckUntil = g.elapsed() + g.cfg.StruckTime }
+func (g *Gate) strike(client Client, account *account) {
+	account.struckUntil = g.elapsed() + g.cfg.StruckTime
+	for _, p := range g.struckToo {
+		p.strike(client)
+	}
+}
 
 func (g *Gate) refusal(reason Reason) *Refusal {
 	limit := g.places
@@ -259,22 +266,13 @@ func (g *Gate) wait(ctx context.Context, w *waiter) (*Place, error) {
 	defer timer.Stop()
 	var err error
 	select {
-	case <-w.decided:
+	case <-w.decided: // whoever decides has removed it from the line
 	case <-ctx.Done():
-		err = context.Cause(ctx)
+		err = g.giveUp(w, context.Cause(ctx))
 	case <-timer.C:
+		err = g.giveUp(w, nil)
 	}
-	g.mu.Lock()
-	if w.place == nil && w.refusal == nil { // nobody decided meanwhile
-		g.leave(w)
-		g.forgetEmpty(w.who, w.client, w.domain)
-		w.refusal = g.refusal(Full)
-	} else {
-		err = nil
-	}
-	waited := g.elapsed() - w.since
-	g.mu.Unlock()
-	g.counts.wait.Observe(waited.Seconds())
+	g.counts.wait.Observe((g.elapsed() - w.since).Seconds())
 	switch {
 	case err != nil:
 		return nil, err
@@ -284,6 +282,19 @@ func (g *Gate) wait(ctx context.Context, w *waiter) (*Place, error) {
 	}
 	g.counts.waited.Inc()
 	return w.place, nil
+}
+
+// giveUp refuses a waiter whose time is over, and returns err, unless it was decided meanwhile.
+func (g *Gate) giveUp(w *waiter, err error) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if w.place != nil || w.refusal != nil {
+		return nil
+	}
+	g.leave(w)
+	g.forgetEmpty(w.who, w.client, w.domain)
+	w.refusal = g.refusal(Full)
+	return err
 }
 
 // leave takes a waiter out of the line.

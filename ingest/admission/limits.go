@@ -8,13 +8,16 @@ import (
 	"time"
 )
 
-// PolicyField is the value of RateLimit-Policy: the name of the bound, how much one may have (q), and of what (qu).
+// PolicyField is the value of RateLimit-Policy: the name of the bound, how much one may have (q), of what (qu), and in
+// which time in seconds (w).
 func (r *Refusal) PolicyField() string {
-	unit := "concurrent-requests"
-	if r.Undecided() {
-		unit = "records"
+	switch {
+	case r.Undecided():
+		return fmt.Sprintf("%q;q=%d;qu=%q", r.Of, r.Limit, "records")
+	case r.Turns():
+		return fmt.Sprintf("%q;q=%d;qu=%q;w=1", r.Of, r.Limit, "requests")
 	}
-	return fmt.Sprintf("%q;q=%d;qu=%q", r.Of, r.Limit, unit)
+	return fmt.Sprintf("%q;q=%d;qu=%q", r.Of, r.Limit, "concurrent-requests")
 }
 
 // LimitField is the value of RateLimit: nothing is left (r), for so many seconds (t).

@@ -14,6 +14,13 @@ const (
 	nameCalls       = "calls"
 	nameConnections = "connections"
 	nameUndecided   = "undecided"
+	nameArrivals    = "arrivals"
+	nameRequests    = "requests"
+)
+
+const (
+	waitingHelp = "Requests that wait for a place or a turn, and connections that wait for their turn to be read."
+	largestHelp = "Places taken by the client that holds most; of gates arrivals and requests, turns that it waits for."
 )
 
 type metrics struct {
@@ -70,11 +77,11 @@ func (m *metrics) register(r prometheus.Registerer, a *Admission) error {
 	}
 	taken := func(gate string, held, largest func() int64) {
 		gauge("held", "Places taken; of gate undecided, records.", gate, held)
-		gauge("largest_holder", "Places taken by the client that holds most.", gate, largest)
+		gauge("largest_holder", largestHelp, gate, largest)
 	}
 	for _, g := range append([]*Gate{a.Uploads, a.Calls}, a.Replies.places()...) {
 		taken(g.name, func() int64 { return int64(g.Held()) }, g.largest)
-		gauge("waiting", "Requests that wait for a place.", g.name, g.lineLength)
+		gauge("waiting", waitingHelp, g.name, g.lineLength)
 	}
 	taken(nameConnections,
 		func() int64 { open, _ := a.Connections.count(); return int64(open) },
@@ -82,6 +89,12 @@ func (m *metrics) register(r prometheus.Registerer, a *Admission) error {
 	taken(nameUndecided,
 		func() int64 { total, _ := a.Ledger.count(); return total },
 		func() int64 { _, largest := a.Ledger.count(); return largest })
+	for _, p := range []*Pace{a.Arrivals, a.Requests} {
+		gauge("waiting", waitingHelp, p.name, p.waiting)
+		gauge("largest_holder", largestHelp, p.name, p.largest)
+		gauge("rate", "Turns a second while several clients ask; it falls while the processors are full.", p.name,
+			func() int64 { return int64(p.perSecond()) })
+	}
 	for _, c := range all {
 		if err := r.Register(c); err != nil {
 			return fmt.Errorf("register admission's metrics: %w", err)

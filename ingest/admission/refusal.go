@@ -26,7 +26,7 @@ func (r Reason) String() string {
 
 // Refusal is the error of a request that is not served.
 type Refusal struct {
-	// Of says what there was not enough of: "uploads", "calls", "undecided", the name of a ReplySize.
+	// Of says what there was not enough of: "uploads", "calls", "undecided", "requests", the name of a ReplySize.
 	Of     string
 	Reason Reason
 	// Limit is what the client may have: its share, or for Full and Backlog all that there is.
@@ -41,6 +41,9 @@ func (r *Refusal) Error() string {
 
 // Undecided reports whether the refusal is the Ledger's: Limit counts records.
 func (r *Refusal) Undecided() bool { return r.Of == nameUndecided }
+
+// Turns reports whether the refusal is a Pace's: Limit counts turns a second of all clients.
+func (r *Refusal) Turns() bool { return r.Of == nameArrivals || r.Of == nameRequests }
 
 // Why the context of a Place ended.
 var (

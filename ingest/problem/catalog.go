@@ -214,6 +214,12 @@ func Busy(limit int) *Problem {
 	return p
 }
 
+// TooManyAtOnce says that so many requests come that this one had no turn.
+func TooManyAtOnce(after time.Duration) *Problem {
+	return unavailable("busy", "Too many requests at once", after,
+		"More connections and requests come than can be served, and the turn of this one didn't come in time: try again in a moment.")
+}
+
 // Backlog says that more than limit records wait in the log.
 func Backlog(waiting, limit int64) *Problem {
 	p := unavailable("backlog", "Too much is waiting", 30*time.Second,

@@ -89,7 +89,7 @@ func (x *Exchange) OpenBody() (*Body, *problem.Problem) {
 	x.body = &wire{
 		ctx: x.reading, place: x.place, admission: cfg.Admission, src: x.ctx.RequestBodyStream(), deadline: c.SetReadDeadline, stall: cfg.StallTimeout,
 		slow: cfg.BodyTimeout, announced: int64(x.ctx.Request.Header.ContentLength()), max: cfg.MaxBody,
-		gone: hungUp(c),
+		gone: clientGone(c),
 	}
 	if x.body.src == nil {
 		x.body.src, x.body.announced = http.NoBody, 0

@@ -38,6 +38,7 @@ type conn struct {
 	place   *admission.Connection
 	loss    *problem.Problem // of its last request, which lost its place; belongs to fasthttp's goroutine
 	gone    atomic.Bool      // the client ended its side, and all that it sent before was read
+	hungUp  chan struct{}    // closed when the connection was closed for another one
 }
 
 // Read reads from the client. The end of its side comes alone, never together with bytes: so a reader that meets it
@@ -54,14 +55,26 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (c *conn) hungUp() bool { return c.gone.Load() }
+func (c *conn) clientGone() bool { return c.gone.Load() }
 
-// hungUp returns a function that tells whether the client of c ended its side before all that was wanted of it came.
-func hungUp(c net.Conn) func() bool {
-	if h, ok := c.(interface{ hungUp() bool }); ok {
-		return h.hungUp
+// clientGone returns a function that tells whether the client of c ended its side before all that was wanted of it
+// came.
+func clientGone(c net.Conn) func() bool {
+	if h, ok := c.(interface{ clientGone() bool }); ok {
+		return h.clientGone
 	}
 	return func() bool { return false }
+}
+
+func (c *conn) closedForOther() <-chan struct{} { return c.hungUp }
+
+// closedForOther returns a channel that is closed when c was closed to make room for another connection; nil: it won't
+// be.
+func closedForOther(c net.Conn) <-chan struct{} {
+	if h, ok := c.(interface{ closedForOther() <-chan struct{} }); ok {
+		return h.closedForOther()
+	}
+	return nil
 }
 
 // linger makes c stay open for a while once it is closed: its client is owed time to read the reply.

@@ -7,14 +7,14 @@
 //
 // It promises that admission comes before the body is read, with "Expect: 100-continue" before the 100 (I6); that every
 // read and write has a deadline, and no bytes make it panic (I7); that a refusal reaches a client which is still
-// sending; that the rest of a refused body is never taken for a request; and that what admission holds is given back on
-// every path.
+// sending; that a connection which waits for its turn costs a socket and no goroutine; that the rest of a refused body
+// is never taken for a request; and that what admission holds is given back on every path.
 //
 // # Order of reading
 //
 // config.go is the manual. server.go takes requests from fasthttp; head.go reads their heads, and route.go finds the
-// call. exchange.go is what handlers see; body.go and coding.go are the stream of a body. listener.go, conn.go and
-// tls.go are below HTTP; metrics.go, failures.go, and admin.go with adminhost.go, beside it.
+// call. exchange.go is what handlers see; body.go and coding.go are the stream of a body. listener.go, refusals.go,
+// conn.go and tls.go are below HTTP; metrics.go, failures.go, and admin.go with adminhost.go, beside it.
 //
 // It must not know uploads, records, Kafka or ClickHouse.
 package server

@@ -1,67 +1,218 @@
 package server
 
-// The listener makes the server's connections, and refuses those that are too many.
+// The listener makes the server's connections. Those that are too many are refused, and those whose clients have no
+// turn yet wait as they are: a socket that nobody reads, without a goroutine.
 
 import (
 	"crypto/tls"
-	"fmt"
-	"io"
+	"errors"
 	"net"
-	"net/http"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
+	"countersign/ingest/admission"
 	"countersign/ingest/problem"
 )
 
-// A connection beyond the limit takes no worker, only a goroutine that waits until its client has read the refusal, for
-// refusalTime at most. Beyond maxRefusals of them connections are closed at once.
-const (
-	maxRefusals = 64
-	refusalTime = time.Second
-)
+// acceptPause is how long no connection is accepted after the system had no descriptor or memory for one.
+const acceptPause = 50 * time.Millisecond
 
 type listener struct {
 	net.Listener
-	server  *Server
-	tls     *tls.Config // nil: plain
-	refusal []byte      // the reply to connections beyond the limit, as sent
-	tooMany *problem.Problem
+	server    *Server
+	tls       *tls.Config // nil: plain
+	tooMany   *refusal
+	noTurn    *refusal
+	refused   turnedAway
+	accepting sync.WaitGroup // until the inner listener is closed
 
-	refusals sync.WaitGroup // goroutines that wait until a refusal was read
-	places   chan struct{}  // a token for each of them; capacity maxRefusals
+	mu      sync.Mutex
+	changed *sync.Cond                // its lock is mu
+	waiting map[*conn]*admission.Turn // connections that wait for their turn; guarded by mu
+	turned  []net.Conn                // those whose turn has come, in that order; guarded by mu
+	ended   error                     // why no more come; nil: they do; guarded by mu
 }
 
+// newListener begins to accept connections from l. Close ends that.
 func newListener(l net.Listener, s *Server) *listener {
-	tooMany := problem.TooManyConnections(s.cfg.MaxConnections)
-	own := &listener{
-		Listener: l, server: s, tooMany: tooMany, refusal: bareReply(tooMany), places: make(chan struct{}, maxRefusals),
-	}
+	own := &listener{Listener: l, server: s, waiting: make(map[*conn]*admission.Turn)}
+	own.changed = sync.NewCond(&own.mu)
 	if s.keys != nil {
 		own.tls = s.keys.config()
 	}
+	own.tooMany = own.refusal(problem.TooManyConnections(s.cfg.MaxConnections))
+	own.noTurn = own.refusal(problem.TooManyAtOnce(time.Second))
+	own.accepting.Go(own.acceptAll)
 	return own
 }
 
+// Accept returns the next connection whose turn has come.
 func (l *listener) Accept() (net.Conn, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.turned) == 0 {
+		if l.ended != nil {
+			return nil, l.ended
+		}
+		l.changed.Wait()
+	}
+	c := l.turned[0]
+	l.turned[0] = nil
+	if l.turned = l.turned[1:]; len(l.turned) == 0 {
+		l.turned = nil // gives the memory back
+	}
+	return c, nil
+}
+
+// Close ends the accepting, and closes the connections that nobody has read yet.
+func (l *listener) Close() error {
+	err := l.Listener.Close()
+	l.accepting.Wait()
+	return err
+}
+
+// acceptAll accepts until the inner listener is closed or fails.
+func (l *listener) acceptAll() {
 	for {
 		raw, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
+		switch {
+		case err == nil:
+			l.admit(raw)
+		case isShortage(err):
+			l.server.cfg.Logger.Error("no connection can be accepted for a moment", "error", err)
+			time.Sleep(acceptPause)
+		default:
+			l.end(err)
+			return
 		}
-		place, err := l.server.cfg.Admission.Connections.Open(addressOf(raw), func() { _ = raw.Close() })
-		if err != nil {
-			l.refuse(raw)
-			continue
+	}
+}
+
+// isShortage reports whether an error of Accept says that the system has no room for a connection now, or that a client
+// went away before it was accepted.
+func isShortage(err error) bool {
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED} {
+		if errors.Is(err, e) {
+			return true
 		}
-		c := conn{Conn: raw, raw: raw, closing: &l.server.closing, place: place}
-		if l.tls == nil {
-			return &c, nil
+	}
+	return false
+}
+
+func (l *listener) end(err error) {
+	l.mu.Lock()
+	l.ended = err
+	waiting, turned := l.waiting, l.turned
+	l.waiting, l.turned = nil, nil
+	l.changed.Broadcast()
+	l.mu.Unlock()
+	for c, turn := range waiting {
+		if turn != nil {
+			turn.Cancel()
 		}
-		t := tls.Server(raw, l.tls)
+		_ = c.Close()
+	}
+	for _, c := range turned {
+		_ = c.Close()
+	}
+	l.refused.end()
+}
+
+// admit finds a place for a connection, and has it wait for its turn.
+func (l *listener) admit(raw net.Conn) {
+	peer := addressOf(raw)
+	c := &conn{Conn: raw, raw: raw, closing: &l.server.closing, hungUp: make(chan struct{})}
+	var err error
+	if c.place, err = l.server.cfg.Admission.Connections.Open(peer, func() { l.hangUp(c) }); err != nil {
+		l.refuse(raw, l.tooMany)
+		return
+	}
+	if c.place.Exempt() {
+		l.hand(c)
+		return
+	}
+	l.mu.Lock()
+	l.waiting[c] = nil
+	l.mu.Unlock()
+	turn := l.server.cfg.Admission.Arrivals.Ask(admission.ClientOf(peer), func(granted bool) { l.turn(c, granted) })
+	if turn == nil {
+		l.turn(c, true)
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, still := l.waiting[c]; still {
+		l.waiting[c] = turn
+	}
+}
+
+// turn hands on a connection whose turn has come, and refuses one whose hasn't in time. A connection that was hung up
+// meanwhile is neither.
+func (l *listener) turn(c *conn, granted bool) {
+	l.mu.Lock()
+	_, still := l.waiting[c]
+	delete(l.waiting, c)
+	l.mu.Unlock()
+	switch {
+	case !still:
+	case granted:
+		l.hand(c)
+	default:
+		c.place.Close()
+		l.refuse(c.raw, l.noTurn)
+	}
+}
+
+// refusal is why a connection is refused that nobody reads.
+type refusal struct {
+	problem *problem.Problem
+	reply   []byte // as sent; nil: with TLS it would take a handshake to say anything
+}
+
+func (l *listener) refusal(p *problem.Problem) *refusal {
+	if l.tls != nil {
+		return &refusal{problem: p}
+	}
+	return &refusal{p, bareReply(p)}
+}
+
+func (l *listener) refuse(raw net.Conn, why *refusal) {
+	l.server.metrics.problem(why.problem)
+	l.refused.refuse(raw, why.reply)
+}
+
+// hand gives a connection to Accept.
+func (l *listener) hand(c *conn) {
+	var ready net.Conn = c
+	if l.tls != nil {
+		t := tls.Server(c.raw, l.tls)
 		c.Conn = t
-		return &tlsConn{conn: &c, tls: t}, nil
+		ready = &tlsConn{conn: c, tls: t}
+	}
+	l.mu.Lock()
+	if l.ended == nil {
+		l.turned = append(l.turned, ready)
+		l.changed.Signal()
+		ready = nil
+	}
+	l.mu.Unlock()
+	if ready != nil {
+		_ = ready.Close()
+	}
+}
+
+// hangUp closes a connection for another one.
+func (l *listener) hangUp(c *conn) {
+	_ = c.raw.Close()
+	close(c.hungUp)
+	l.mu.Lock()
+	turn := l.waiting[c]
+	delete(l.waiting, c)
+	l.mu.Unlock()
+	if turn != nil {
+		turn.Cancel()
 	}
 }
 
@@ -71,39 +222,4 @@ func addressOf(c net.Conn) netip.Addr {
 		return a.AddrPort().Addr()
 	}
 	return netip.Addr{}
-}
-
-// refuse answers a connection that is one too many. With TLS it would take a handshake to say anything.
-func (l *listener) refuse(raw net.Conn) {
-	l.server.metrics.problem(l.tooMany)
-	half, ok := raw.(halfCloser)
-	// A new connection has room for the refusal in its buffer: the write doesn't wait.
-	if l.tls != nil || !ok || raw.SetDeadline(time.Now().Add(refusalTime)) != nil {
-		_ = raw.Close()
-		return
-	}
-	if _, err := raw.Write(l.refusal); err != nil || half.CloseWrite() != nil {
-		_ = raw.Close()
-		return
-	}
-	select {
-	case l.places <- struct{}{}:
-	default:
-		_ = raw.Close()
-		return
-	}
-	l.refusals.Go(func() {
-		defer func() { <-l.places }()
-		_, _ = io.CopyN(io.Discard, raw, l.server.cfg.LingerBytes)
-		_ = raw.Close()
-	})
-}
-
-// bareReply is a reply for where there is no request.
-func bareReply(p *problem.Problem) []byte {
-	body := p.AppendJSON(nil)
-	head := fmt.Sprintf("HTTP/1.1 %d %s\r\nServer: countersign\r\nContent-Type: application/problem+json\r\n"+
-		"Content-Length: %d\r\nRetry-After: %d\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n",
-		p.Status, http.StatusText(p.Status), len(body), p.RetrySeconds())
-	return append([]byte(head), body...)
 }

@@ -96,7 +96,6 @@ func New(c Config, calls []Call) (*Server, error) {
 // Serve answers requests from l's connections until Shutdown, and closes l.
 func (s *Server) Serve(l net.Listener) error {
 	own := newListener(l, s)
-	defer own.refusals.Wait()
 	s.serving.Store(true)
 	s.cfg.Logger.Info("serving the API", "address", l.Addr().String(), "https", s.keys != nil)
 	if err := s.http.Serve(own); err != nil {
@@ -144,31 +143,49 @@ func (s *Server) endRequests() {
 	s.stop(ErrStopping)
 }
 
+// awaitTurn waits until it is the turn of the request's client. The connection counts as idle until then. It returns
+// false where the request is not served; x.problem says why.
+func (s *Server) awaitTurn(x *Exchange) bool {
+	err := s.cfg.Admission.Requests.Wait(s.base, x.Client(), closedForOther(x.ctx.Conn()))
+	if err == nil {
+		return true
+	}
+	x.problem = problem.TooManyAtOnce(time.Second)
+	if refusal, ok := errors.AsType[*admission.Refusal](err); ok {
+		x.problem.RateLimit = [2]string{refusal.PolicyField(), refusal.LimitField()}
+	} else if errors.Is(err, ErrStopping) {
+		x.problem = problem.Stopping()
+	}
+	return false
+}
+
 // admit decides by its head what a request is for, and whether it may go on.
-func (s *Server) admit(ctx *fasthttp.RequestCtx) *Exchange {
-	x := &Exchange{server: s, ctx: ctx}
+func (s *Server) admit(x *Exchange) {
+	ctx := x.ctx
 	if x.problem = admitHead(&ctx.Request.Header); x.problem != nil {
-		return x
+		return
 	}
 	x.call, x.args, x.allow, x.problem = s.routes.match(string(ctx.Method()), ctx.URI().PathOriginal())
 	if x.call == nil {
-		return x
+		return
 	}
 	if x.serve = x.call.Serve; x.call.Admit == nil {
-		return x
+		return
 	}
 	if x.serve, x.problem = x.call.Admit(x); x.problem != nil {
 		x.end()
 	}
-	return x
 }
 
 // expect answers "Expect: 100-continue". fasthttp's comment asks not to touch the response here. Yet a refusal without
 // a body would tell the client nothing, and this version sends what it finds (TestExpectRefused watches over that).
 func (s *Server) expect(ctx *fasthttp.RequestCtx) (code int) {
 	defer s.recoverPanic(ctx, func() { code = http.StatusInternalServerError })
-	defer busy(ctx.Conn())()
-	x := s.admit(ctx)
+	x := &Exchange{server: s, ctx: ctx}
+	if s.awaitTurn(x) {
+		defer busy(ctx.Conn())()
+		s.admit(x)
+	}
 	if x.problem == nil {
 		ctx.SetUserValue(waitingKey{}, waiting{x})
 		return http.StatusContinue
@@ -182,12 +199,16 @@ func (s *Server) expect(ctx *fasthttp.RequestCtx) (code int) {
 func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	started := time.Now()
 	defer s.recoverPanic(ctx, func() { ctx.SetConnectionClose() })
-	defer busy(ctx.Conn())()
-	var x *Exchange
-	if w, ok := ctx.UserValue(waitingKey{}).(waiting); ok {
+	x := &Exchange{server: s, ctx: ctx}
+	w, admitted := ctx.UserValue(waitingKey{}).(waiting)
+	if admitted {
 		x = w.Exchange
-	} else {
-		x = s.admit(ctx)
+	}
+	if admitted || s.awaitTurn(x) {
+		defer busy(ctx.Conn())()
+	}
+	if !admitted && x.problem == nil {
+		s.admit(x)
 	}
 	defer x.finish(started)
 	switch {

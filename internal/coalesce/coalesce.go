@@ -1,6 +1,6 @@
 // Package coalesce turns many questions about single keys into few questions about many keys. A store's answer costs
 // about the same for one key as for a thousand, so questions that wait while others are being answered are asked
-// together.
+// together. Where they are more than one call takes, those who ask have turns.
 //
 // It must not know any other package of this module.
 package coalesce
@@ -16,7 +16,7 @@ import (
 // who may ask again in a second.
 var ErrFull = errors.New("too many questions are waiting for an answer")
 
-// Config says how questions are asked. All fields are required.
+// Config says how questions are asked. All fields are required but the last one.
 type Config[K comparable, V any] struct {
 	// Ask answers for all of keys, which are distinct: a key that isn't in the result has no value. It is called by up
 	// to MaxConcurrent goroutines at once, and keeps nothing of keys. ctx ends after Timeout, and not when a caller
@@ -26,11 +26,19 @@ type Config[K comparable, V any] struct {
 	MaxKeys int
 	// MaxConcurrent is how many calls of Ask are under way at most.
 	MaxConcurrent int
-	// MaxWaiting is how many callers of Get may wait at once.
+	// MaxWaiting is how many callers of Get may wait at once. Beyond, an account of which nobody waits may have one
+	// more.
 	MaxWaiting int
 	// Timeout bounds a call of Ask.
 	Timeout time.Duration
+	// Spacing is how far apart calls of Ask begin while more than few callers wait. A call costs about the same for
+	// many keys as for one, so a flood of questions costs as many calls a second as it says, and a question of anybody
+	// waits so much longer at most. 0: calls begin as soon as they may.
+	Spacing time.Duration
 }
+
+// few is how many callers may wait without calls being spaced.
+const few = 8
 
 // Group asks questions together. It is safe for concurrent use. The zero Group is not usable; New makes one.
 type Group[K comparable, V any] struct {
@@ -40,14 +48,24 @@ type Group[K comparable, V any] struct {
 	askers sync.WaitGroup // goroutines that call Ask
 
 	mu      sync.Mutex
-	pending map[K]*question[V] // not asked yet; guarded by mu
-	order   []K                // of pending, oldest first; guarded by mu
-	asking  int                // calls of Ask under way; guarded by mu
-	waiting int                // callers of Get; guarded by mu
+	pending map[K]*question[K, V]  // not asked yet; guarded by mu
+	lines   map[string]*line[K, V] // of accounts of which somebody waits; guarded by mu
+	turns   []*line[K, V]          // lines that have questions, that of the next turn first; guarded by mu
+	asking  int                    // calls of Ask under way; guarded by mu
+	waiting int                    // callers of Get; guarded by mu
+	next    time.Time              // when the next call may begin; guarded by mu
+}
+
+// line is the questions of one account. It is guarded by the group's mu.
+type line[K comparable, V any] struct {
+	questions []*question[K, V] // oldest first; some may have been asked for another account
+	waiting   int               // callers of Get
 }
 
 // question is one key that callers wait for. Its answer may be read once done is closed.
-type question[V any] struct {
+type question[K comparable, V any] struct {
+	key   K
+	asked bool // guarded by the group's mu
 	done  chan struct{}
 	value V
 	found bool
@@ -56,7 +74,7 @@ type question[V any] struct {
 
 // New makes a group.
 func New[K comparable, V any](cfg Config[K, V]) *Group[K, V] {
-	g := &Group[K, V]{cfg: cfg, pending: make(map[K]*question[V])}
+	g := &Group[K, V]{cfg: cfg, pending: make(map[K]*question[K, V]), lines: make(map[string]*line[K, V])}
 	g.open, g.close = context.WithCancel(context.Background())
 	return g
 }
@@ -67,14 +85,15 @@ func (g *Group[K, V]) Close() {
 	g.askers.Wait()
 }
 
-// Get returns key's value, and whether it has one. The answer is from a call of Ask that began after Get was called.
+// Get returns key's value, and whether it has one. account stands for who asks: where not all can be asked at once,
+// accounts have turns. The answer is from a call of Ask that began after Get was called.
 // The error is Ask's, [ErrFull], or ctx's where that ends first.
-func (g *Group[K, V]) Get(ctx context.Context, key K) (value V, found bool, err error) {
-	q, err := g.join(key)
+func (g *Group[K, V]) Get(ctx context.Context, account string, key K) (value V, found bool, err error) {
+	q, err := g.join(account, key)
 	if err != nil {
 		return value, false, err
 	}
-	defer g.leave()
+	defer g.leave(account)
 	select {
 	case <-q.done:
 		return q.value, q.found, q.err
@@ -91,19 +110,28 @@ func (g *Group[K, V]) Waiting() int {
 }
 
 // join finds or makes the question, and has somebody ask it.
-func (g *Group[K, V]) join(key K) (*question[V], error) {
+func (g *Group[K, V]) join(account string, key K) (*question[K, V], error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.waiting >= g.cfg.MaxWaiting {
+	l := g.lines[account]
+	if g.waiting >= g.cfg.MaxWaiting && l != nil {
 		return nil, ErrFull
 	}
+	if l == nil {
+		l = new(line[K, V])
+		g.lines[account] = l
+	}
 	g.waiting++
+	l.waiting++
 	q := g.pending[key]
 	if q == nil {
-		q = &question[V]{done: make(chan struct{})}
+		q = &question[K, V]{key: key, done: make(chan struct{})}
 		g.pending[key] = q
-		g.order = append(g.order, key)
 	}
+	if len(l.questions) == 0 {
+		g.turns = append(g.turns, l)
+	}
+	l.questions = append(l.questions, q)
 	if g.asking < g.cfg.MaxConcurrent {
 		g.asking++
 		g.askers.Go(g.ask)
@@ -111,16 +139,23 @@ func (g *Group[K, V]) join(key K) (*question[V], error) {
 	return q, nil
 }
 
-func (g *Group[K, V]) leave() {
+func (g *Group[K, V]) leave(account string) {
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.waiting--
-	g.mu.Unlock()
+	l := g.lines[account]
+	if l.waiting--; l.waiting == 0 {
+		delete(g.lines, account) // questions that it leaves have their turns all the same
+	}
 }
 
 // ask asks until no question is left.
 func (g *Group[K, V]) ask() {
 	for {
-		keys, questions := g.next()
+		if !g.pause() {
+			return
+		}
+		keys, questions := g.take()
 		if len(keys) == 0 {
 			return
 		}
@@ -135,22 +170,65 @@ func (g *Group[K, V]) ask() {
 	}
 }
 
-// next takes the oldest questions, or gives the right to ask back where there are none.
-func (g *Group[K, V]) next() (keys []K, questions []*question[V]) {
+// pause waits until a call may begin. It returns false, and gives the right to ask back, where the group is closed
+// first.
+func (g *Group[K, V]) pause() bool {
+	g.mu.Lock()
+	wait := time.Until(g.next)
+	if wait > 0 {
+		g.next = g.next.Add(g.cfg.Spacing) // for whoever comes after this one
+	}
+	g.mu.Unlock()
+	if wait <= 0 {
+		return true
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-g.open.Done():
+		g.mu.Lock()
+		g.asking--
+		g.mu.Unlock()
+		return false
+	}
+}
+
+// take takes as many questions as a call may have, one of each account in turn, or gives the right to ask back where
+// there are none.
+func (g *Group[K, V]) take() (keys []K, questions []*question[K, V]) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	n := min(len(g.order), g.cfg.MaxKeys)
-	if n == 0 {
+	for len(g.turns) > 0 && len(keys) < g.cfg.MaxKeys {
+		l := g.turns[0]
+		q := l.questions[0]
+		l.questions[0] = nil
+		l.questions = l.questions[1:]
+		g.turns[0] = nil
+		g.turns = g.turns[1:]
+		if len(l.questions) > 0 {
+			g.turns = append(g.turns, l)
+		}
+		if q.asked {
+			continue
+		}
+		q.asked = true
+		keys, questions = append(keys, q.key), append(questions, q)
+		delete(g.pending, q.key)
+	}
+	switch {
+	case len(keys) == 0:
 		g.asking--
-		return nil, nil
-	}
-	keys = append(keys, g.order[:n]...)
-	for _, k := range keys {
-		questions = append(questions, g.pending[k])
-		delete(g.pending, k)
-	}
-	if g.order = g.order[n:]; len(g.order) == 0 {
-		g.order = nil // gives the memory back
+	case g.waiting > few && g.cfg.Spacing > 0:
+		g.next = later(g.next, time.Now().Add(g.cfg.Spacing))
 	}
 	return keys, questions
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }

@@ -50,7 +50,7 @@ func TestManyQuestionsAreFewCalls(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range 500 {
 			wg.Go(func() {
-				v, found, err := g.Get(t.Context(), i)
+				v, found, err := g.Get(t.Context(), "somebody", i)
 				if err != nil || found != (i%2 == 0) || found && v != 10*i {
 					t.Errorf("key %d: %d, %t, %v", i, v, found, err)
 				}
@@ -73,7 +73,7 @@ func TestNoQuestionJoinsACallThatHasBegun(t *testing.T) {
 		g := group(s)
 		var wg sync.WaitGroup
 		for range 2 {
-			wg.Go(func() { _, _, _ = g.Get(t.Context(), 7) })
+			wg.Go(func() { _, _, _ = g.Get(t.Context(), "somebody", 7) })
 			synctest.Wait()
 		}
 		wg.Wait()
@@ -89,14 +89,14 @@ func TestTooManyAreRefused(t *testing.T) {
 		g := group(s)
 		var wg sync.WaitGroup
 		for i := range 1000 {
-			wg.Go(func() { _, _, _ = g.Get(t.Context(), i) })
+			wg.Go(func() { _, _, _ = g.Get(t.Context(), "somebody", i) })
 		}
 		synctest.Wait()
-		if _, _, err := g.Get(t.Context(), 5000); !errors.Is(err, ErrFull) {
+		if _, _, err := g.Get(t.Context(), "somebody", 5000); !errors.Is(err, ErrFull) {
 			t.Errorf("%v", err)
 		}
 		wg.Wait()
-		if _, _, err := g.Get(t.Context(), 5000); err != nil {
+		if _, _, err := g.Get(t.Context(), "somebody", 5000); err != nil {
 			t.Errorf("afterwards: %v", err)
 		}
 	})
@@ -109,12 +109,12 @@ func TestOneCallersPatienceIsItsOwn(t *testing.T) {
 		wg.Go(func() {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 			defer cancel()
-			if _, _, err := g.Get(ctx, 2); !errors.Is(err, context.DeadlineExceeded) {
+			if _, _, err := g.Get(ctx, "somebody", 2); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("the impatient one got %v", err)
 			}
 		})
 		wg.Go(func() {
-			if v, found, err := g.Get(t.Context(), 2); v != 20 || !found || err != nil {
+			if v, found, err := g.Get(t.Context(), "somebody", 2); v != 20 || !found || err != nil {
 				t.Errorf("the patient one got %d, %t, %v", v, found, err)
 			}
 		})
@@ -130,7 +130,7 @@ func TestAFailureReachesEverybodyWhoAsked(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 3 {
 			wg.Go(func() {
-				if _, _, err := g.Get(t.Context(), 2); !errors.Is(err, context.DeadlineExceeded) {
+				if _, _, err := g.Get(t.Context(), "somebody", 2); !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("%v", err)
 				}
 			})
@@ -153,11 +153,109 @@ func TestClose(t *testing.T) {
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, _, err := g.Get(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
+		if _, _, err := g.Get(ctx, "somebody", 1); !errors.Is(err, context.DeadlineExceeded) {
 			t.Error(err)
 		}
 		if g.Close(); !ended {
 			t.Error("a call is still under way")
+		}
+	})
+}
+
+// quick is a store that answers soon.
+type quick struct {
+	mu    sync.Mutex
+	calls int
+}
+
+func (s *quick) ask(context.Context, []int) (map[int]int, error) {
+	s.mu.Lock()
+	s.calls++
+	s.mu.Unlock()
+	time.Sleep(time.Millisecond)
+	return nil, nil
+}
+
+func TestAFloodOfQuestionsIsFewCallsASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := new(quick)
+		g := New(Config[int, int]{
+			Ask: s.ask, MaxKeys: 1000, MaxConcurrent: 4, MaxWaiting: 1000, Timeout: time.Minute, Spacing: 20 * time.Millisecond,
+		})
+		defer g.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for i := range 50 {
+			wg.Go(func() {
+				for ctx.Err() == nil {
+					_, _, _ = g.Get(ctx, "somebody", i)
+					time.Sleep(time.Millisecond)
+				}
+			})
+		}
+		time.Sleep(4 * time.Second)
+		cancel()
+		wg.Wait()
+		s.mu.Lock()
+		calls := s.calls
+		s.mu.Unlock()
+		if calls > 250 || calls < 150 {
+			t.Errorf("%d calls in 4 s", calls)
+		}
+		time.Sleep(time.Second)
+		began := time.Now()
+		for i := range 1000 { // few questions have their answers at once
+			_, _, _ = g.Get(t.Context(), "somebody", i)
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("a thousand questions one after the other took %s", took)
+		}
+	})
+}
+
+func TestCloseEndsAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := New(Config[int, int]{
+			Ask: new(quick).ask, MaxKeys: 1000, MaxConcurrent: 1, MaxWaiting: 1000, Timeout: time.Minute, Spacing: time.Hour,
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for i := range 100 {
+			wg.Go(func() { _, _, _ = g.Get(ctx, "somebody", i) })
+		}
+		synctest.Wait()
+		wg.Go(func() { _, _, _ = g.Get(ctx, "somebody", 1000) })
+		synctest.Wait()
+		cancel()
+		wg.Wait()
+		g.Close() // it would take an hour
+	})
+}
+
+func TestAccountsHaveTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := new(store)
+		g := New(Config[int, int]{Ask: s.ask, MaxKeys: 2, MaxConcurrent: 1, MaxWaiting: 100, Timeout: time.Minute})
+		var wg sync.WaitGroup
+		for i := range 100 {
+			wg.Go(func() { _, _, _ = g.Get(t.Context(), "many", i) })
+		}
+		synctest.Wait()
+		if _, _, err := g.Get(t.Context(), "many", 1000); !errors.Is(err, ErrFull) {
+			t.Error(err)
+		}
+		for _, key := range []int{1000, 99} { // 99 is in the line of the other one, too
+			began := time.Now()
+			if _, _, err := g.Get(t.Context(), "one", key); err != nil {
+				t.Error(err)
+			}
+			if took := time.Since(began); took > 2*time.Second { // the call under way, and its own
+				t.Errorf("key %d took %s", key, took)
+			}
+		}
+		wg.Wait()
+		if len(g.lines)+len(g.turns)+len(g.pending) != 0 {
+			t.Errorf("left: %d lines, %d turns, %d questions", len(g.lines), len(g.turns), len(g.pending))
 		}
 	})
 }
