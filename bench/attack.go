@@ -1,0 +1,225 @@
+package bench
+
+// An honest user under attack: first alone, then beside each attack, then beside all of them together, then alone
+// again. The attackers come from other addresses of loopback, and after that from the honest user's own.
+//
+// Generator, attackers and service share the machine's cores, so what an attack costs the generator is bounded; the
+// report says how much of the cores it took.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// plan is how large the attacks are.
+type plan struct {
+	pairs                  int // of an honest upload
+	uploadEvery, signEvery time.Duration
+	quiet, phase           time.Duration // how long the honest user is alone, and beside each attack
+	recovery               time.Duration // how long after the last attack everything must be as before
+
+	addresses         int // of the attackers
+	fewSlow, manySlow int // slow bodies
+}
+
+// files is how many the generator has open at most.
+func (p *plan) files() int { return p.fewSlow + 2*p.manySlow + 1024 }
+
+// fullPlan is that of `make bench`. during is the time of a load.
+func fullPlan(during time.Duration) plan {
+	return plan{
+		pairs: 20_000, uploadEvery: 2500 * time.Millisecond, signEvery: 200 * time.Millisecond,
+		quiet: during / 2, phase: during / 3, recovery: during,
+		addresses: 16, fewSlow: 64, manySlow: 8192,
+	}
+}
+
+// quickPlan takes seconds.
+func quickPlan() plan {
+	return plan{
+		pairs: 500, uploadEvery: 500 * time.Millisecond, signEvery: 250 * time.Millisecond,
+		quiet: time.Second, phase: time.Second, recovery: time.Second,
+		addresses: 16, fewSlow: 16, manySlow: 96,
+	}
+}
+
+// siege is the experiment under way.
+type siege struct {
+	*session
+	plan
+	honest  *honest
+	attacks []attack
+	stands  []*stand
+}
+
+// stand is a stretch of time in which the honest user stood, and what was seen.
+type stand struct {
+	title     string
+	own       bool // the attackers had the honest user's address
+	attacked  bool
+	bounded   bool // latencies must keep their bounds
+	begun     time.Time
+	usage     usage
+	memory    memory
+	log       logSize // growth
+	generator float64 // share of the cores that this process used
+	fronts    []*front
+	unsettled error // why the attackers' uploads have no results
+}
+
+// attack is the experiment.
+func (s *session) attack(ctx context.Context) error {
+	a := &siege{session: s, plan: fullPlan(s.Duration)}
+	if s.Quick {
+		a.plan = quickPlan()
+	}
+	if err := a.fitDescriptors(); err != nil {
+		return err
+	}
+	p, err := a.prepare(ctx)
+	if err != nil {
+		return err
+	}
+	a.honest = &honest{server: s.server, pool: p, pairs: a.pairs, uploadEvery: a.uploadEvery, signEvery: a.signEvery}
+	if err := a.course(ctx); err != nil {
+		return err
+	}
+	a.publish()
+	return a.wrong()
+}
+
+// fitDescriptors has the system allow as many connections as the plan has, or the plan have as many as it allows.
+func (a *siege) fitDescriptors() error {
+	have, err := descriptors(a.files())
+	if err != nil {
+		return err
+	}
+	if have < a.files() {
+		wanted := a.manySlow
+		for a.manySlow > a.fewSlow && a.files() > have {
+			a.manySlow /= 2
+		}
+		a.session.report.note("There are at most %d open files (ulimit -n), so the attack with %s slow bodies has %s.", have, number(float64(wanted)), number(float64(a.manySlow)))
+	}
+	return nil
+}
+
+// prepare makes everything that is sent, and starts the service.
+func (a *siege) prepare(ctx context.Context) (*pool, error) {
+	algorithm, err := findAlgorithm("rsa2048")
+	if err != nil {
+		return nil, err
+	}
+	p, err := a.pool(algorithm, 0)
+	if err != nil {
+		return nil, err
+	}
+	a.attacks = []attack{slowBodies(a.fewSlow), slowBodies(a.manySlow)}
+	if err := a.startEmpty(ctx, attackLogMax); err != nil {
+		return nil, err
+	}
+	return p, a.ensure(ctx, p, a.need())
+}
+
+// need is how many pairs the honest user sends.
+func (a *siege) need() int {
+	uploads, signings := 0, 0
+	stretch := func(d time.Duration) {
+		uploads, signings = uploads+int(d/a.uploadEvery)+1, signings+int(d/a.signEvery)+1
+	}
+	stretch(a.phase) // to warm up
+	stretch(a.quiet)
+	for range 2 {
+		for range len(a.attacks) + 2 {
+			stretch(a.phase)
+		}
+		stretch(a.recovery)
+	}
+	return uploads*a.pairs + signings
+}
+
+// course is the honest user's way through all of it.
+func (a *siege) course(ctx context.Context) error {
+	if _, err := a.honest.during(ctx, a.phase); err != nil { // to warm up
+		return err
+	}
+	if err := a.stand(ctx, &stand{title: "quiet"}, a.quiet); err != nil {
+		return err
+	}
+	other := make([]netip.Addr, a.addresses)
+	for i := range other {
+		other[i] = netip.AddrFrom4([4]byte{127, 0, 0, byte(2 + i)})
+	}
+	for _, from := range [][]netip.Addr{other, {netip.AddrFrom4([4]byte{127, 0, 0, 1})}} {
+		own := len(from) == 1
+		for _, one := range a.attacks {
+			if err := a.under(ctx, one.title, own, from, one); err != nil {
+				return err
+			}
+		}
+		if err := a.under(ctx, "all together", own, from, a.attacks...); err != nil {
+			return err
+		}
+		if err := a.stand(ctx, &stand{title: fmt.Sprintf("the %s after", a.recovery), own: own}, a.recovery); err != nil {
+			return err
+		}
+		if err := a.stand(ctx, &stand{title: "then", own: own, bounded: true}, a.phase); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// under lets the honest user work beside attacks, and then waits until what they sent is done with.
+func (a *siege) under(ctx context.Context, title string, own bool, from []netip.Addr, attacks ...attack) error {
+	s := &stand{title: title, own: own, attacked: true, bounded: !own}
+	attacking, stop := context.WithTimeout(ctx, a.phase)
+	defer stop()
+	for _, one := range attacks {
+		f := &front{server: a.server, from: from}
+		s.fronts = append(s.fronts, f)
+		one.start(attacking, f)
+	}
+	err := a.stand(ctx, s, a.phase)
+	stop()
+	for _, f := range s.fronts {
+		f.group.Wait()
+	}
+	if err != nil {
+		return err
+	}
+	for _, f := range s.fronts {
+		s.unsettled = errors.Join(s.unsettled, f.results(ctx))
+	}
+	return ctx.Err()
+}
+
+// stand lets the honest user work for a while, and notes what was seen.
+func (a *siege) stand(ctx context.Context, s *stand, d time.Duration) error {
+	who := ""
+	if s.own {
+		who = ", from the honest user's address"
+	}
+	a.say("attack: %s%s", s.title, who)
+	before, err := a.server.logSize(ctx)
+	if err != nil {
+		return err
+	}
+	s.begun = time.Now()
+	used := cpuSeconds()
+	seen := a.server.watch(ctx, min(d/20, time.Second))
+	s.usage, err = a.honest.during(ctx, d)
+	s.memory = seen()
+	s.generator = (cpuSeconds() - used) / time.Since(s.begun).Seconds() / float64(a.session.report.Machine.Cores)
+	if err != nil {
+		return err
+	}
+	after, err := a.server.logSize(ctx)
+	s.log = after.since(before)
+	a.stands = append(a.stands, s)
+	a.say("attack: %s", s)
+	return err
+}

@@ -1,0 +1,176 @@
+package bench
+
+// What attacks have in common: the addresses they come from, their pace, and what they were answered. An attack is
+// bounded in number and rate, so that it costs this process little: the service has to be under attack, and not short
+// of the cores that it shares with its attackers.
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"countersign/internal/pause"
+)
+
+// attack is one kind of harm. start begins it and returns; it ends with the context.
+type attack struct {
+	name, title string
+	start       func(ctx context.Context, f *front)
+}
+
+// front is an attack under way.
+type front struct {
+	server *server
+	from   []netip.Addr
+	group  sync.WaitGroup // its goroutines
+	tally
+}
+
+// tally is what became of an attack's requests. It is safe for concurrent use.
+type tally struct {
+	mu       sync.Mutex
+	sent     int         // requests that were answered
+	lost     int         // connections that ended, or could not be made, without an answer
+	bytes    int64       // of bodies that were accepted, decoded
+	statuses map[int]int // answers by status
+	wrong    []string    // answers that nobody should get
+	accepted []accepted  // some of the uploads that were accepted
+}
+
+// accepted is an upload of an attacker that the service took, and the counts that are right for it.
+type accepted struct {
+	id    string
+	right func(counts) bool
+}
+
+const (
+	keptAccepted = 40 // uploads of an attack whose results are asked for
+	keptWrong    = 10
+)
+
+// dial makes the i-th connection. They are dealt to the addresses in turn.
+func (f *front) dial(i int) *conn { return f.server.dialFrom(f.from[i%len(f.from)]) }
+
+// paced calls do n times, or until ctx ends if n is 0, rate times a second, from so many goroutines with a connection
+// each. Calls that are late are made up for as soon as a goroutine is free, but no sooner.
+func (f *front) paced(ctx context.Context, n int, rate float64, workers int, do func(ctx context.Context, c *conn, i int)) {
+	var next atomic.Int64
+	start := time.Now()
+	for worker := range workers {
+		f.group.Go(func() {
+			c := f.dial(worker)
+			defer c.close()
+			for {
+				i := int(next.Add(1)) - 1
+				if n > 0 && i >= n || pause.For(ctx, time.Until(start.Add(time.Duration(float64(i)/rate*float64(time.Second))))) != nil {
+					return
+				}
+				do(ctx, c, i)
+			}
+		})
+	}
+}
+
+// posted is what an attack uploads.
+type posted struct {
+	site   string
+	coding string // Content-Encoding; empty: none
+	body   []byte
+	size   int               // of the body, decoded
+	right  func(counts) bool // which counts are right
+}
+
+// post uploads p, and counts the answer.
+func (f *front) post(ctx context.Context, c *conn, p *posted) {
+	head := "POST " + c.base.Path + "/api/v1/asyncsign/" + p.site + " HTTP/1.1\r\nHost: " + c.base.Host + "\r\n"
+	if p.coding != "" {
+		head += "Content-Encoding: " + p.coding + "\r\n"
+	}
+	r, err := c.exchange(ctx, head+"Content-Length: "+strconv.Itoa(len(p.body))+"\r\n\r\n", bytes.NewReader(p.body), nil)
+	if f.count(ctx, r, err, refusals...) || r.status != http.StatusOK {
+		return
+	}
+	var receipt struct{ UUID string }
+	if json.Unmarshal(r.body, &receipt) != nil || receipt.UUID == "" {
+		f.blame(fmt.Sprintf("upload for %s: the answer %.200q has no UUID", p.site, r.body))
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.bytes += int64(p.size)
+	if len(f.accepted) < keptAccepted {
+		f.accepted = append(f.accepted, accepted{receipt.UUID, p.right})
+	}
+}
+
+// refusals are the statuses with which an upload may be answered.
+var refusals = []int{http.StatusOK, http.StatusBadRequest, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusTooManyRequests,
+	http.StatusServiceUnavailable}
+
+// count notes an answer, and whether it may be given. It reports whether there was none.
+func (f *front) count(ctx context.Context, r reply, err error, right ...int) (none bool) {
+	if err != nil && ctx.Err() != nil {
+		return true
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err != nil {
+		f.lost++
+		return true
+	}
+	f.sent++
+	if f.statuses == nil {
+		f.statuses = make(map[int]int)
+	}
+	f.statuses[r.status]++
+	if !slices.Contains(right, r.status) && len(f.wrong) < keptWrong {
+		f.wrong = append(f.wrong, r.problem("an attacker").Error())
+	}
+	return false
+}
+
+// blame notes an answer that nobody should get.
+func (f *front) blame(what string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.wrong = append(f.wrong, what)
+}
+
+// results asks for those of the uploads that were kept until all are there, and says what is wrong with them.
+func (f *front) results(ctx context.Context) error {
+	c := f.server.dial()
+	defer c.close()
+	for _, a := range f.accepted {
+		got, err := c.wait(ctx, a.id, time.Now())
+		if err != nil {
+			return err
+		}
+		if !a.right(got) {
+			f.blame(fmt.Sprintf("upload %s of an attacker was counted as %+v", a.id, got))
+		}
+	}
+	return nil
+}
+
+// summary is the answers in words.
+func (f *front) summary() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	text := number(float64(f.sent)) + " answers"
+	for _, status := range slices.Sorted(maps.Keys(f.statuses)) {
+		text += fmt.Sprintf(", %s × %d", number(float64(f.statuses[status])), status)
+	}
+	if f.lost > 0 {
+		text += ", " + number(float64(f.lost)) + " connections lost"
+	}
+	return text
+}

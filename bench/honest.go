@@ -1,0 +1,214 @@
+package bench
+
+// An honest user: one program uploads lists of pairs and waits for the result of each, another one signs singly. Both
+// begin at fixed times, whatever became of what they sent before, and latencies count from those times. Each request
+// goes over a connection of its own, so that a user who comes anew is measured, and not one who has a place already.
+//
+// What they send is signed correctly and new, so there is exactly one right answer. Refusals that ask to come again are
+// noted and followed. Uploads carry an Idempotency-Key, so a lost connection doesn't make a second upload.
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"countersign/internal/pause"
+)
+
+// honest is both programs, from one address.
+type honest struct {
+	server *server
+	pool   *pool
+	from   netip.Addr
+
+	pairs       int           // of an upload
+	uploadEvery time.Duration // between the beginnings of two uploads
+	signEvery   time.Duration // between those of two signings
+}
+
+// sample is what became of one upload or signing.
+type sample struct {
+	took     time.Duration // from the intended start to the result
+	late     time.Duration // from the intended start to the real one: the generator's own delay, or that of the one before
+	shared   int           // answers with 429
+	refusals []error       // answers with 408 or 503 that say when to come again
+	failures []error       // lost connections, and answers that nobody should get
+	wrong    error         // a result that is not the one that there must be
+}
+
+// usage is what an honest user saw for a while.
+type usage struct {
+	uploads, signings []sample
+}
+
+// all returns every sample.
+func (u usage) all() []sample { return append(append([]sample(nil), u.uploads...), u.signings...) }
+
+const (
+	honestPatience = 3 * time.Minute        // for one result; without it after that, the user has got an error
+	honestAgain    = 100 * time.Millisecond // before a request whose connection was lost is sent again
+	mostSignings   = 256                    // at a time
+)
+
+// during sends for a while, and returns when everything that was sent has its result.
+func (h *honest) during(ctx context.Context, d time.Duration) (usage, error) {
+	n := int((d + h.signEvery - 1) / h.signEvery)
+	first, err := h.pool.reserve(n)
+	if err != nil {
+		return usage{}, err
+	}
+	singles, err := h.pool.texts(first, n)
+	if err != nil {
+		return usage{}, err
+	}
+	var u usage
+	var uploadErr error
+	var group sync.WaitGroup
+	start := time.Now()
+	group.Go(func() { u.uploads, uploadErr = h.upload(ctx, start, d) })
+	group.Go(func() { u.signings = h.sign(ctx, start, singles) })
+	group.Wait()
+	return u, errors.Join(uploadErr, ctx.Err(), h.server.alive())
+}
+
+// upload sends one upload after the other.
+func (h *honest) upload(ctx context.Context, start time.Time, d time.Duration) ([]sample, error) {
+	var all []sample
+	for at := time.Duration(0); at < d; at += h.uploadEvery {
+		b, err := h.pool.unsent(h.pairs)
+		if err != nil {
+			return all, err
+		}
+		if pause.For(ctx, time.Until(start.Add(at))) != nil {
+			return all, nil
+		}
+		all = append(all, h.uploadOnce(ctx, start.Add(at), b))
+	}
+	return all, nil
+}
+
+// sign sends all pairs, each when it is due.
+func (h *honest) sign(ctx context.Context, start time.Time, pairs []textPair) []sample {
+	all := make([]sample, len(pairs))
+	places := make(chan struct{}, mostSignings)
+	var group sync.WaitGroup
+	for i, p := range pairs {
+		intended := start.Add(time.Duration(i) * h.signEvery)
+		if pause.For(ctx, time.Until(intended)) != nil {
+			all = all[:i]
+			break
+		}
+		places <- struct{}{}
+		group.Go(func() {
+			defer func() { <-places }()
+			all[i] = h.signOnce(ctx, intended, p)
+		})
+	}
+	group.Wait()
+	return all
+}
+
+// uploadOnce sends one upload until it is accepted, and waits for its counts.
+func (h *honest) uploadOnce(ctx context.Context, intended time.Time, b *body) sample {
+	s := sample{late: time.Since(intended)}
+	head := "POST " + h.server.base.Path + "/api/v1/asyncsign/" + b.site + " HTTP/1.1\r\nHost: " + h.server.base.Host +
+		"\r\nContent-Length: " + fmt.Sprint(b.size()) + "\r\nIdempotency-Key: " + uuid.NewString() + "\r\n\r\n"
+	what := "upload for " + b.site
+	accepted, ok := h.insist(ctx, &s, what, func(c *conn) (reply, error) { return c.exchange(ctx, head, b, nil) })
+	if !ok {
+		return s
+	}
+	var receipt struct{ UUID, Hashes string }
+	if json.Unmarshal(accepted.body, &receipt) != nil || receipt.UUID == "" || receipt.Hashes != fmt.Sprint(b.want.pairs()) {
+		s.wrong = fmt.Errorf("%s: the answer is %.200q", what, accepted.body)
+		return s
+	}
+	what = "poll of upload " + receipt.UUID
+	for begun := time.Now(); ; {
+		r, ok := h.insist(ctx, &s, what, func(c *conn) (reply, error) { return c.get(ctx, "/api/v1/resultasync/"+receipt.UUID) })
+		if !ok {
+			return s
+		}
+		got, waiting, err := parseStatus(r)
+		switch {
+		case err != nil || waiting == 0 && got != b.want || got.OK > b.want.OK || got.pairs() > got.OK:
+			s.wrong = fmt.Errorf("%s: the status is %.200q, and must end with %+v", what, r.body, b.want)
+		case waiting == 0:
+			s.took = time.Since(intended)
+		case time.Since(begun) > honestPatience:
+			s.failures = append(s.failures, fmt.Errorf("%s: no result within %s: %.200q", what, honestPatience, r.body))
+		default:
+			if pause.For(ctx, min(max(time.Since(begun)/pollShare, firstPause), mostPause)) == nil {
+				continue
+			}
+		}
+		return s
+	}
+}
+
+// signOnce signs one pair. A signing whose connection was lost isn't sent again: nobody could tell its duplicate from
+// somebody else's.
+func (h *honest) signOnce(ctx context.Context, intended time.Time, p textPair) sample {
+	s := sample{late: time.Since(intended)}
+	what := "signing for " + h.pool.site
+	r, ok := h.insist(ctx, &s, what, func(c *conn) (reply, error) {
+		if len(s.failures) > 0 {
+			return reply{}, errGaveUp
+		}
+		return c.get(ctx, "/api/v1/sign/"+h.pool.site+"?hash="+string(p.hash)+"&sig="+string(p.signature))
+	})
+	if !ok {
+		return s
+	}
+	s.took = time.Since(intended)
+	standard := strings.NewReplacer("-", "+", "_", "=", "~", "/").Replace(string(p.signature))
+	if want := "signed OK " + h.pool.site + " " + string(p.hash) + " " + standard; string(r.body) != want {
+		s.wrong = fmt.Errorf("%s: the answer is %.100q instead of %.100q", what, r.body, want)
+	}
+	return s
+}
+
+var errGaveUp = errors.New("it is not sent again")
+
+// insist sends a request, again and again where the service asks for that, until it is answered with 200. ok is false
+// where it never was, or the context ended; then the sample says why.
+func (h *honest) insist(ctx context.Context, s *sample, what string, send func(*conn) (reply, error)) (r reply, ok bool) {
+	for begun := time.Now(); ; {
+		c := h.server.dialFrom(h.from)
+		r, err := send(c)
+		c.close()
+		rest := max(r.retryAfter, honestAgain)
+		switch {
+		case ctx.Err() != nil:
+			return r, false
+		case errors.Is(err, errGaveUp):
+			return r, false
+		case err != nil:
+			s.failures = append(s.failures, fmt.Errorf("%s: %w", what, err))
+		case r.status == http.StatusOK:
+			return r, true
+		case r.status == http.StatusTooManyRequests && r.retryAfter > 0:
+			s.shared++
+		case r.status == http.StatusServiceUnavailable && r.retryAfter > 0, r.status == http.StatusRequestTimeout && r.retryAfter > 0:
+			s.refusals = append(s.refusals, r.problem(what))
+		default:
+			s.failures = append(s.failures, r.problem(what))
+			return r, false
+		}
+		if time.Since(begun) > honestPatience {
+			s.failures = append(s.failures, fmt.Errorf("%s: not answered within %s", what, honestPatience))
+			return r, false
+		}
+		if pause.For(ctx, rest) != nil {
+			return r, false
+		}
+	}
+}
