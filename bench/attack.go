@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"time"
 )
 
@@ -21,19 +22,25 @@ type plan struct {
 	quiet, phase           time.Duration // how long the honest user is alone, and beside each attack
 	recovery               time.Duration // how long after the last attack everything must be as before
 
-	addresses         int // of the attackers
-	fewSlow, manySlow int // slow bodies
+	addresses         int     // of the attackers
+	silent            int     // sites that never answer
+	bomb              int     // pairs of a large bomb
+	slowKeys          float64 // the part of a full attack on slow keys, 0 to 1
+	reads             int     // connections that ask for what isn't there
+	fewSlow, manySlow int     // slow bodies
+	valid             int     // sites that answer
+	stored            int     // hashes of which there are duplicates
 }
 
-// files is how many the generator has open at most.
-func (p *plan) files() int { return p.fewSlow + 2*p.manySlow + 1024 }
+// files is how many the generator has open at most: all attacks together, and the listeners of the sites.
+func (p *plan) files() int { return p.reads + p.fewSlow + p.manySlow + p.valid + 1500 }
 
 // fullPlan is that of `make bench`. during is the time of a load.
 func fullPlan(during time.Duration) plan {
 	return plan{
 		pairs: 20_000, uploadEvery: 2500 * time.Millisecond, signEvery: 200 * time.Millisecond,
 		quiet: during / 2, phase: during / 3, recovery: during,
-		addresses: 16, fewSlow: 64, manySlow: 8192,
+		addresses: 16, silent: 10_000, bomb: 1_000_000, slowKeys: 1, reads: 4000, fewSlow: 64, manySlow: 8192, valid: 1000, stored: 1_000_000,
 	}
 }
 
@@ -42,7 +49,7 @@ func quickPlan() plan {
 	return plan{
 		pairs: 500, uploadEvery: 500 * time.Millisecond, signEvery: 250 * time.Millisecond,
 		quiet: time.Second, phase: time.Second, recovery: time.Second,
-		addresses: 16, fewSlow: 16, manySlow: 96,
+		addresses: 16, silent: 100, bomb: 20_000, slowKeys: 0.01, reads: 100, fewSlow: 16, manySlow: 96, valid: 20, stored: 2000,
 	}
 }
 
@@ -50,7 +57,8 @@ func quickPlan() plan {
 type siege struct {
 	*session
 	plan
-	honest  *honest
+	sites   *attackSites
+	honest  *honestUser
 	attacks []attack
 	stands  []*stand
 }
@@ -71,7 +79,7 @@ type stand struct {
 }
 
 // attack is the experiment.
-func (s *session) attack(ctx context.Context) error {
+func (s *session) attack(ctx context.Context) (err error) {
 	a := &siege{session: s, plan: fullPlan(s.Duration)}
 	if s.Quick {
 		a.plan = quickPlan()
@@ -79,11 +87,13 @@ func (s *session) attack(ctx context.Context) error {
 	if err := a.fitDescriptors(); err != nil {
 		return err
 	}
-	p, err := a.prepare(ctx)
-	if err != nil {
+	if a.sites, err = newAttackSites(s.ca, filepath.Join(s.Cache, "work")); err != nil {
 		return err
 	}
-	a.honest = &honest{server: s.server, pool: p, pairs: a.pairs, uploadEvery: a.uploadEvery, signEvery: a.signEvery}
+	defer func() { err = errors.Join(err, a.sites.close()) }()
+	if err := a.prepare(ctx); err != nil {
+		return err
+	}
 	if err := a.course(ctx); err != nil {
 		return err
 	}
@@ -107,9 +117,53 @@ func (a *siege) fitDescriptors() error {
 	return nil
 }
 
-// prepare makes everything that is sent, and starts the service.
-func (a *siege) prepare(ctx context.Context) (*pool, error) {
-	algorithm, err := findAlgorithm("rsa2048")
+// prepare makes the sites and what is sent for them, and starts the service.
+func (a *siege) prepare(ctx context.Context) error {
+	honest, err := a.served(ctx, "rsa2048", a.need())
+	if err != nil {
+		return err
+	}
+	known, err := a.served(ctx, "p256", a.stored)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(a.sites.addValid(a.valid), a.sites.addSilent(a.silent)); err != nil {
+		return err
+	}
+	keys, posts, err := a.slowKeyPosts()
+	if err != nil {
+		return err
+	}
+	flags, err := a.sites.settings()
+	if err != nil {
+		return err
+	}
+	if err := a.startEmpty(ctx, append(flags, attackLogMax)...); err != nil {
+		return err
+	}
+	stored, err := a.store(ctx, known)
+	if err != nil {
+		return err
+	}
+	pair, err := known.texts(0, 1)
+	if err != nil {
+		return err
+	}
+	bombs, err := makeBombs(a.bomb, a.sites.unreachable, known.site, pair[0])
+	if err != nil {
+		return err
+	}
+	a.honest = &honestUser{server: a.server, pool: honest, pairs: a.pairs, uploadEvery: a.uploadEvery, signEvery: a.signEvery}
+	a.attacks = []attack{
+		silentPosts(a.sites.silentNames, a.phase), bombing(bombs), garbageForSlowKeys(keys, posts, a.phase), randomReads(a.reads),
+		slowBodies(a.fewSlow), slowBodies(a.manySlow), validPosts(a.sites.valid, a.phase), duplicates(stored, a.phase),
+	}
+	return nil
+}
+
+// served opens the pool of a site that serves its certificate, with n pairs that were never sent.
+func (a *siege) served(ctx context.Context, name string, n int) (*pool, error) {
+	algorithm, err := findAlgorithm(name)
 	if err != nil {
 		return nil, err
 	}
@@ -117,11 +171,42 @@ func (a *siege) prepare(ctx context.Context) (*pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.attacks = []attack{slowBodies(a.fewSlow), slowBodies(a.manySlow)}
-	if err := a.startEmpty(ctx, attackLogMax); err != nil {
+	p.rewind()
+	if err := a.ensure(ctx, p, n); err != nil {
 		return nil, err
 	}
-	return p, a.ensure(ctx, p, a.need())
+	_, err = a.sites.serve(p.site, p.key)
+	return p, err
+}
+
+// slowKeyPosts makes what is sent for slow keys.
+func (a *siege) slowKeyPosts() ([]slowKey, []*posted, error) {
+	keys, err := slowKeys(a.slowKeys)
+	if err != nil {
+		return nil, nil, err
+	}
+	posts := make([]*posted, len(keys))
+	for i, k := range keys {
+		if posts[i], err = k.post(); err != nil {
+			return nil, nil, err
+		}
+		if err := a.sites.onFile(k.name, k.key); err != nil {
+			return nil, nil, err
+		}
+	}
+	return keys, posts, nil
+}
+
+// store uploads what there will be duplicates of.
+func (a *siege) store(ctx context.Context, p *pool) ([]*body, error) {
+	const uploads = 10
+	var stored []*body
+	_, err := load{workers: 1, count: uploads}.run(ctx, a.server, func() (*body, error) {
+		b, err := p.unsent(a.stored / uploads)
+		stored = append(stored, b)
+		return b, err
+	})
+	return stored, err
 }
 
 // need is how many pairs the honest user sends.

@@ -9,7 +9,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
+	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -31,6 +33,7 @@ type attack struct {
 type front struct {
 	server *server
 	from   []netip.Addr
+	dealt  atomic.Int64   // connections
 	group  sync.WaitGroup // its goroutines
 	tally
 }
@@ -40,7 +43,8 @@ type tally struct {
 	mu       sync.Mutex
 	sent     int         // requests that were answered
 	lost     int         // connections that ended, or could not be made, without an answer
-	bytes    int64       // of bodies that were accepted, decoded
+	uploads  int         // of them, uploads that were accepted
+	bytes    int64       // of their bodies, decoded
 	statuses map[int]int // answers by status
 	wrong    []string    // answers that nobody should get
 	accepted []accepted  // some of the uploads that were accepted
@@ -57,17 +61,19 @@ const (
 	keptWrong    = 10
 )
 
-// dial makes the i-th connection. They are dealt to the addresses in turn.
-func (f *front) dial(i int) *conn { return f.server.dialFrom(f.from[i%len(f.from)]) }
+// dial makes a connection. Connections are dealt to the addresses in turn.
+func (f *front) dial() *conn {
+	return f.server.dialFrom(f.from[int(f.dealt.Add(1)-1)%len(f.from)])
+}
 
 // paced calls do n times, or until ctx ends if n is 0, rate times a second, from so many goroutines with a connection
 // each. Calls that are late are made up for as soon as a goroutine is free, but no sooner.
 func (f *front) paced(ctx context.Context, n int, rate float64, workers int, do func(ctx context.Context, c *conn, i int)) {
 	var next atomic.Int64
 	start := time.Now()
-	for worker := range workers {
+	for range workers {
 		f.group.Go(func() {
-			c := f.dial(worker)
+			c := f.dial()
 			defer c.close()
 			for {
 				i := int(next.Add(1)) - 1
@@ -82,11 +88,18 @@ func (f *front) paced(ctx context.Context, n int, rate float64, workers int, do 
 
 // posted is what an attack uploads.
 type posted struct {
-	site   string
-	coding string // Content-Encoding; empty: none
-	body   []byte
-	size   int               // of the body, decoded
-	right  func(counts) bool // which counts are right
+	site    string
+	coding  string             // Content-Encoding; empty: none
+	content func() io.WriterTo // the body, from its beginning
+	wire    int64              // bytes of the body, as sent
+	size    int64              // bytes of the body, decoded
+	right   func(counts) bool  // which counts are right
+}
+
+// plain is a body in memory for a site, which is sent as it is.
+func plain(site string, text []byte, right func(counts) bool) *posted {
+	n := int64(len(text))
+	return &posted{site: site, content: func() io.WriterTo { return bytes.NewReader(text) }, wire: n, size: n, right: right}
 }
 
 // post uploads p, and counts the answer.
@@ -95,26 +108,33 @@ func (f *front) post(ctx context.Context, c *conn, p *posted) {
 	if p.coding != "" {
 		head += "Content-Encoding: " + p.coding + "\r\n"
 	}
-	r, err := c.exchange(ctx, head+"Content-Length: "+strconv.Itoa(len(p.body))+"\r\n\r\n", bytes.NewReader(p.body), nil)
-	if f.count(ctx, r, err, refusals...) || r.status != http.StatusOK {
+	r, err := c.exchange(ctx, head+"Content-Length: "+strconv.FormatInt(p.wire, 10)+"\r\n\r\n", p.content(), nil)
+	if f.count(ctx, r, err, uploadStatuses()...) || r.status != http.StatusOK {
 		return
 	}
 	var receipt struct{ UUID string }
 	if json.Unmarshal(r.body, &receipt) != nil || receipt.UUID == "" {
-		f.blame(fmt.Sprintf("upload for %s: the answer %.200q has no UUID", p.site, r.body))
+		f.blame("upload for %s: the answer %.200q has no UUID", p.site, r.body)
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.bytes += int64(p.size)
+	f.bytes += p.size
+	f.uploads++
+	// The first ones are kept, and later ones in place of some: each of all is kept with the same chance.
+	kept := accepted{receipt.UUID, p.right}
 	if len(f.accepted) < keptAccepted {
-		f.accepted = append(f.accepted, accepted{receipt.UUID, p.right})
+		f.accepted = append(f.accepted, kept)
+	} else if i := rand.IntN(f.uploads); i < keptAccepted {
+		f.accepted[i] = kept
 	}
 }
 
-// refusals are the statuses with which an upload may be answered.
-var refusals = []int{http.StatusOK, http.StatusBadRequest, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusTooManyRequests,
-	http.StatusServiceUnavailable}
+// uploadStatuses are those with which an upload may be answered.
+func uploadStatuses() []int {
+	return []int{http.StatusOK, http.StatusBadRequest, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusTooManyRequests,
+		http.StatusServiceUnavailable}
+}
 
 // count notes an answer, and whether it may be given. It reports whether there was none.
 func (f *front) count(ctx context.Context, r reply, err error, right ...int) (none bool) {
@@ -139,10 +159,12 @@ func (f *front) count(ctx context.Context, r reply, err error, right ...int) (no
 }
 
 // blame notes an answer that nobody should get.
-func (f *front) blame(what string) {
+func (f *front) blame(format string, args ...any) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.wrong = append(f.wrong, what)
+	if len(f.wrong) < keptWrong {
+		f.wrong = append(f.wrong, fmt.Sprintf(format, args...))
+	}
 }
 
 // results asks for those of the uploads that were kept until all are there, and says what is wrong with them.
@@ -155,7 +177,7 @@ func (f *front) results(ctx context.Context) error {
 			return err
 		}
 		if !a.right(got) {
-			f.blame(fmt.Sprintf("upload %s of an attacker was counted as %+v", a.id, got))
+			f.blame("upload %s of an attacker was counted as %+v", a.id, got)
 		}
 	}
 	return nil

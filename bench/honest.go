@@ -23,8 +23,8 @@ import (
 	"countersign/internal/pause"
 )
 
-// honest is both programs, from one address.
-type honest struct {
+// honestUser is both programs, from one address.
+type honestUser struct {
 	server *server
 	pool   *pool
 	from   netip.Addr
@@ -59,7 +59,7 @@ const (
 )
 
 // during sends for a while, and returns when everything that was sent has its result.
-func (h *honest) during(ctx context.Context, d time.Duration) (usage, error) {
+func (h *honestUser) during(ctx context.Context, d time.Duration) (usage, error) {
 	n := int((d + h.signEvery - 1) / h.signEvery)
 	first, err := h.pool.reserve(n)
 	if err != nil {
@@ -80,7 +80,7 @@ func (h *honest) during(ctx context.Context, d time.Duration) (usage, error) {
 }
 
 // upload sends one upload after the other.
-func (h *honest) upload(ctx context.Context, start time.Time, d time.Duration) ([]sample, error) {
+func (h *honestUser) upload(ctx context.Context, start time.Time, d time.Duration) ([]sample, error) {
 	var all []sample
 	for at := time.Duration(0); at < d; at += h.uploadEvery {
 		b, err := h.pool.unsent(h.pairs)
@@ -96,7 +96,7 @@ func (h *honest) upload(ctx context.Context, start time.Time, d time.Duration) (
 }
 
 // sign sends all pairs, each when it is due.
-func (h *honest) sign(ctx context.Context, start time.Time, pairs []textPair) []sample {
+func (h *honestUser) sign(ctx context.Context, start time.Time, pairs []textPair) []sample {
 	all := make([]sample, len(pairs))
 	places := make(chan struct{}, mostSignings)
 	var group sync.WaitGroup
@@ -117,7 +117,7 @@ func (h *honest) sign(ctx context.Context, start time.Time, pairs []textPair) []
 }
 
 // uploadOnce sends one upload until it is accepted, and waits for its counts.
-func (h *honest) uploadOnce(ctx context.Context, intended time.Time, b *body) sample {
+func (h *honestUser) uploadOnce(ctx context.Context, intended time.Time, b *body) sample {
 	s := sample{late: time.Since(intended)}
 	head := "POST " + h.server.base.Path + "/api/v1/asyncsign/" + b.site + " HTTP/1.1\r\nHost: " + h.server.base.Host +
 		"\r\nContent-Length: " + fmt.Sprint(b.size()) + "\r\nIdempotency-Key: " + uuid.NewString() + "\r\n\r\n"
@@ -156,7 +156,7 @@ func (h *honest) uploadOnce(ctx context.Context, intended time.Time, b *body) sa
 
 // signOnce signs one pair. A signing whose connection was lost isn't sent again: nobody could tell its duplicate from
 // somebody else's.
-func (h *honest) signOnce(ctx context.Context, intended time.Time, p textPair) sample {
+func (h *honestUser) signOnce(ctx context.Context, intended time.Time, p textPair) sample {
 	s := sample{late: time.Since(intended)}
 	what := "signing for " + h.pool.site
 	r, ok := h.insist(ctx, &s, what, func(c *conn) (reply, error) {
@@ -180,7 +180,7 @@ var errGaveUp = errors.New("it is not sent again")
 
 // insist sends a request, again and again where the service asks for that, until it is answered with 200. ok is false
 // where it never was, or the context ended; then the sample says why.
-func (h *honest) insist(ctx context.Context, s *sample, what string, send func(*conn) (reply, error)) (r reply, ok bool) {
+func (h *honestUser) insist(ctx context.Context, s *sample, what string, send func(*conn) (reply, error)) (r reply, ok bool) {
 	for begun := time.Now(); ; {
 		c := h.server.dialFrom(h.from)
 		r, err := send(c)

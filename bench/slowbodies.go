@@ -31,9 +31,9 @@ func slowBodies(n int) attack {
 		name: fmt.Sprintf("slow-%d", n), title: number(float64(n)) + " slow bodies",
 		start: func(ctx context.Context, f *front) {
 			coming := newPace(slowComing)
-			for i := range n {
+			for range n {
 				f.group.Go(func() {
-					c := f.dial(i)
+					c := f.dial()
 					defer c.close()
 					for coming.wait(ctx) == nil {
 						f.dribble(ctx, c)
