@@ -21,6 +21,7 @@ type plan struct {
 	uploadEvery, signEvery time.Duration
 	quiet, phase           time.Duration // how long the honest user is alone, and beside each attack
 	recovery               time.Duration // how long after the last attack everything must be as before
+	settleEach             bool          // wait after each attack, and not only at the end, until all that it sent is done with
 
 	addresses         int     // of the attackers
 	silent            int     // sites that never answer
@@ -39,7 +40,7 @@ func (p *plan) files() int { return p.reads + p.fewSlow + p.manySlow + p.valid +
 func fullPlan(during time.Duration) plan {
 	return plan{
 		pairs: 20_000, uploadEvery: 2500 * time.Millisecond, signEvery: 200 * time.Millisecond,
-		quiet: during / 2, phase: during / 3, recovery: during,
+		quiet: during / 2, phase: during / 3, recovery: during, settleEach: true,
 		addresses: 16, silent: 10_000, bomb: 1_000_000, slowKeys: 1, reads: 4000, fewSlow: 64, manySlow: 8192, valid: 1000, stored: 1_000_000,
 	}
 }
@@ -53,13 +54,16 @@ func quickPlan() plan {
 	}
 }
 
+// attackKinds is how many there are.
+const attackKinds = 8
+
 // siege is the experiment under way.
 type siege struct {
 	*session
 	plan
 	sites   *attackSites
 	honest  *honestUser
-	attacks []attack
+	attacks [attackKinds]attack
 	stands  []*stand
 }
 
@@ -67,7 +71,6 @@ type siege struct {
 type stand struct {
 	title     string
 	own       bool // the attackers had the honest user's address
-	attacked  bool
 	bounded   bool // latencies must keep their bounds
 	begun     time.Time
 	usage     usage
@@ -96,6 +99,11 @@ func (s *session) attack(ctx context.Context) (err error) {
 	}
 	if err := a.course(ctx); err != nil {
 		return err
+	}
+	for _, st := range a.stands {
+		if err := st.settle(ctx); err != nil {
+			return err
+		}
 	}
 	a.publish()
 	return a.wrong()
@@ -154,7 +162,7 @@ func (a *siege) prepare(ctx context.Context) error {
 		return err
 	}
 	a.honest = &honestUser{server: a.server, pool: honest, pairs: a.pairs, uploadEvery: a.uploadEvery, signEvery: a.signEvery}
-	a.attacks = []attack{
+	a.attacks = [attackKinds]attack{
 		silentPosts(a.sites.silentNames, a.phase), bombing(bombs), garbageForSlowKeys(keys, posts, a.phase), randomReads(a.reads),
 		slowBodies(a.fewSlow), slowBodies(a.manySlow), validPosts(a.sites.valid, a.phase), duplicates(stored, a.phase),
 	}
@@ -218,7 +226,7 @@ func (a *siege) need() int {
 	stretch(a.phase) // to warm up
 	stretch(a.quiet)
 	for range 2 {
-		for range len(a.attacks) + 2 {
+		for range attackKinds + 2 {
 			stretch(a.phase)
 		}
 		stretch(a.recovery)
@@ -245,7 +253,7 @@ func (a *siege) course(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := a.under(ctx, "all together", own, from, a.attacks...); err != nil {
+		if err := a.under(ctx, "all together", own, from, a.attacks[:]...); err != nil {
 			return err
 		}
 		if err := a.stand(ctx, &stand{title: fmt.Sprintf("the %s after", a.recovery), own: own}, a.recovery); err != nil {
@@ -260,11 +268,11 @@ func (a *siege) course(ctx context.Context) error {
 
 // under lets the honest user work beside attacks, and then waits until what they sent is done with.
 func (a *siege) under(ctx context.Context, title string, own bool, from []netip.Addr, attacks ...attack) error {
-	s := &stand{title: title, own: own, attacked: true, bounded: !own}
+	s := &stand{title: title, own: own, bounded: !own}
 	attacking, stop := context.WithTimeout(ctx, a.phase)
 	defer stop()
 	for _, one := range attacks {
-		f := &front{server: a.server, from: from}
+		f := &front{attack: one, server: a.server, from: from}
 		s.fronts = append(s.fronts, f)
 		one.start(attacking, f)
 	}
@@ -276,6 +284,14 @@ func (a *siege) under(ctx context.Context, title string, own bool, from []netip.
 	if err != nil {
 		return err
 	}
+	if a.settleEach {
+		return s.settle(ctx)
+	}
+	return nil
+}
+
+// settle waits until what was sent beside the honest user is done with, and looks at its results.
+func (s *stand) settle(ctx context.Context) error {
 	for _, f := range s.fronts {
 		s.unsettled = errors.Join(s.unsettled, f.results(ctx))
 	}

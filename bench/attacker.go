@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,6 +32,7 @@ type attack struct {
 
 // front is an attack under way.
 type front struct {
+	attack
 	server *server
 	from   []netip.Addr
 	dealt  atomic.Int64   // connections
@@ -41,7 +43,6 @@ type front struct {
 // tally is what became of an attack's requests. It is safe for concurrent use.
 type tally struct {
 	mu       sync.Mutex
-	sent     int         // requests that were answered
 	lost     int         // connections that ended, or could not be made, without an answer
 	uploads  int         // of them, uploads that were accepted
 	bytes    int64       // of their bodies, decoded
@@ -147,7 +148,6 @@ func (f *front) count(ctx context.Context, r reply, err error, right ...int) (no
 		f.lost++
 		return true
 	}
-	f.sent++
 	if f.statuses == nil {
 		f.statuses = make(map[int]int)
 	}
@@ -167,11 +167,14 @@ func (f *front) blame(format string, args ...any) {
 	}
 }
 
-// results asks for those of the uploads that were kept until all are there, and says what is wrong with them.
+// results asks for those of the uploads that were kept until all are there, and says what is wrong with them. It is called
+// when the attack is over; those that it has asked for are not asked for again.
 func (f *front) results(ctx context.Context) error {
 	c := f.server.dial()
 	defer c.close()
-	for _, a := range f.accepted {
+	kept := f.accepted
+	f.accepted = nil
+	for _, a := range kept {
 		got, err := c.wait(ctx, a.id, time.Now())
 		if err != nil {
 			return err
@@ -183,16 +186,16 @@ func (f *front) results(ctx context.Context) error {
 	return nil
 }
 
-// summary is the answers in words.
-func (f *front) summary() string {
+// answers are those that came, by status.
+func (f *front) answers() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	text := number(float64(f.sent)) + " answers"
+	var texts []string
 	for _, status := range slices.Sorted(maps.Keys(f.statuses)) {
-		text += fmt.Sprintf(", %s × %d", number(float64(f.statuses[status])), status)
+		texts = append(texts, fmt.Sprintf("%d: %s", status, number(float64(f.statuses[status]))))
 	}
-	if f.lost > 0 {
-		text += ", " + number(float64(f.lost)) + " connections lost"
+	if len(texts) == 0 {
+		return "none"
 	}
-	return text
+	return strings.Join(texts, ", ")
 }

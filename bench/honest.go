@@ -37,7 +37,8 @@ type honestUser struct {
 // sample is what became of one upload or signing.
 type sample struct {
 	took     time.Duration // from the intended start to the result
-	late     time.Duration // from the intended start to the real one: the generator's own delay, or that of the one before
+	connect  time.Duration // the longest time that one of its connections took to be made
+	bytes    int64         // of the upload's body
 	shared   int           // answers with 429
 	refusals []error       // answers with 408 or 503 that say when to come again
 	failures []error       // lost connections, and answers that nobody should get
@@ -118,7 +119,7 @@ func (h *honestUser) sign(ctx context.Context, start time.Time, pairs []textPair
 
 // uploadOnce sends one upload until it is accepted, and waits for its counts.
 func (h *honestUser) uploadOnce(ctx context.Context, intended time.Time, b *body) sample {
-	s := sample{late: time.Since(intended)}
+	s := sample{bytes: b.size()}
 	head := "POST " + h.server.base.Path + "/api/v1/asyncsign/" + b.site + " HTTP/1.1\r\nHost: " + h.server.base.Host +
 		"\r\nContent-Length: " + fmt.Sprint(b.size()) + "\r\nIdempotency-Key: " + uuid.NewString() + "\r\n\r\n"
 	what := "upload for " + b.site
@@ -157,7 +158,7 @@ func (h *honestUser) uploadOnce(ctx context.Context, intended time.Time, b *body
 // signOnce signs one pair. A signing whose connection was lost isn't sent again: nobody could tell its duplicate from
 // somebody else's.
 func (h *honestUser) signOnce(ctx context.Context, intended time.Time, p textPair) sample {
-	s := sample{late: time.Since(intended)}
+	var s sample
 	what := "signing for " + h.pool.site
 	r, ok := h.insist(ctx, &s, what, func(c *conn) (reply, error) {
 		if len(s.failures) > 0 {
@@ -181,10 +182,15 @@ var errGaveUp = errors.New("it is not sent again")
 // insist sends a request, again and again where the service asks for that, until it is answered with 200. ok is false
 // where it never was, or the context ended; then the sample says why.
 func (h *honestUser) insist(ctx context.Context, s *sample, what string, send func(*conn) (reply, error)) (r reply, ok bool) {
-	for begun := time.Now(); ; {
+	for begun := time.Now(); ; r = (reply{}) {
 		c := h.server.dialFrom(h.from)
-		r, err := send(c)
-		c.close()
+		dialled := time.Now()
+		err := c.dial(ctx)
+		s.connect = max(s.connect, time.Since(dialled))
+		if err == nil {
+			r, err = send(c)
+			c.close()
+		}
 		rest := max(r.retryAfter, honestAgain)
 		switch {
 		case ctx.Err() != nil:
