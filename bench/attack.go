@@ -21,7 +21,7 @@ type plan struct {
 	uploadEvery, signEvery time.Duration
 	quiet, phase           time.Duration // how long the honest user is alone, and beside each attack
 	recovery               time.Duration // how long after the last attack everything must be as before
-	settleEach             bool          // wait after each attack, and not only at the end, until all that it sent is done with
+	settleEach             bool          // wait for the results of each attack before the next one; else at the end
 
 	addresses         int     // of the attackers
 	silent            int     // sites that never answer

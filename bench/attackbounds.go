@@ -16,7 +16,7 @@ const (
 	p99More      = 500.0
 	ownMost      = 1024.0 // MiB of the service's process: --memory-limit, and what is beside Go's heap
 	engineMost   = 4096.0 // MiB of the engine's process: --engine-memory
-	logFactor    = 3.0    // bytes on the log for each byte of bodies: pairs are there twice, once for verify and once for the sink
+	logFactor    = 3.0    // bytes on the log for each byte of bodies: a pair is there for verify, and for the sink
 	logMost      = 3072.0 // MiB of the log: --log-max, and what is kept of each partition all the same
 
 	attackLogMax = "--log-max=2GiB"

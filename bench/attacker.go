@@ -167,8 +167,8 @@ func (f *front) blame(format string, args ...any) {
 	}
 }
 
-// results asks for those of the uploads that were kept until all are there, and says what is wrong with them. It is called
-// when the attack is over; those that it has asked for are not asked for again.
+// results asks for those of the uploads that were kept until all are there, and says what is wrong with them. It is
+// called when the attack is over; those that it has asked for are not asked for again.
 func (f *front) results(ctx context.Context) error {
 	c := f.server.dial()
 	defer c.close()

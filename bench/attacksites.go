@@ -49,7 +49,7 @@ func newAttackSites(ca *testsite.CA, parent string) (*attackSites, error) {
 		return nil, err
 	}
 	label := strings.Repeat("unreachable-", 5) + "x"
-	s := &attackSites{ca: ca, dir: dir, unreachable: strings.Join([]string{label, label, label, label[:33], "example"}, ".")}
+	s := &attackSites{ca: ca, dir: dir, unreachable: strings.Join([]string{label, label, label, label[:47], "example"}, ".")}
 	s.lead(s.unreachable, nobodyListens)
 	return s, errors.Join(os.Mkdir(s.certs(), 0o755), ca.WriteRoots(s.roots()))
 }

@@ -18,11 +18,13 @@ import (
 	"countersign/internal/pause"
 )
 
+// Of a slow body.
 const (
-	slowByte                    = 10 * time.Second                               // between two bytes of a body
-	slowLeast, slowMost         = 200 * time.Millisecond, 800 * time.Millisecond // before a connection is made again
-	slowComing          float64 = 2000                                           // connections a second, of an attack
-	slowSize                    = 1 << 20                                        // what the head says that the body has, in bytes
+	slowByte   = 10 * time.Second       // between two bytes
+	slowLeast  = 200 * time.Millisecond // before a connection that was lost is made again, at least
+	slowMost   = 800 * time.Millisecond // and at most
+	slowComing = 2000.0                 // connections a second, of all bodies together
+	slowSize   = 1 << 20                // bytes that the head promises
 )
 
 // slowBodies is the attack with n connections.

@@ -1,8 +1,8 @@
 package bench
 
-// Garbage for keys under which a signature takes long to check: P-521, RSA with 8192 bits and e = 3, and P-256 and P-384
-// keys whose owner uses the private key to make signatures that only the slow way can decide. What is sent takes about
-// as much worker time as the machine has while the attack lasts.
+// Garbage for keys under which a signature takes long to check: P-521, RSA with 8192 bits and e = 3, and P-256 and
+// P-384 keys whose owner uses the private key to make signatures that only the slow way can decide. What is sent takes
+// about as much worker time as the machine has while the attack lasts.
 
 import (
 	"context"
@@ -98,9 +98,9 @@ func garbageRSA(modulus *big.Int) func([32]byte) ([]byte, error) {
 	}
 }
 
-// undecidable makes bad signatures under which the multiple of the generator and that of the key are the same point. The
-// usual formula can't add a point to itself, so those who verify many signatures at once must begin again with each of
-// these. It takes the private key d: with r = e/d, and any s, (e/s)*G is (r/s)*(d*G).
+// undecidable makes bad signatures under which the multiple of the generator and that of the key are the same point.
+// The usual formula can't add a point to itself, so those who verify many signatures at once must begin again with each
+// of these. It takes the private key d: with r = e/d, and any s, (e/s)*G is (r/s)*(d*G).
 func undecidable(key *ecdsa.PrivateKey) func([32]byte) ([]byte, error) {
 	n := key.Params().N
 	d := key.D //nolint:staticcheck // the number itself is what is asked for
