@@ -26,7 +26,7 @@ type plan struct {
 	addresses         int     // of the attackers
 	silent            int     // sites that never answer
 	bomb              int     // pairs of a large bomb
-	slowKeys          float64 // the part of a full attack on slow keys, 0 to 1
+	slowKeys          float64 // worker time that garbage for slow keys takes, in units of 40 s
 	reads             int     // connections that ask for what isn't there
 	fewSlow, manySlow int     // slow bodies
 	valid             int     // sites that answer
@@ -41,7 +41,7 @@ func fullPlan(during time.Duration) plan {
 	return plan{
 		pairs: 20_000, uploadEvery: 2500 * time.Millisecond, signEvery: 200 * time.Millisecond,
 		quiet: during / 2, phase: during / 3, recovery: during, settleEach: true,
-		addresses: 16, silent: 10_000, bomb: 1_000_000, slowKeys: 1, reads: 4000, fewSlow: 64, manySlow: 8192, valid: 1000, stored: 1_000_000,
+		addresses: 16, silent: 10_000, bomb: 1_000_000, slowKeys: (during / 3).Seconds() / 20, reads: 4000, fewSlow: 64, manySlow: 8192, valid: 1000, stored: 1_000_000,
 	}
 }
 
@@ -49,7 +49,7 @@ func fullPlan(during time.Duration) plan {
 func quickPlan() plan {
 	return plan{
 		pairs: 500, uploadEvery: 500 * time.Millisecond, signEvery: 250 * time.Millisecond,
-		quiet: time.Second, phase: time.Second, recovery: time.Second,
+		quiet: time.Second, phase: 800 * time.Millisecond, recovery: time.Second,
 		addresses: 16, silent: 100, bomb: 20_000, slowKeys: 0.01, reads: 100, fewSlow: 16, manySlow: 96, valid: 20, stored: 2000,
 	}
 }

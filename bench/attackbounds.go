@@ -156,7 +156,10 @@ func (s *stand) String() string {
 		text += fmt.Sprintf(" (%v)", t.first)
 	}
 	for _, f := range s.fronts {
-		text += fmt.Sprintf("; %s: %s, %d lost", f.name, f.answers(), f.lost)
+		text += fmt.Sprintf("; %s: %s", f.name, f.answers())
+		if f.lost > 0 {
+			text += fmt.Sprintf(", %d lost (%v)", f.lost, f.firstLost)
+		}
 	}
 	return text
 }

@@ -42,13 +42,14 @@ type front struct {
 
 // tally is what became of an attack's requests. It is safe for concurrent use.
 type tally struct {
-	mu       sync.Mutex
-	lost     int         // connections that ended, or could not be made, without an answer
-	uploads  int         // of them, uploads that were accepted
-	bytes    int64       // of their bodies, decoded
-	statuses map[int]int // answers by status
-	wrong    []string    // answers that nobody should get
-	accepted []accepted  // some of the uploads that were accepted
+	mu        sync.Mutex
+	lost      int // connections that ended, or could not be made, without an answer
+	firstLost error
+	uploads   int         // of them, uploads that were accepted
+	bytes     int64       // of their bodies, decoded
+	statuses  map[int]int // answers by status
+	wrong     []string    // answers that nobody should get
+	accepted  []accepted  // some of the uploads that were accepted
 }
 
 // accepted is an upload of an attacker that the service took, and the counts that are right for it.
@@ -145,7 +146,9 @@ func (f *front) count(ctx context.Context, r reply, err error, right ...int) (no
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err != nil {
-		f.lost++
+		if f.lost++; f.firstLost == nil {
+			f.firstLost = err
+		}
 		return true
 	}
 	if f.statuses == nil {

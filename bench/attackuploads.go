@@ -13,6 +13,9 @@ import (
 	"countersign/testsite"
 )
 
+// postWorkers is how many small uploads of an attack are under way at most.
+const postWorkers = 64
+
 // silentPosts is the attack with a pair for each site that never answers. They are spread over nine tenths of the time
 // of an attack.
 func silentPosts(names []string, during time.Duration) attack {
@@ -20,7 +23,7 @@ func silentPosts(names []string, during time.Duration) attack {
 		name: "silent", title: number(float64(len(names))) + " posts for sites that never answer",
 		start: func(ctx context.Context, f *front) {
 			rate := float64(len(names)) / (0.9 * during.Seconds())
-			f.paced(ctx, len(names), rate, 4*len(f.from), func(ctx context.Context, c *conn, i int) {
+			f.paced(ctx, len(names), rate, postWorkers, func(ctx context.Context, c *conn, i int) {
 				f.post(ctx, c, plain(names[i], junkPairs(1, 256), func(got counts) bool { return got == counts{Errors: 1} }))
 			})
 		},
@@ -37,7 +40,7 @@ func validPosts(sites []*testsite.Site, during time.Duration) attack {
 				tick := time.NewTicker(during / rounds)
 				defer tick.Stop()
 				for range rounds {
-					f.paced(ctx, len(sites), rate, 4*len(f.from), func(ctx context.Context, c *conn, i int) {
+					f.paced(ctx, len(sites), rate, postWorkers, func(ctx context.Context, c *conn, i int) {
 						f.post(ctx, c, plain(sites[i].Name, signedPairs(sites[i], pairs), func(got counts) bool { return got == counts{OK: pairs} }))
 					})
 					select {

@@ -13,14 +13,17 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-const bombRate = 20.0 // a second, all kinds in turn
+const (
+	bombRate    = 20.0 // a second, all kinds in turn
+	bombWorkers = 16   // bombs under way at most
+)
 
 // bombing is the attack with one bomb after the other.
 func bombing(bombs []*posted) attack {
 	return attack{
 		name: "bombs", title: fmt.Sprintf("%d kinds of bombs", len(bombs)),
 		start: func(ctx context.Context, f *front) {
-			f.paced(ctx, 0, bombRate, len(f.from), func(ctx context.Context, c *conn, i int) { f.post(ctx, c, bombs[i%len(bombs)]) })
+			f.paced(ctx, 0, bombRate, bombWorkers, func(ctx context.Context, c *conn, i int) { f.post(ctx, c, bombs[i%len(bombs)]) })
 		},
 	}
 }

@@ -30,7 +30,7 @@ type slowKey struct {
 	uploads int // in the time of an attack
 }
 
-// slowKeys makes them. share is how much of a full attack there is, 0 to 1.
+// slowKeys makes them. share is how much of 40 s of worker time what is sent takes.
 func slowKeys(share float64) ([]slowKey, error) {
 	p521, err1 := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
 	p384, err2 := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
