@@ -123,88 +123,136 @@ func (h *honestUser) uploadOnce(ctx context.Context, intended time.Time, b *body
 	head := "POST " + h.server.base.Path + "/api/v1/asyncsign/" + b.site + " HTTP/1.1\r\nHost: " + h.server.base.Host +
 		"\r\nContent-Length: " + fmt.Sprint(b.size()) + "\r\nIdempotency-Key: " + uuid.NewString() + "\r\n\r\n"
 	what := "upload for " + b.site
-	accepted, ok := h.insist(ctx, &s, what, func(c *conn) (reply, error) { return c.exchange(ctx, head, b, nil) })
-	if !ok {
-		return s
-	}
-	var receipt struct{ UUID, Hashes string }
-	if json.Unmarshal(accepted.body, &receipt) != nil || receipt.UUID == "" || receipt.Hashes != fmt.Sprint(b.want.pairs()) {
-		s.wrong = fmt.Errorf("%s: the answer is %.200q", what, accepted.body)
-		return s
-	}
-	what = "poll of upload " + receipt.UUID
-	for begun := time.Now(); ; {
-		r, ok := h.insist(ctx, &s, what, func(c *conn) (reply, error) { return c.get(ctx, "/api/v1/resultasync/"+receipt.UUID) })
+	for {
+		r, ok := h.insist(ctx, &s, what, func(c *conn) (reply, error) { return c.exchange(ctx, head, b, nil) })
 		if !ok {
 			return s
 		}
-		got, waiting, err := parseStatus(r)
-		switch {
-		case err != nil || waiting == 0 && got != b.want || got.OK > b.want.OK || got.pairs() > got.OK:
-			s.wrong = fmt.Errorf("%s: the status is %.200q, and must end with %+v", what, r.body, b.want)
-		case waiting == 0:
+		if r.upload() != "" { // it may have been accepted; the key makes it the same upload
+			continue
+		}
+		var receipt struct{ UUID, Hashes string }
+		if json.Unmarshal(r.body, &receipt) != nil || receipt.UUID == "" || receipt.Hashes != fmt.Sprint(b.want.pairs()) {
+			s.wrong = fmt.Errorf("%s: the answer is %.200q", what, r.body)
+			return s
+		}
+		if h.result(ctx, &s, receipt.UUID, b.want) {
 			s.took = time.Since(intended)
-		case time.Since(begun) > honestPatience:
-			s.failures = append(s.failures, fmt.Errorf("%s: no result within %s: %.200q", what, honestPatience, r.body))
-		default:
-			if pause.For(ctx, min(max(time.Since(begun)/pollShare, firstPause), mostPause)) == nil {
-				continue
-			}
 		}
 		return s
 	}
 }
 
 // signOnce signs one pair. A signing whose connection was lost isn't sent again: nobody could tell its duplicate from
-// somebody else's.
+// somebody else's. One whose answer names an upload is asked for.
 func (h *honestUser) signOnce(ctx context.Context, intended time.Time, p textPair) sample {
 	var s sample
 	what := "signing for " + h.pool.site
-	r, ok := h.insist(ctx, &s, what, func(c *conn) (reply, error) {
-		if len(s.failures) > 0 {
-			return reply{}, errGaveUp
+	for {
+		r, ok := h.insist(ctx, &s, what, func(c *conn) (reply, error) {
+			if len(s.failures) > 0 {
+				return reply{}, errGaveUp
+			}
+			return c.get(ctx, "/api/v1/sign/"+h.pool.site+"?hash="+string(p.hash)+"&sig="+string(p.signature))
+		})
+		if !ok {
+			return s
 		}
-		return c.get(ctx, "/api/v1/sign/"+h.pool.site+"?hash="+string(p.hash)+"&sig="+string(p.signature))
-	})
-	if !ok {
+		if r.status != http.StatusOK { // it may have been accepted
+			again, done := h.outcome(ctx, &s, r.upload(), counts{OK: 1})
+			if again {
+				continue
+			}
+			if !done {
+				return s
+			}
+		} else if want := h.receipt(p); string(r.body) != want {
+			s.wrong = fmt.Errorf("%s: the answer is %.100q instead of %.100q", what, r.body, want)
+			return s
+		}
+		s.took = time.Since(intended)
 		return s
 	}
-	s.took = time.Since(intended)
-	standard := strings.NewReplacer("-", "+", "_", "=", "~", "/").Replace(string(p.signature))
-	if want := "signed OK " + h.pool.site + " " + string(p.hash) + " " + standard; string(r.body) != want {
-		s.wrong = fmt.Errorf("%s: the answer is %.100q instead of %.100q", what, r.body, want)
-	}
-	return s
 }
 
-var errGaveUp = errors.New("it is not sent again")
+// receipt is the only right answer to a signing.
+func (h *honestUser) receipt(p textPair) string {
+	standard := strings.NewReplacer("-", "+", "_", "=", "~", "/").Replace(string(p.signature))
+	return "signed OK " + h.pool.site + " " + string(p.hash) + " " + standard
+}
 
-// insist sends a request, again and again where the service asks for that, until it is answered with 200. ok is false
-// where it never was, or the context ended; then the sample says why.
-func (h *honestUser) insist(ctx context.Context, s *sample, what string, send func(*conn) (reply, error)) (r reply, ok bool) {
-	for begun := time.Now(); ; r = (reply{}) {
-		c := h.server.dialFrom(h.from)
-		dialled := time.Now()
-		err := c.dial(ctx)
-		s.connect = max(s.connect, time.Since(dialled))
-		if err == nil {
-			r, err = send(c)
-			c.close()
+// outcome polls an upload that may not have been accepted. again says that it was not.
+func (h *honestUser) outcome(ctx context.Context, s *sample, id string, want counts) (again, done bool) {
+	before := len(s.failures)
+	done = h.result(ctx, s, id, want)
+	if len(s.failures) > before && errors.Is(s.failures[before], errUnknownUpload) {
+		s.failures = s.failures[:before]
+		return true, false
+	}
+	return false, done
+}
+
+// result polls an upload until its counts are there, and compares them. done is false where they never were, or are
+// wrong; then the sample says why.
+func (h *honestUser) result(ctx context.Context, s *sample, id string, want counts) (done bool) {
+	what := "poll of upload " + id
+	for begun := time.Now(); ; {
+		r, ok := h.insist(ctx, s, what, func(c *conn) (reply, error) { return c.get(ctx, "/api/v1/resultasync/"+id) })
+		if !ok {
+			return false
 		}
-		rest := max(r.retryAfter, honestAgain)
+		if r.status == http.StatusNotFound {
+			s.failures = append(s.failures, fmt.Errorf("%s: %w", what, errUnknownUpload))
+			return false
+		}
+		var got counts
+		waiting := 1
+		var err error
+		if r.status == http.StatusOK {
+			got, waiting, err = parseStatus(r)
+		}
 		switch {
-		case ctx.Err() != nil:
-			return r, false
-		case errors.Is(err, errGaveUp):
+		case err != nil || waiting == 0 && got != want || got.OK > want.OK || got.pairs() > got.OK:
+			s.wrong = fmt.Errorf("%s: the status is %.200q, and must end with %+v", what, r.body, want)
+			return false
+		case waiting == 0:
+			return true
+		case time.Since(begun) > honestPatience:
+			s.failures = append(s.failures, fmt.Errorf("%s: no result within %s: %.200q", what, honestPatience, r.body))
+			return false
+		}
+		if pause.For(ctx, min(max(time.Since(begun)/pollShare, firstPause), mostPause)) != nil {
+			return false
+		}
+	}
+}
+
+var (
+	errGaveUp        = errors.New("it is not sent again")
+	errUnknownUpload = errors.New("the service does not know the upload")
+)
+
+// insist sends a request, again and again where the service asks for that, until it is answered: with 200, with 404, or
+// with a problem that names the upload to ask for. ok is false where it never was, or the context ended; then the
+// sample says why.
+func (h *honestUser) insist(ctx context.Context, s *sample, what string, send func(*conn) (reply, error)) (r reply, ok bool) {
+	for begun := time.Now(); ; {
+		r, err := h.try(ctx, s, send)
+		switch {
+		case ctx.Err() != nil || errors.Is(err, errGaveUp):
 			return r, false
 		case err != nil:
 			s.failures = append(s.failures, fmt.Errorf("%s: %w", what, err))
-		case r.status == http.StatusOK:
+		case r.status == http.StatusOK || r.status == http.StatusNotFound:
 			return r, true
 		case r.status == http.StatusTooManyRequests && r.retryAfter > 0:
 			s.shared++
-		case r.status == http.StatusServiceUnavailable && r.retryAfter > 0, r.status == http.StatusRequestTimeout && r.retryAfter > 0:
+		case r.status == http.StatusRequestTimeout && r.retryAfter > 0, r.status == http.StatusServiceUnavailable && r.retryAfter > 0,
+			r.status == http.StatusGatewayTimeout && r.upload() != "":
 			s.refusals = append(s.refusals, r.problem(what))
+			if r.upload() != "" {
+				return r, true
+			}
 		default:
 			s.failures = append(s.failures, r.problem(what))
 			return r, false
@@ -213,8 +261,30 @@ func (h *honestUser) insist(ctx context.Context, s *sample, what string, send fu
 			s.failures = append(s.failures, fmt.Errorf("%s: not answered within %s", what, honestPatience))
 			return r, false
 		}
-		if pause.For(ctx, rest) != nil {
+		if pause.For(ctx, max(r.retryAfter, honestAgain)) != nil {
 			return r, false
 		}
 	}
+}
+
+// try sends a request over a connection of its own.
+func (h *honestUser) try(ctx context.Context, s *sample, send func(*conn) (reply, error)) (reply, error) {
+	c := h.server.dialFrom(h.from)
+	defer c.close()
+	begun := time.Now()
+	err := c.dial(ctx)
+	s.connect = max(s.connect, time.Since(begun))
+	if err != nil {
+		return reply{}, err
+	}
+	return send(c)
+}
+
+// upload is the one that a problem names; empty: none.
+func (r reply) upload() string {
+	var document struct{ UUID string }
+	if r.status == http.StatusOK || json.Unmarshal(r.body, &document) != nil {
+		return ""
+	}
+	return document.UUID
 }
