@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -127,7 +128,7 @@ func (a *siege) misses(s *stand) (misses []string) {
 	if a.Quick {
 		return misses
 	}
-	miss(strict && t.refused > 0, "%d answers with 408 or 503", t.refused)
+	miss(strict && t.refused > 0, "%d answers with 408, 503 or 504", t.refused)
 	if quiet := a.stands[0].usage; s.bounded {
 		misses = append(misses, speedOf(s.usage.uploads).exceeds(speedOf(quiet.uploads), "uploads")...)
 		misses = append(misses, speedOf(s.usage.signings).exceeds(speedOf(quiet.signings), "signings")...)
@@ -139,29 +140,30 @@ func (s *stand) engine() float64 { return summarize(heights(s.memory.Children)).
 
 // String is a stand in a line.
 func (s *stand) String() string {
+	var line strings.Builder
 	up, single, t := speedOf(s.usage.uploads), speedOf(s.usage.signings), s.usage.tally()
-	text := fmt.Sprintf("uploads %s and %s ms, signings %s and %s ms (median, p99)", number(up.median), number(up.p99), number(single.median), number(single.p99))
+	fmt.Fprintf(&line, "uploads %s ms, signings %s ms (median, p99)", two(up.median, up.p99), two(single.median, single.p99))
 	if slowest := s.usage.connect(); slowest >= time.Second {
-		text += fmt.Sprintf(", a connection took %s", slowest.Round(time.Millisecond))
+		fmt.Fprintf(&line, ", a connection took %s", slowest.Round(time.Millisecond))
 	}
 	for _, n := range []struct {
 		count int
 		what  string
-	}{{t.shared, "429"}, {t.refused, "408 or 503"}, {t.failed, "errors"}, {t.unanswered, "without a result"}, {t.wrong, "WRONG"}} {
+	}{{t.shared, "429"}, {t.refused, "408, 503 or 504"}, {t.failed, "errors"}, {t.unanswered, "without a result"}, {t.wrong, "WRONG"}} {
 		if n.count > 0 {
-			text += fmt.Sprintf(", %d %s", n.count, n.what)
+			fmt.Fprintf(&line, ", %d %s", n.count, n.what)
 		}
 	}
 	if t.first != nil {
-		text += fmt.Sprintf(" (%v)", t.first)
+		fmt.Fprintf(&line, " (%v)", t.first)
 	}
 	for _, f := range s.fronts {
-		text += fmt.Sprintf("; %s: %s", f.name, f.answers())
+		fmt.Fprintf(&line, "; %s: %s", f.name, f.answers())
 		if f.lost > 0 {
-			text += fmt.Sprintf(", %d lost (%v)", f.lost, f.firstLost)
+			fmt.Fprintf(&line, ", %d lost (%v)", f.lost, f.firstLost)
 		}
 	}
-	return text
+	return line.String()
 }
 
 // wrong is an error if anybody got a wrong result, or none.

@@ -5,13 +5,14 @@ package bench
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // publish puts the tables and their sums into the report.
 func (a *siege) publish() {
 	seen := &Table{
 		Title: "An honest user under attack: median and 99th percentile, from the intended start to the result",
-		Head:  []string{"beside", "uploads, ms", "signings, ms", "429", "408, 503", "errors", "service, engine, MiB", "log, MiB", "bounds"},
+		Head:  []string{"beside", "uploads, ms", "signings, ms", "429", "408, 503, 504", "errors", "service, engine, MiB", "log, MiB", "bounds"},
 	}
 	answers := &Table{Title: "What the attackers were answered", Head: []string{"attack", "answers by status", "lost", "accepted", "generator, %"}}
 	missed := 0
@@ -35,7 +36,28 @@ func (a *siege) publish() {
 	}
 	r := a.session.report
 	r.Tables = append(r.Tables, seen, answers)
+	r.Charts = append(r.Charts, &Chart{
+		Title: "An honest user under attack: time to the result, by intended start", XLabel: "s", YLabel: "ms",
+		Series: []Series{
+			{"uploads", a.overTime(a.uploadEvery, func(u usage) []sample { return u.uploads })},
+			{"signings", a.overTime(a.signEvery, func(u usage) []sample { return u.signings })},
+		},
+	})
 	a.figures(missed)
+}
+
+// overTime is how long an honest user's uploads or signings took over when they should have begun.
+func (a *siege) overTime(every time.Duration, of func(usage) []sample) []Point {
+	var points []Point
+	for _, s := range a.stands {
+		since := s.begun.Sub(a.stands[0].begun).Seconds()
+		for i, one := range of(s.usage) {
+			if one.took > 0 {
+				points = append(points, Point{since + float64(i)*every.Seconds(), milliseconds(one.took)})
+			}
+		}
+	}
+	return points
 }
 
 // part names an attack that was one of several.

@@ -245,11 +245,11 @@ func listenFull() (address string, end func(), err error) {
 	}
 	address = fmt.Sprintf("127.0.0.1:%d", name.(*unix.SockaddrInet4).Port)
 	for range 8 {
-		c, err := net.DialTimeout("tcp", address, patienceToFill)
-		if err != nil {
-			return address, end, nil
+		if c, err := net.DialTimeout("tcp", address, patienceToFill); err == nil {
+			ends = append(ends, func() { _ = c.Close() })
+			continue
 		}
-		ends = append(ends, func() { _ = c.Close() })
+		return address, end, nil
 	}
 	end()
 	return "", nil, errors.New("a socket that accepts nothing went on taking connections")

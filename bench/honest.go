@@ -88,8 +88,8 @@ func (h *honestUser) upload(ctx context.Context, start time.Time, d time.Duratio
 		if err != nil {
 			return all, err
 		}
-		if pause.For(ctx, time.Until(start.Add(at))) != nil {
-			return all, nil
+		if err := pause.For(ctx, time.Until(start.Add(at))); err != nil {
+			return all, err
 		}
 		all = append(all, h.uploadOnce(ctx, start.Add(at), b))
 	}
