@@ -239,7 +239,7 @@ func (a *siege) course(ctx context.Context) error {
 	if _, err := a.honest.during(ctx, a.phase); err != nil { // to warm up
 		return err
 	}
-	if err := a.stand(ctx, &stand{title: "quiet"}, a.quiet); err != nil {
+	if err := a.alone(ctx, &stand{title: "quiet"}, a.quiet); err != nil {
 		return err
 	}
 	other := make([]netip.Addr, a.addresses)
@@ -256,38 +256,60 @@ func (a *siege) course(ctx context.Context) error {
 		if err := a.under(ctx, "all together", own, from, a.attacks[:]...); err != nil {
 			return err
 		}
-		if err := a.stand(ctx, &stand{title: fmt.Sprintf("the %s after", a.recovery), own: own}, a.recovery); err != nil {
+		if err := a.alone(ctx, &stand{title: fmt.Sprintf("the %s after", a.recovery), own: own}, a.recovery); err != nil {
 			return err
 		}
-		if err := a.stand(ctx, &stand{title: "then", own: own, bounded: true}, a.phase); err != nil {
+		if err := a.alone(ctx, &stand{title: "then", own: own, bounded: true}, a.phase); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// alone lets the honest user work without anybody else.
+func (a *siege) alone(ctx context.Context, s *stand, d time.Duration) error {
+	err := a.stand(ctx, s, d)
+	if err == nil {
+		a.say("attack: %s", s)
+	}
+	return err
+}
+
 // under lets the honest user work beside attacks, and then waits until what they sent is done with.
 func (a *siege) under(ctx context.Context, title string, own bool, from []netip.Addr, attacks ...attack) error {
 	s := &stand{title: title, own: own, bounded: !own}
-	attacking, stop := context.WithTimeout(ctx, a.phase)
+	attacking, stop := context.WithCancel(ctx)
 	defer stop()
 	for _, one := range attacks {
 		f := &front{attack: one, server: a.server, from: from}
 		s.fronts = append(s.fronts, f)
 		one.start(attacking, f)
 	}
-	err := a.stand(ctx, s, a.phase)
-	stop()
+	err := a.resist(ctx, s, stop)
 	for _, f := range s.fronts {
 		f.group.Wait()
 	}
 	if err != nil {
 		return err
 	}
+	a.say("attack: %s", s)
 	if a.settleEach {
 		return s.settle(ctx)
 	}
 	return nil
+}
+
+// resist lets the honest user work when all attacks are under way, and stops them after their time.
+func (a *siege) resist(ctx context.Context, s *stand, stop func()) error {
+	defer stop()
+	for _, f := range s.fronts {
+		if err := f.waitUnderway(ctx); err != nil {
+			return err
+		}
+	}
+	timer := time.AfterFunc(a.phase, stop)
+	defer timer.Stop()
+	return a.stand(ctx, s, a.phase)
 }
 
 // settle waits until what was sent beside the honest user is done with, and looks at its results.
@@ -321,6 +343,5 @@ func (a *siege) stand(ctx context.Context, s *stand, d time.Duration) error {
 	after, err := a.server.logSize(ctx)
 	s.log = after.since(before)
 	a.stands = append(a.stands, s)
-	a.say("attack: %s", s)
 	return err
 }

@@ -27,6 +27,7 @@ import (
 // attack is one kind of harm. start begins it and returns; it ends with the context.
 type attack struct {
 	name, title string
+	unanswered  bool // its requests are not meant to be answered
 	start       func(ctx context.Context, f *front)
 }
 
@@ -42,6 +43,8 @@ type front struct {
 
 // tally is what became of an attack's requests. It is safe for concurrent use.
 type tally struct {
+	begun atomic.Int64 // requests that were begun
+
 	mu        sync.Mutex
 	lost      int // connections that ended, or could not be made, without an answer
 	firstLost error
@@ -66,6 +69,26 @@ const (
 // dial makes a connection. Connections are dealt to the addresses in turn.
 func (f *front) dial() *conn {
 	return f.server.dialFrom(f.from[int(f.dealt.Add(1)-1)%len(f.from)])
+}
+
+// underway is how many requests an attack must have begun before the honest user begins.
+const underway = 4
+
+// waitUnderway returns when the attack has begun so many requests, and has met the service's answer.
+func (f *front) waitUnderway(ctx context.Context) error {
+	for f.begun.Load() < underway || !f.unanswered && !f.met() {
+		if err := pause.For(ctx, time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// met says whether a request has ended.
+func (f *front) met() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.statuses) > 0 || f.lost > 0
 }
 
 // paced calls do n times, or until ctx ends if n is 0, rate times a second, from so many goroutines with a connection
@@ -110,6 +133,7 @@ func (f *front) post(ctx context.Context, c *conn, p *posted) {
 	if p.coding != "" {
 		head += "Content-Encoding: " + p.coding + "\r\n"
 	}
+	f.begun.Add(1)
 	r, err := c.exchange(ctx, head+"Content-Length: "+strconv.FormatInt(p.wire, 10)+"\r\n\r\n", p.content(), nil)
 	if f.count(ctx, r, err, uploadStatuses()...) || r.status != http.StatusOK {
 		return

@@ -33,6 +33,7 @@ func randomReads(n int) attack {
 						if turn%2 == 0 {
 							path = "/api/v1/hash/" + hexText(randomHash())
 						}
+						f.begun.Add(1)
 						r, err := c.get(ctx, path)
 						f.count(ctx, r, err, http.StatusNotFound, http.StatusTooManyRequests, http.StatusServiceUnavailable)
 						at = at.Add(readEvery)

@@ -30,7 +30,7 @@ const (
 // slowBodies is the attack with n connections.
 func slowBodies(n int) attack {
 	return attack{
-		name: fmt.Sprintf("slow-%d", n), title: number(float64(n)) + " slow bodies",
+		name: fmt.Sprintf("slow-%d", n), title: number(float64(n)) + " slow bodies", unanswered: true,
 		start: func(ctx context.Context, f *front) {
 			coming := newPace(slowComing)
 			for range n {
@@ -52,6 +52,7 @@ func slowBodies(n int) attack {
 
 // dribble sends one body, as slowly as that goes, until it is refused.
 func (f *front) dribble(ctx context.Context, c *conn) {
+	f.begun.Add(1)
 	r, err := c.dribble(ctx, "POST "+c.base.Path+"/api/v1/asyncsign/slow.example HTTP/1.1\r\nHost: "+c.base.Host+
 		fmt.Sprintf("\r\nContent-Length: %d\r\n\r\n[", slowSize))
 	f.count(ctx, r, err, http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusServiceUnavailable)
