@@ -93,7 +93,7 @@ func (s *session) attack(ctx context.Context) (err error) {
 	if a.sites, err = newAttackSites(s.ca, filepath.Join(s.Cache, "work")); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, a.sites.close()) }()
+	defer func() { err = errors.Join(err, s.stop(), a.sites.close()) }()
 	if err := a.prepare(ctx); err != nil {
 		return err
 	}
@@ -106,7 +106,12 @@ func (s *session) attack(ctx context.Context) (err error) {
 		}
 	}
 	a.publish()
-	return a.wrong()
+	if err = a.wrong(); err != nil { // there will be no report
+		for _, t := range s.report.Tables {
+			t.markdown(s.Out)
+		}
+	}
+	return err
 }
 
 // fitDescriptors has the system allow as many connections as the plan has, or the plan have as many as it allows.

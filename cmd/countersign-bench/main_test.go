@@ -14,6 +14,7 @@ import (
 // among them because it writes into the schema of package sink/store, which nothing else here would notice to have
 // changed.
 func TestBenchRuns(t *testing.T) {
+	t.Parallel()
 	program := buildService(t)
 	var out bytes.Buffer
 	c := command()
@@ -28,6 +29,7 @@ func TestBenchRuns(t *testing.T) {
 // asserted: results, errors that no honest user should get, memory, the log, and that everything that was accepted is
 // answered in the end.
 func TestHonestUserUnderAttack(t *testing.T) {
+	t.Parallel()
 	cache := t.TempDir()
 	var out bytes.Buffer
 	c := command()
