@@ -47,6 +47,7 @@ type fakeService struct {
 	uploads map[string]counts
 	polls   int
 	refuse  int // uploads still to be answered with 503
+	shared  int // signings still to be answered with 429
 	skew    int // added to okHash: a service that counts wrongly
 	keys    map[string]verifier
 }
@@ -109,13 +110,28 @@ func (f *fakeService) single(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	query := r.URL.Query()
-	fmt.Fprintln(w, f.add(r.PathValue("site"), query.Get("hash"), query.Get("sig")), r.PathValue("site"))
+	if f.shared > 0 {
+		f.shared--
+		w.Header().Set("Retry-After", "1")
+		w.WriteHeader(http.StatusTooManyRequests)
+		return
+	}
+	site, hash, text := r.PathValue("site"), query.Get("hash"), query.Get("sig")
+	answer := f.add(site, hash, text)
+	if answer == "signed OK" {
+		answer += " " + site + " " + hash + " " + standard(text)
+	}
+	io.WriteString(w, answer)
+}
+
+// standard is a signature's text in the usual base64.
+func standard(text string) string {
+	return strings.NewReplacer("-", "+", "_", "=", "~", "/").Replace(text)
 }
 
 // add verifies one pair and says what the service would. f.mu is held.
 func (f *fakeService) add(site, hash, text string) string {
-	standard := strings.NewReplacer("-", "+", "_", "=", "~", "/").Replace(text)
-	signature, err := base64.StdEncoding.DecodeString(standard)
+	signature, err := base64.StdEncoding.DecodeString(standard(text))
 	if err != nil {
 		return "Invalid signature"
 	}

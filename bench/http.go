@@ -13,6 +13,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -27,6 +28,7 @@ const (
 // conn is one connection, for one goroutine. It dials when it is first used, and again after the server has closed it.
 type conn struct {
 	base *url.URL
+	from netip.Addr // the client's address; zero: the system's choice
 	raw  net.Conn
 	in   *bufio.Reader
 }
@@ -54,6 +56,9 @@ func (c *conn) dial(ctx context.Context) error {
 		host = net.JoinHostPort(c.base.Hostname(), c.base.Scheme)
 	}
 	dialer := &net.Dialer{Timeout: dialTimeout}
+	if c.from.IsValid() {
+		dialer.LocalAddr, dialer.Control = net.TCPAddrFromAddrPort(netip.AddrPortFrom(c.from, 0)), lateBinding
+	}
 	var err error
 	if c.base.Scheme == "https" {
 		c.raw, err = (&tls.Dialer{NetDialer: dialer}).DialContext(ctx, "tcp", host)

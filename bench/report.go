@@ -20,6 +20,7 @@ type Report struct {
 	Command []string  `json:"command"`
 	Notes   []string  `json:"notes,omitempty"` // what a reader should know before trusting the figures
 	Figures []*Figure `json:"figures"`
+	Tables  []*Table  `json:"tables,omitempty"`
 	Charts  []*Chart  `json:"charts,omitempty"`
 
 	byID map[string]*Figure

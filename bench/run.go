@@ -35,6 +35,7 @@ func experiments() []experiment {
 		{"gain", "the same work one pair a request and in bulk", true, false, (*session).gain},
 		{"memory", "memory for each open upload, and with eight uploads at once", true, true, (*session).memory},
 		{"sustained", "uploads in parallel for a minute", true, false, (*session).sustained},
+		{"attack", "an honest user beside attacks, from other addresses and from his own", true, true, (*session).attack},
 		{"load", "uploads of a mix of your own: --algorithms, --sites, --bad, --duplicates, --rate", false, false, (*session).mixedLoad},
 		{"large", "sustained with --preload hashes stored, over the same with none; takes long, and tens of GB", false, true, (*session).large},
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -100,6 +101,9 @@ func (s *server) alive() error {
 
 // dial makes a connection to the service.
 func (s *server) dial() *conn { return &conn{base: s.base} }
+
+// dialFrom makes a connection to the service from one of this machine's addresses.
+func (s *server) dialFrom(address netip.Addr) *conn { return &conn{base: s.base, from: address} }
 
 // storeURL is that of a private service's embedded ClickHouse.
 func (s *server) storeURL() (string, error) {

@@ -24,6 +24,9 @@ func (r *Report) table(w io.Writer) {
 		rows = append(rows, f.row())
 	}
 	writeRows(w, rows)
+	for _, t := range r.Tables {
+		t.markdown(w)
+	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(w, "\nNote: %s", n)
 	}

@@ -75,20 +75,17 @@ func (c *conn) wait(ctx context.Context, id string, start time.Time) (counts, er
 		if err != nil {
 			return counts{}, errors.Join(context.Cause(ctx), err)
 		}
-		var status struct {
-			Waiting *int `json:"waitingBatch"`
-			counts
-		}
 		switch {
 		case r.status == http.StatusServiceUnavailable:
 		case r.status != http.StatusOK:
 			return counts{}, r.problem("poll of " + id)
 		default:
-			if err := json.Unmarshal(r.body, &status); err != nil || status.Waiting == nil {
-				return counts{}, fmt.Errorf("poll of %s: the answer %.200q is no status", id, r.body)
+			got, waiting, err := parseStatus(r)
+			if err != nil {
+				return counts{}, fmt.Errorf("poll of %s: %w", id, err)
 			}
-			if *status.Waiting == 0 {
-				return status.counts, nil
+			if waiting == 0 {
+				return got, nil
 			}
 		}
 		rest := min(max(time.Since(start)/pollShare, firstPause), mostPause)
@@ -96,4 +93,16 @@ func (c *conn) wait(ctx context.Context, id string, start time.Time) (counts, er
 			return counts{}, context.Cause(ctx)
 		}
 	}
+}
+
+// parseStatus reads the answer to a poll.
+func parseStatus(r reply) (got counts, waiting int, err error) {
+	var status struct {
+		Waiting *int `json:"waitingBatch"`
+		counts
+	}
+	if err := json.Unmarshal(r.body, &status); err != nil || status.Waiting == nil {
+		return counts{}, 0, fmt.Errorf("the answer %.200q is no status", r.body)
+	}
+	return status.counts, *status.Waiting, nil
 }
