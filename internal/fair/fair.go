@@ -11,6 +11,10 @@
 // wait. The present moves on with the work that is done, as in weighted fair queueing, so that a stream of ever new
 // accounts doesn't hold up the old ones for ever.
 //
+// A queue may give credit: what an account's end lies behind the present after a pause, up to a bound. Who asks for less
+// than an equal share, from time to time, is then served at once however many others always have work waiting, and
+// those wait at most for one credit of each account that paused.
+//
 // A piece is charged when it is taken and not when it is put. So work that only waits holds up nobody: where one client
 // has put ten thousand pieces for a site, and another one puts its first piece for the same site, that piece is the
 // next one of the site. The lines of one account come in turn, each a piece at a time.
@@ -34,7 +38,8 @@ const MaxAccounts = 3
 // Queue holds work that waits. It is safe for concurrent use. It has no bound of its own: who uses one says what bounds
 // it. The zero Queue is not usable; New makes one.
 type Queue[K comparable, T any] struct {
-	mostRunning int // of one account at once; 0: no limit
+	mostRunning int     // of one account at once; 0: no limit
+	credit      float64 // in cost
 
 	mu       sync.Mutex
 	changed  *sync.Cond           // there may be work to take; its lock is mu
@@ -81,10 +86,11 @@ type piece[T any] struct {
 }
 
 // New makes an empty queue. No account has more than mostRunning pieces taken and not done; 0 means that any number may
-// be.
-func New[K comparable, T any](mostRunning int) *Queue[K, T] {
+// be. An account that comes after a pause may have so much of credit, in units of cost, before the others are next.
+func New[K comparable, T any](mostRunning int, credit int64) *Queue[K, T] {
 	q := &Queue[K, T]{
 		mostRunning: mostRunning,
+		credit:      float64(credit),
 		accounts:    make(map[K]*account[K, T]),
 		lines:       make(map[names[K]]*line[K, T]),
 	}
@@ -111,7 +117,7 @@ func (q *Queue[K, T]) Put(work T, cost int64, accounts ...K) {
 	}
 	for _, a := range l.accounts {
 		if a.waiting == 0 {
-			a.end = max(a.end, q.now) // a pause earns nothing
+			a.end = max(a.end, q.now-q.credit) // a longer pause earns no more
 		}
 		if a.waiting+a.running == 0 {
 			q.active++
@@ -127,11 +133,11 @@ func (q *Queue[K, T]) Put(work T, cost int64, accounts ...K) {
 
 // newLine makes a line, to which a piece must be added.
 func (q *Queue[K, T]) newLine(key names[K]) *line[K, T] {
-	l := &line[K, T]{names: key, end: q.now}
+	l := &line[K, T]{names: key, end: q.now - q.credit}
 	for _, name := range key.list[:key.n] {
 		a := q.accounts[name]
 		if a == nil {
-			a = &account[K, T]{index: -1}
+			a = &account[K, T]{end: q.now - q.credit, index: -1}
 			q.accounts[name] = a
 		}
 		l.accounts = append(l.accounts, a)
@@ -288,7 +294,11 @@ func (q *Queue[K, T]) fullAccount(l *line[K, T]) *account[K, T] {
 func (q *Queue[K, T]) finish(accounts []*account[K, T], cost float64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.now += cost / float64(max(1, q.active))
+	advance := cost / float64(max(1, q.active))
+	if q.credit > 0 && len(q.ready) > 0 && q.ready[0].end < q.now {
+		advance /= 2 // so that those who wait use up the credit that they came with
+	}
+	q.now += advance
 	for _, a := range accounts {
 		a.running--
 		if a.waiting+a.running == 0 {
@@ -303,15 +313,15 @@ func (q *Queue[K, T]) finish(accounts []*account[K, T], cost float64) {
 	}
 }
 
-// forgetPast forgets accounts that have no work and whose end lies in the past, which says nothing any more. It looks
-// at all accounts, and so only after about half as many Puts as there are accounts.
+// forgetPast forgets accounts that have no work and whose end lies in the past by more than the credit, which says
+// nothing any more. It looks at all accounts, and so only after about half as many Puts as there are accounts.
 func (q *Queue[K, T]) forgetPast() {
 	if q.sweep < len(q.accounts)/2+64 {
 		return
 	}
 	q.sweep = 0
 	for name, a := range q.accounts {
-		if a.waiting+a.running == 0 && a.end <= q.now {
+		if a.waiting+a.running == 0 && a.end <= q.now-q.credit {
 			delete(q.accounts, name)
 		}
 	}

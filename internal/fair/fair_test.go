@@ -24,7 +24,7 @@ func take[K comparable, T any](t *testing.T, q *Queue[K, T]) (T, func()) {
 }
 
 func TestNewcomersAreNextWhateverWaits(t *testing.T) {
-	q := New[string, string](0)
+	q := New[string, string](0, 0)
 	for i := range 1000 {
 		q.Put(fmt.Sprint("flood ", i), 10, "attacker")
 	}
@@ -58,7 +58,7 @@ func TestAFloodInTheNameOfAnAccountDoesNotHoldItUp(t *testing.T) {
 		"of nobody known":     {func(int) []string { return []string{"site"} }, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			q := New[string, string](0)
+			q := New[string, string](0, 0)
 			for i := range 10_000 {
 				q.Put("flood", 20, c.accounts(i)...)
 			}
@@ -85,7 +85,7 @@ func TestAFloodInTheNameOfAnAccountDoesNotHoldItUp(t *testing.T) {
 
 // Lines of one account have turns, and together they have one share beside another account.
 func TestLinesOfAnAccountShareItsShare(t *testing.T) {
-	q := New[string, string](0)
+	q := New[string, string](0, 0)
 	for range 1000 {
 		for _, client := range []string{"a", "b", "c"} {
 			q.Put("popular "+client, 10, "popular", client)
@@ -110,8 +110,66 @@ func TestLinesOfAnAccountShareItsShare(t *testing.T) {
 	}
 }
 
+// Who asks for less than an equal share, with pauses, has it at once, whatever many others ask for all the time; and they
+// get all the rest.
+func TestCreditIsForThoseWhoPause(t *testing.T) {
+	q := New[string, string](0, 100)
+	for i := range 20 {
+		for range 1000 {
+			q.Put("flood", 10, fmt.Sprint("flood ", i))
+		}
+	}
+	for range 1000 { // the flood uses up the credit that it came with
+		_, done := take(t, q)
+		done()
+	}
+	for round := range 50 {
+		for range 100 { // 1,000 of cost, of which an equal share is 48
+			work, done := take(t, q)
+			if work != "flood" {
+				t.Fatalf("round %d: took %q, of which nothing should be left", round, work)
+			}
+			done()
+		}
+		for range 4 {
+			q.Put("honest", 10, "honest")
+		}
+		for n := range 4 {
+			if work, done := take(t, q); work != "honest" {
+				t.Fatalf("round %d: piece %d waits for the flood", round, n)
+			} else {
+				done()
+			}
+		}
+	}
+}
+
+// A pause earns the credit and no more: after it the shares are equal, and so they are for accounts without a pause.
+func TestCreditIsBounded(t *testing.T) {
+	q := New[string, string](0, 100)
+	for range 1000 {
+		q.Put("old", 10, "old")
+	}
+	for range 500 {
+		_, done := take(t, q)
+		done()
+	}
+	for range 1000 {
+		q.Put("new", 10, "new")
+	}
+	taken := map[string]int{}
+	for range 210 {
+		work, done := take(t, q)
+		done()
+		taken[work]++
+	}
+	if ahead := taken["new"] - taken["old"]; ahead < 5 || ahead > 11 {
+		t.Errorf("the newcomer had %d pieces more than the other, with a credit of 10 pieces", ahead)
+	}
+}
+
 func TestSharesAreEqualInCost(t *testing.T) {
-	q := New[string, string](0)
+	q := New[string, string](0, 0)
 	for range 100 {
 		q.Put("dear", 50, "dear")
 		for range 10 {
@@ -133,7 +191,7 @@ func TestSharesAreEqualInCost(t *testing.T) {
 }
 
 func TestOneAloneKeepsItsOrderAndGetsEverything(t *testing.T) {
-	q := New[int, int](0)
+	q := New[int, int](0, 0)
 	for i := range 500 {
 		q.Put(i, int64(1+i%7), 1)
 	}
@@ -151,7 +209,7 @@ func TestOneAloneKeepsItsOrderAndGetsEverything(t *testing.T) {
 
 func TestNoAccountRunsMoreThanItMay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := New[string, int](2)
+		q := New[string, int](2, 0)
 		for i := range 40 {
 			q.Put(i, 1, "slow")
 		}
@@ -207,7 +265,7 @@ func TestNoAccountRunsMoreThanItMay(t *testing.T) {
 
 // A piece that waits for one of its accounts doesn't hold up the other pieces of its other accounts.
 func TestAPieceOfTwoAccountsBlocksOne(t *testing.T) {
-	q := New[string, string](1)
+	q := New[string, string](1, 0)
 	q.Put("the site's first", 1, "site")
 	q.Put("the flooder's first", 1, "flooder")
 	_, doneSite := take(t, q)
@@ -233,7 +291,7 @@ func TestTakeEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, _, err := New[int, int](0).Take(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		if _, _, err := New[int, int](0, 0).Take(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Error(err)
 		}
 	})
@@ -242,7 +300,7 @@ func TestTakeEndsWithItsContext(t *testing.T) {
 // Everything that is put is taken once, with any accounts, limits and orders.
 func TestNothingIsLost(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		q := New[int, int](rapid.IntRange(0, 3).Draw(t, "most"))
+		q := New[int, int](rapid.IntRange(0, 3).Draw(t, "most"), 0)
 		left := map[int]bool{}
 		var running []func()
 		takeOne := func() {
@@ -324,7 +382,7 @@ func (q *Queue[K, T]) first() (first *line[K, T]) {
 }
 
 func TestEverNewAccountsDoNotHoldUpAnOldOne(t *testing.T) {
-	q := New[int, int](0)
+	q := New[int, int](0, 0)
 	for range 10 {
 		q.Put(0, 10, 0)
 	}
@@ -343,7 +401,7 @@ func TestEverNewAccountsDoNotHoldUpAnOldOne(t *testing.T) {
 }
 
 func TestEndsInThePastAreForgotten(t *testing.T) {
-	q := New[int, int](0)
+	q := New[int, int](0, 0)
 	for i := range 100_000 {
 		q.Put(i, 1, i)
 		q.Put(i, 1, i+1) // somebody always waits

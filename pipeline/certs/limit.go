@@ -118,7 +118,7 @@ func (l *dialLimiter) enter(who visitors, v *visit) *dialled {
 	defer l.mu.Unlock()
 	d := l.dialled[who]
 	if d == nil {
-		d = &dialled{visitors: who, turns: fair.New[account, *visit](0)}
+		d = &dialled{visitors: who, turns: fair.New[account, *visit](0, 0)}
 		l.dialled[who] = d
 	}
 	d.turns.Put(v, 1, v.accounts...)
@@ -166,7 +166,7 @@ func (l *dialLimiter) remove(d *dialled, v *visit, connections int) {
 
 // forgetGivenUp leaves only those in the queue that wait. What the accounts had before is forgotten with it.
 func (d *dialled) forgetGivenUp() {
-	kept := fair.New[account, *visit](0)
+	kept := fair.New[account, *visit](0, 0)
 	for d.turns.Len() > 0 {
 		if v, done, err := d.turns.Take(context.Background()); err == nil {
 			done()

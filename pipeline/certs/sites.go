@@ -104,7 +104,7 @@ func New(config Config) (*Sites, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Sites{
 		config: config, keys: keys,
-		queue: fair.New[account, *turn](maxRunningOfAccount), places: make(chan struct{}, maxRunning),
+		queue: fair.New[account, *turn](maxRunningOfAccount, 0), places: make(chan struct{}, maxRunning),
 		ctx: ctx, cancel: cancel,
 		memory: newMemory(config.Grace, maxMemory), asked: make(map[string]*asked), queued: make(map[account]int),
 	}

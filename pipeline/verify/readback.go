@@ -53,7 +53,7 @@ type readBacks struct {
 
 func newReadBacks() readBacks {
 	return readBacks{
-		short: fair.New[account, *readBack](0), long: fair.New[account, *readBack](0), dear: fair.New[account, *readBack](0),
+		short: fair.New[account, *readBack](0, 0), long: fair.New[account, *readBack](0, 0), dear: fair.New[account, *readBack](0, 0),
 	}
 }
 

@@ -114,7 +114,7 @@ func New(cfg Config) (*Stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Stage{cfg: cfg, jobs: fair.New[account, job](0), readBacks: newReadBacks(), sightings: newSightings()}
+	s := &Stage{cfg: cfg, jobs: fair.New[account, job](0, int64(credit)), readBacks: newReadBacks(), sightings: newSightings()}
 	s.metrics = newMetrics(cfg.Registerer, s)
 	return s, nil
 }

@@ -23,6 +23,9 @@ const (
 	maxJob = 20 * time.Millisecond
 	// maxWorstJob is where a job is cut by what its signatures take at worst.
 	maxWorstJob = 100 * time.Millisecond
+	// credit is the worker time that a site or a client has at once after a pause, whoever else always has work waiting.
+	// 20,000 pairs of RSA with 2048 bits take a twentieth of it.
+	credit = time.Second
 	// maxDecisionLeaves is how many leaves a decision names at most.
 	maxDecisionLeaves = certs.MaxLeaves
 	// dearPrice is where a signature is so dear that equal pairs are looked for in the whole upload, and not in each
