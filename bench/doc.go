@@ -5,7 +5,8 @@
 // but the work in question is timed: signing and encoding happen before, and bodies go from the page cache to the
 // socket. It promises too that a figure whose companion could not be measured is missing, not guessed, and that a run
 // whose counts came back wrong is an error and no figure. It speaks to the service over HTTP; only the experiment large
-// also puts rows into the service's ClickHouse beforehand (preload.go).
+// also puts rows into the service's ClickHouse beforehand (preload.go), and the experiment store reads the engine's own
+// account of its work (store.go).
 //
 // Machines are noisy, so nothing is compared over time: the contestants alternate within a round, ratios are formed
 // within a round, and what is reported is the median of the rounds with its spread.
@@ -13,7 +14,7 @@
 // Files: config.go is what a session can be told, run.go is the session; pool.go, pair.go, body.go and algorithm.go
 // make the data; server.go and process.go are the service that is measured, http.go the connections to it, upload.go,
 // single.go, load.go and mixed.go what is sent; bare.go, contest.go and openssl.go are what stands beside; uploads.go,
-// singles.go, memory.go, sustained.go, large.go with preload.go, and compare.go are the experiments; stats.go,
+// singles.go, memory.go, sustained.go, large.go with preload.go, store.go, and compare.go are the experiments; stats.go,
 // report.go, table.go, html.go and svg.go are what comes out.
 //
 // It must not know Kafka, records, certificates or the stages.

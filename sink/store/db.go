@@ -194,6 +194,11 @@ func (db *DB) Exec(ctx context.Context, statement string) error {
 	return db.wrap(ctx, db.exec(ctx, statement), "run the statement")
 }
 
+// Select runs a query and calls row for each row with what scans it, for those who measure a database.
+func (db *DB) Select(ctx context.Context, query string, row func(scan func(into ...any) error) error) error {
+	return db.selectAll(ctx, "run the query", query, func(rows driver.Rows) error { return row(rows.Scan) })
+}
+
 // exec runs a statement that may take a while without a sign of life. Its errors are the driver's.
 func (db *DB) exec(ctx context.Context, statement string) error {
 	return db.watched(ctx, func(ctx context.Context) error { return db.writer.Exec(ctx, statement) })
