@@ -79,7 +79,7 @@ func (b *batches) add(ctx context.Context, c *recordpb.Chunk, verdicts []byte) e
 func (b *batches) begin(batch uint32) {
 	s := b.upload.seal
 	b.batch = batch
-	b.outcome = &recordpb.Outcome{Upload: b.upload.id[:], Batch: batch, AcceptedMs: s.AcceptedMs, Single: s.Single}
+	b.outcome = &recordpb.Outcome{Upload: b.upload.id[:], Batch: batch, Site: s.Site, AcceptedMs: s.AcceptedMs, Single: s.Single}
 }
 
 type pair struct {

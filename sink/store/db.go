@@ -68,6 +68,7 @@ type DB struct {
 	dialers   []*dialer   // of these four
 	cfg       Config
 	addresses []string // for messages
+	moveRows  uint64   // that move at once (move.go)
 }
 
 // Open checks cfg and prepares connections without making any: a ClickHouse that is away shows in the first call that
@@ -86,7 +87,7 @@ func Open(_ context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{cfg: cfg, addresses: opts.Addr}
+	db := &DB{cfg: cfg, addresses: opts.Addr, moveRows: rowsOfRange}
 	if socket != "" {
 		db.addresses = []string{socket}
 	}

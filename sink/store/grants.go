@@ -16,7 +16,7 @@ func ServiceGrants(database string) []string {
 	on := " ON " + database + ".*"
 	grants := []string{
 		"SELECT" + on, "INSERT" + on, "ALTER" + on, "CREATE TABLE" + on, "CREATE VIEW" + on,
-		"DROP TABLE" + on, "DROP VIEW" + on, "SHOW" + on,
+		"DROP TABLE" + on, "DROP VIEW" + on, "TRUNCATE" + on, "SHOW" + on,
 	}
 	for _, engine := range tableEngines {
 		grants = append(grants, "TABLE ENGINE ON "+engine)

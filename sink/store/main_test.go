@@ -23,6 +23,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == engine.ChildArg {
 		os.Exit(engine.Main(os.Args[2:]))
 	}
+	if len(os.Args) > 2 && os.Args[1] == movesRows {
+		os.Exit(moveRowsOf(os.Args[2]))
+	}
 	enginetest.UseCache()
 	os.Exit(runTests(m))
 }

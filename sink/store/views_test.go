@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"countersign/pipeline/record"
 )
@@ -96,16 +97,17 @@ func TestScanStopsWhenAsked(t *testing.T) {
 // The views are what docs promise to analysts: exact with every row stored twice.
 func TestViewsAreExactWhileReplaysAreUnmerged(t *testing.T) {
 	db := newDB(t)
-	for _, table := range []string{"signed_hashes", "uploads", "batch_results", "certificates"} {
+	for _, table := range []string{"signatures", "owners", "uploads", "outcomes", "exceptions", "certificates"} {
 		if err := db.conn.Exec(t.Context(), "SYSTEM STOP MERGES "+table); err != nil {
 			t.Fatal(err)
 		}
 	}
-	const accepted = 1_790_000_000_123
+	accepted := time.Now().Add(-time.Hour).UnixMilli() // results expire
 	hash, leaf := hashOf(0), []byte("leaf in DER")
 	fingerprint := sha256.Sum256(leaf)
 	rows := rowsOf(uploadOf(1), 0, 2)
 	rows.Certificate[0] = fingerprint
+	rows.SignedAt[0], rows.SignedAt[1] = accepted, accepted
 	upload := Upload{ID: uploadOf(1), Site: "files.example.org", Count: 1001, AcceptedAt: accepted}
 	outcome := ResultRow{Upload: uploadOf(1), Batch: 1, Shard: -1, AcceptedAt: accepted, Claims: 1, Errors: []Failure{{3, "x", "y"}}}
 	added := ResultRow{Upload: uploadOf(1), Batch: 1, Shard: 2, AcceptedAt: accepted, Added: Entries{Hashes: hash[:], Indexes: []uint16{0}}}
@@ -131,7 +133,7 @@ func TestViewsAreExactWhileReplaysAreUnmerged(t *testing.T) {
 		t.Errorf("a certificate that nobody served: %v, %v", found, err)
 	}
 	fp := hex.EncodeToString(fingerprint[:])
-	at := "2026-09-21 14:13:20.123"
+	at, later := clickhouseTime(accepted), clickhouseTime(accepted+1)
 	for _, c := range []struct{ query, want string }{
 		{"SELECT sha256, site, toString(signed_at), upload, position, algorithm, signature, certificate FROM v_signed_hashes WHERE hash = unhex('" + hex.EncodeToString(hash[:]) + "')",
 			strings.Join([]string{hex.EncodeToString(hash[:]), "files.example.org", at, uploadOf(1).String(), "0", "RSA-2048",
@@ -141,12 +143,17 @@ func TestViewsAreExactWhileReplaysAreUnmerged(t *testing.T) {
 		{"SELECT batch, done, added, duplicates, bad_signatures, errors, toString(accepted_at) FROM v_batch_results WHERE upload = '" + uploadOf(1).String() + "' ORDER BY batch",
 			"1|1|1|0|0|1|" + at + "\n2|0|0|0|0|1|" + at},
 		{"SELECT certificate, site, toString(first_seen), toString(last_seen), arrayMap(x -> hex(x), chain) FROM v_certificates",
-			fp + "|files.example.org|" + at + "|2026-09-21 14:13:20.124|['" + strings.ToUpper(hex.EncodeToString(leaf)) + "','726F6F74']"},
+			fp + "|files.example.org|" + at + "|" + later + "|['" + strings.ToUpper(hex.EncodeToString(leaf)) + "','726F6F74']"},
 	} {
 		if got := rowsAsText(t, db, c.query); got != c.want {
 			t.Errorf("%s\ngot  %s\nwant %s", c.query, got, c.want)
 		}
 	}
+}
+
+// clickhouseTime writes Unix milliseconds as toString does.
+func clickhouseTime(ms int64) string {
+	return time.UnixMilli(ms).UTC().Format("2006-01-02 15:04:05.000")
 }
 
 // rowsAsText joins columns by | and rows by newlines.
