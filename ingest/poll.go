@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	"countersign/ingest/jsonstream"
 	"countersign/ingest/problem"
@@ -96,13 +97,18 @@ func (s *Server) serveHash(x *server.Exchange) *problem.Problem {
 	}
 	ctx, cancel := context.WithTimeout(x.Context(), s.cfg.StoreTimeout)
 	defer cancel()
-	found, ok, err := s.results.SignedHash(ctx, hash)
-	if err != nil {
+	var found store.SignedHash
+	var also store.CoSigners
+	var ok bool
+	var both errgroup.Group
+	both.Go(func() (err error) { found, ok, err = s.results.SignedHash(ctx, hash); return err })
+	both.Go(func() (err error) { also, err = s.results.CoSigners(ctx, hash); return err })
+	if err := both.Wait(); err != nil {
 		return unanswered("a signature of that hash", err)
 	}
 	if !ok {
 		return problem.UnknownHash(hex.EncodeToString(hash[:]))
 	}
-	x.ReplyJSON(appendSignedHash(nil, hash, &found))
+	x.ReplyJSON(appendSignedHash(nil, hash, &found, &also))
 	return nil
 }
