@@ -8,7 +8,10 @@ package store
 var tableEngines = []string{"ReplacingMergeTree", "AggregatingMergeTree"}
 
 // analystViews are what analysts read.
-var analystViews = []string{"v_signed_hashes", "v_uploads", "v_batch_results", "v_certificates"}
+var analystViews = []string{
+	"v_signed_hashes", "v_uploads", "v_batch_results", "v_certificates",
+	"v_outcomes", "v_site_daily", "v_daily", "v_cosigners", "v_failures",
+}
 
 // ServiceGrants are what this package needs on a database: its tables and views, their rows and migrations, and what
 // Check and the migrations look up.

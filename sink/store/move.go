@@ -57,6 +57,9 @@ type moveState struct {
 }
 
 func (db *DB) moveOldRows(ctx context.Context) error {
+	if err := db.describeCertificates(ctx); err != nil {
+		return err
+	}
 	s, err := db.moveState(ctx)
 	if err != nil {
 		return err
