@@ -7,20 +7,22 @@ import (
 	"sync"
 )
 
-// One insert of signatures has so many rows. ClickHouse writes an insert on one core, so what has more than the least goes
-// out as several at once. Smaller ones would make more parts to merge.
-const (
-	leastPerInsert = 32_768
-	mostPerInsert  = 100_000
-)
+// mostPerInsert bounds one insert of signatures: some 40 MB with RSA-2048, of which two are not merged any more
+// (schema/007_by_arrival.sql).
+const mostPerInsert = 131_072
 
-// partsOf cuts n rows into inserts of equal size.
-func partsOf(n int) (rows int) {
-	parts := (n + mostPerInsert - 1) / mostPerInsert
-	if n > leastPerInsert {
+// leastPerInsert is what makes it worth to split an insert: smaller ones would only make more parts to merge.
+const leastPerInsert = 32_768
+
+// rowsPerInsert cuts n rows into inserts of equal size. ClickHouse writes an insert on one core. While nothing waits
+// behind, somebody waits for these rows and a core is free, so they go out as two at once. Under load, fewer and larger
+// parts are worth more.
+func rowsPerInsert(n int, behind bool) int {
+	parts := max(1, (n+mostPerInsert-1)/mostPerInsert)
+	if n > leastPerInsert && !behind {
 		parts = max(parts, 2)
 	}
-	return (n + max(parts, 1) - 1) / max(parts, 1)
+	return (n + parts - 1) / parts
 }
 
 // write stores flush after flush when they are due, in their order and one at a time, until ctx ends.
@@ -56,7 +58,7 @@ func (st *stage) store(ctx context.Context, f *flush) bool {
 		}
 	}
 	hashes := f.hashes.Len()
-	for from, n := 0, partsOf(hashes); from < hashes; from += n {
+	for from, n := 0, rowsPerInsert(hashes, st.flushes.anyWaits()); from < hashes; from += n {
 		part := f.hashes.Slice(from, min(from+n, hashes))
 		insert(0, part.Len(), "signatures", func() error { return st.Store.InsertSignatures(ctx, part) })
 	}

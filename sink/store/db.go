@@ -10,6 +10,7 @@ import (
 	"maps"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -69,6 +70,8 @@ type DB struct {
 	cfg       Config
 	addresses []string // for messages
 	moveRows  uint64   // that move at once (move.go)
+
+	moved atomic.Bool // all rows of version 1 have moved: nobody needs to look for them where they were
 }
 
 // Open checks cfg and prepares connections without making any: a ClickHouse that is away shows in the first call that

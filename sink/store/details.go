@@ -92,25 +92,29 @@ func (db *DB) readCounts(ctx context.Context, of string, c *collector) error {
 	})
 }
 
-// readExceptions reads those of version 1 as well, which have the added pairs beside them, unless the batch is done
-// without.
+// exceptionColumns are those that exceptions have in both versions.
+const exceptionColumns = "duplicate_hashes, duplicate_indexes, duplicate_upper, bad_hashes, bad_indexes, bad_upper," +
+	" error_indexes, error_texts, error_reasons, failed_hashes, failed_indexes, failed_upper, failed_reason"
+
+// readExceptions reads the pairs that were not added. Where fewer are found than are counted, or the batch isn't done,
+// version 1 may have stored some, with the added ones beside them.
 func (db *DB) readExceptions(ctx context.Context, of string, c *collector) error {
-	done, exceptions := c.state().Done(), uint32(0)
+	done, want := c.state().Done(), 0
 	for _, n := range c.rows {
-		exceptions += n.exceptions
+		want += int(n.exceptions)
 	}
-	if done && exceptions == 0 {
+	if done && want == 0 {
 		return nil
 	}
-	const columns = "duplicate_hashes, duplicate_indexes, duplicate_upper, bad_hashes, bad_indexes, bad_upper," +
-		" error_indexes, error_texts, error_reasons, failed_hashes, failed_indexes, failed_upper, failed_reason"
-	query := "SELECT shard, part, 0 AS version, toUInt32(0) AS claims, [] :: Array(FixedString(32)) AS added_hashes, [] :: Array(UInt16) AS added_indexes, '' AS added_upper, " +
-		columns + " FROM exceptions WHERE " + of + " LIMIT 1 BY shard, part"
-	if !done {
-		query += " UNION ALL SELECT shard, part, 1 AS version, claims, added_hashes, added_indexes, added_upper, " +
-			columns + " FROM batch_results WHERE " + of + " LIMIT 1 BY shard, part"
+	query := "SELECT shard, part, 0 AS version, toUInt32(0) AS claims, [] :: Array(FixedString(32)) AS added_hashes," +
+		" [] :: Array(UInt16) AS added_indexes, '' AS added_upper, " + exceptionColumns + " FROM exceptions WHERE " + of + " LIMIT 1 BY shard, part"
+	err := db.readAll(ctx, "read exceptions", query, c.addException)
+	if err != nil || done && len(c.dup)+len(c.bad)+len(c.failures) >= want {
+		return err
 	}
-	return db.readAll(ctx, "read exceptions", query, c.addException)
+	query = "SELECT shard, part, 1 AS version, claims, added_hashes, added_indexes, added_upper, " + exceptionColumns +
+		" FROM batch_results WHERE " + of + " LIMIT 1 BY shard, part"
+	return db.readAll(ctx, "read batch results", query, c.addException)
 }
 
 func (c *collector) addException(rows driver.Rows) error {

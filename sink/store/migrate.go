@@ -95,7 +95,8 @@ func (db *DB) Migrate(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	_, err = db.moveState(ctx)
+	return err
 }
 
 func (db *DB) apply(ctx context.Context, m migration) error {

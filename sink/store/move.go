@@ -1,7 +1,7 @@
 package store
 
 // The way of a database of version 1 to the tables of version 2: its rows move range by range of the hash, while the
-// service runs. Every hash is found at any time, because look-ups ask the old table as well for as long as it has rows.
+// service runs. Every hash is found at any time, because look-ups ask the old table as well until all have moved.
 //
 //	plan ─► counts of the last 48 hours ─► range 0 ─► ... ─► range n-1 ─► all have moved ─► a minute later: old rows dropped
 //
@@ -65,7 +65,9 @@ func (db *DB) moveOldRows(ctx context.Context) error {
 		return err
 	}
 	if !s.done && s.rows == 0 && s.next == 0 {
-		return db.recordMove(ctx, 0, nil) // a new database
+		err := db.recordMove(ctx, 0, nil) // a new database
+		db.moved.Store(err == nil)
+		return err
 	}
 	if !s.done {
 		if err := db.moveRanges(ctx, s); err != nil {
@@ -94,7 +96,7 @@ func (db *DB) dropOldRows(ctx context.Context) error {
 	}
 	if block > p.block {
 		db.cfg.Logger.Error("an earlier version of countersign has written to table signed_hashes after its rows began to move: they are kept " +
-			"there, and the views don't show those that came late; stop that version")
+			"there, and nobody looks for those that came late; stop that version")
 		return nil
 	}
 	err = db.exec(ctx, "TRUNCATE TABLE signed_hashes SETTINGS max_table_size_to_drop = 0")
@@ -117,6 +119,9 @@ func (db *DB) moveState(ctx context.Context) (s moveState, err error) {
 		return rows.Scan(&s.rows, &next, &done)
 	})
 	s.next, s.done = uint32(next), done != 0
+	if s.done {
+		db.moved.Store(true)
+	}
 	return s, err
 }
 
@@ -169,6 +174,7 @@ func (db *DB) moveRanges(ctx context.Context, s moveState) error {
 		}
 	}
 	db.cfg.Logger.Info("the rows of version 1 have moved", "ranges", p.ranges)
+	db.moved.Store(true)
 	return nil
 }
 

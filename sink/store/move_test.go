@@ -47,8 +47,10 @@ func oldDatabase(t *testing.T, old, recent int) (db *DB, url string) {
 	}
 	for _, statement := range []string{
 		row(1, 0, old, 1_700_000_000_123), row(1, 0, 100, 1_700_000_000_123), row(2, old, recent, hour),
-		fmt.Sprintf("INSERT INTO batch_results (upload, batch, shard, part, accepted_at, claims, added, duplicates, bad_signatures, errors)"+
-			" SELECT '%s', number + 1, s, 0, %s, if(s < 0, 1000, 0), if(s < 0, 0, least(1000, %d - number * 1000)), 0, if(s < 0, 2, 0), 0"+
+		fmt.Sprintf("INSERT INTO batch_results (upload, batch, shard, part, accepted_at, claims, added, duplicates, bad_signatures, errors,"+
+			" bad_hashes, bad_indexes)"+
+			" SELECT '%s', number + 1, s, 0, %s, if(s < 0, 1000, 0), if(s < 0, 0, least(1000, %d - number * 1000)), 0, if(s < 0, 2, 0), 0,"+
+			" if(s < 0, [SHA256('x'), SHA256('y')], []), if(s < 0, [998, 999], [])"+
 			" FROM numbers(%d) ARRAY JOIN [-1, 0] AS s", uploadOf(2), moment(hour), recent, (recent+999)/1000),
 	} {
 		if err := db.Exec(t.Context(), statement); err != nil {
@@ -164,8 +166,8 @@ func TestOldRowsMoveWhileTheMoverIsKilled(t *testing.T) {
 		t.Errorf("%d hashes are counted as added, %v, want %d", n, err, old+recent)
 	}
 	r, found, err := db.Batch(t.Context(), uploadOf(2), 2)
-	if err != nil || !found || len(r.Added) != recent-1000 || r.Added[0] != strings.ToLower(fmt.Sprintf("%x", hashOf(old+1000))) {
-		t.Errorf("batch 2 of the recent upload: %d added, %v, %v", len(r.Added), found, err)
+	if err != nil || !found || len(r.Added) != recent-1000 || len(r.BadSignatures) != 2 || r.Added[0] != strings.ToLower(fmt.Sprintf("%x", hashOf(old+1000))) {
+		t.Errorf("batch 2 of the recent upload: %d added, %d bad signatures, %v, %v", len(r.Added), len(r.BadSignatures), found, err)
 	}
 }
 

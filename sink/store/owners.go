@@ -48,7 +48,7 @@ func (db *DB) owners(ctx context.Context, hashes []byte, into map[[32]byte]Owner
 	if err != nil {
 		return fmt.Errorf("clickhouse: look up owners: %w", err)
 	}
-	query := inBoth("SELECT hash, upload, position, site FROM ", " WHERE hash IN (SELECT key FROM wanted)")
+	query := db.inBoth("SELECT hash, upload, position, site FROM ", " WHERE hash IN (SELECT key FROM wanted)")
 	var hash []byte
 	var owner Owner
 	return db.selectAll(ctx, "look up owners", query, func(rows driver.Rows) error {
@@ -60,9 +60,14 @@ func (db *DB) owners(ctx context.Context, hashes []byte, into map[[32]byte]Owner
 	})
 }
 
-// inBoth asks the table of owners and that of version 1, which has the same columns. A hash may be in both.
-func inBoth(before, after string) string {
-	return before + "owners" + after + " UNION ALL " + before + "signed_hashes" + after
+// inBoth asks the table of owners and, until its rows have moved, that of version 1, which has the same columns. A hash
+// may be in both.
+func (db *DB) inBoth(before, after string) string {
+	query := before + "owners" + after
+	if !db.moved.Load() {
+		query += " UNION ALL " + before + "signed_hashes" + after
+	}
+	return query
 }
 
 // onceOfBoth is inBoth for those who read much: what has moved is left out of the old table.

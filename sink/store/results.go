@@ -186,13 +186,16 @@ func (db *DB) ProgressOf(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID][]
 		return nil, fmt.Errorf("clickhouse: read the progress of uploads: %w", err)
 	}
 	const columns = "upload, batch, shard, part, claims, added, duplicates, bad_signatures, errors"
+	old := ""
+	if !db.moved.Load() {
+		old = " UNION ALL SELECT " + columns + " FROM batch_results WHERE " + where
+	}
 	query := `SELECT upload, batch, countIf(shard = -1) > 0, sumIf(c, shard = -1), sumIf(a + d, shard >= 0),
 	sum(a), sum(d), sum(b), sum(e) FROM (
 	SELECT upload, batch, shard, part,
 		any(claims) c, any(added) a, any(duplicates) d, any(bad_signatures) b, any(errors) e
 	FROM (
-		SELECT ` + columns + ` FROM outcomes WHERE ` + where + ` AND shard >= -1 AND ` + db.recent() + `
-		UNION ALL SELECT ` + columns + ` FROM batch_results WHERE ` + where + `
+		SELECT ` + columns + ` FROM outcomes WHERE ` + where + ` AND shard >= -1 AND ` + db.recent() + old + `
 	) GROUP BY upload, batch, shard, part
 ) GROUP BY upload, batch ORDER BY upload, batch`
 	found := make(map[uuid.UUID][]BatchProgress, len(ids))

@@ -69,8 +69,10 @@ func (db *DB) Hashes(ctx context.Context, hashes [][32]byte) (map[[32]byte]Signe
 		return nil, fmt.Errorf("clickhouse: look up hashes: %w", err)
 	}
 	const key = "site, signed_at, upload, position"
-	query := "SELECT " + signedColumns + " FROM signatures WHERE (" + key + ") IN (SELECT " + key + " FROM owners WHERE " + where + ")" +
-		" UNION ALL SELECT " + signedColumns + " FROM signed_hashes WHERE " + where
+	query := "SELECT " + signedColumns + " FROM signatures WHERE (" + key + ") IN (SELECT " + key + " FROM owners WHERE " + where + ")"
+	if !db.moved.Load() {
+		query += " UNION ALL SELECT " + signedColumns + " FROM signed_hashes WHERE " + where
+	}
 	found := make(map[[32]byte]SignedHash, len(hashes))
 	err = db.readAll(ctx, "look up hashes", query, func(rows driver.Rows) error {
 		hash, s, err := scanSigned(rows)

@@ -2,8 +2,8 @@
 -- signed_hashes and batch_results of version 1 stay: they are read beside these for as long as they have rows, and written no more.
 
 -- signatures: one row for each owned hash, in the order in which hashes arrive. Merging parts of random order cost more than all else,
--- because a signature was written again each time. Here merges only copy, and they end at 256 MiB: later parts would be no faster to
--- read. By month, so that old months rest, and can be exported. What is constant in an upload compresses to nothing. The index on hash
+-- because a signature was written again each time. Here merges only copy, and they end at 64 MiB, so what arrives in large inserts is
+-- written once. By month, so that old months rest, and can be exported. What is constant in an upload compresses to nothing. The index on hash
 -- is for analysts alone: it spares a filter on hash nine tenths of the table. The service asks owners for the row's key instead.
 -- Granules of 256 rows: one signature is read with 64 KiB of others.
 CREATE TABLE IF NOT EXISTS signatures{{onCluster}}
@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS signatures{{onCluster}}
 ENGINE = {{engine "ReplacingMergeTree"}}
 PARTITION BY toYYYYMM(signed_at)
 ORDER BY (site, signed_at, upload, position)
-SETTINGS index_granularity = 256, min_bytes_for_wide_part = 268435456, max_bytes_to_merge_at_max_space_in_pool = 268435456,
+SETTINGS index_granularity = 256, min_bytes_for_wide_part = 67108864, max_bytes_to_merge_at_max_space_in_pool = 67108864,
     parts_to_delay_insert = 20000, parts_to_throw_insert = 30000, max_parts_in_total = 200000;
 
 -- owners: who owns a hash, for ever (I4), and the key of its row in signatures. The only table of one row a hash that is merged in random

@@ -144,7 +144,7 @@ CREATE TABLE IF NOT EXISTS signatures ON CLUSTER 'sign\'ers'
 ENGINE = ReplicatedReplacingMergeTree()
 PARTITION BY toYYYYMM(signed_at)
 ORDER BY (site, signed_at, upload, position)
-SETTINGS index_granularity = 256, min_bytes_for_wide_part = 268435456, max_bytes_to_merge_at_max_space_in_pool = 268435456,
+SETTINGS index_granularity = 256, min_bytes_for_wide_part = 67108864, max_bytes_to_merge_at_max_space_in_pool = 67108864,
     parts_to_delay_insert = 20000, parts_to_throw_insert = 30000, max_parts_in_total = 200000;
 
 CREATE TABLE IF NOT EXISTS owners ON CLUSTER 'sign\'ers'
@@ -273,8 +273,12 @@ ORDER BY number;
 CREATE OR REPLACE VIEW v_signed_hashes ON CLUSTER 'sign\'ers' DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
 SELECT lower(hex(hash)) AS sha256, hash, site, signed_at, upload, position, algorithm,
        base64Encode(signature) AS signature, lower(hex(certificate)) AS certificate
-FROM signatures FINAL
-WHERE moved = 0 OR (SELECT max(done) FROM moves) = 1 OR hash < (SELECT max(below) FROM moves)
+FROM
+(
+    SELECT * FROM signatures FINAL
+    WHERE moved = 0 OR (SELECT max(done) FROM moves) = 1 OR hash < (SELECT max(below) FROM moves)
+    SETTINGS use_skip_indexes_if_final_exact_mode = 0
+)
 UNION ALL
 SELECT lower(hex(hash)) AS sha256, hash, site, signed_at, upload, position, algorithm,
        base64Encode(signature) AS signature, lower(hex(certificate)) AS certificate
