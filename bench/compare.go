@@ -112,7 +112,18 @@ func (s *session) compareTurn(ctx context.Context, server *server, p *pool, b *b
 		}
 		return l.uploads[0].uploaded, nil
 	}
+	before, err := server.engineTime()
+	if err != nil {
+		return nil, err
+	}
 	added, err := send(b)
+	if err != nil {
+		return nil, err
+	}
+	if err := server.engineRests(ctx); err != nil {
+		return nil, err
+	}
+	after, err := server.engineTime()
 	if err != nil {
 		return nil, err
 	}
@@ -128,6 +139,7 @@ func (s *session) compareTurn(ctx context.Context, server *server, p *pool, b *b
 	return map[string]float64{
 		".time": added.done.Seconds(), ".reply": added.replied.Seconds(), ".again": again.done.Seconds(),
 		".single": singles.took.Seconds() / float64(len(pairs)) * 1000,
+		".engine": (after.sum() - before.sum()) / float64(s.Pairs) * 1e6,
 	}, nil
 }
 
@@ -140,6 +152,7 @@ func (s *session) reportCompared(a algorithm, base, head map[string][]float64) {
 		{".reply", "reply to the POST", "s"},
 		{".again", "the same again, all duplicates", "s"},
 		{".single", "one single signing, 64 at once", "ms"},
+		{".engine", "ClickHouse's processor time for a pair of the upload, merges finished", "µs"},
 	} {
 		id := "compare." + a.name + f.id
 		beside := []string{id + ".base", id + ".head"}

@@ -21,14 +21,20 @@ const (
 
 // preload stores hashes behind the service's back, and restarts it, since it learns what is stored when it starts.
 func (s *session) preload(ctx context.Context) error {
+	at := time.Now().UTC().Format("2006-01-02 15:04:05.000") // one time: an owner has that of its signature
 	err := s.withStore(ctx, func(db *store.DB) error {
 		for from := 0; from < s.Preload; from += preloadStep {
-			query := fmt.Sprintf(`INSERT INTO signed_hashes (hash, upload, position, site, signed_at, algorithm, signature, certificate)
-				SELECT SHA256(concat('stored before ', toString(number))), toUUID('00000000-0000-0000-0000-000000000001'), toUInt32(number),
-				'preload.bench.example', now64(3), 'bench', randomString(%d), SHA256('preload') FROM numbers(%d, %d)`,
-				s.PreloadSignature, from, min(preloadStep, s.Preload-from))
-			if err := db.Exec(ctx, query); err != nil {
-				return fmt.Errorf("store hashes beforehand: %w", err)
+			for _, table := range []struct{ name, columns, values string }{
+				{"signatures", ", algorithm, signature, certificate", fmt.Sprintf(", 'bench', randomString(%d), SHA256('preload')", s.PreloadSignature)},
+				{"owners", "", ""},
+			} {
+				query := fmt.Sprintf(`INSERT INTO %s (hash, upload, position, site, signed_at%s)
+					SELECT SHA256(concat('stored before ', toString(number))), toUUID('00000000-0000-0000-0000-000000000001'), toUInt32(number),
+					'preload.bench.example', toDateTime64('%s', 3, 'UTC')%s FROM numbers(%d, %d)`,
+					table.name, table.columns, at, table.values, from, min(preloadStep, s.Preload-from))
+				if err := db.Exec(ctx, query); err != nil {
+					return fmt.Errorf("store hashes beforehand: %w", err)
+				}
 			}
 			if from/preloadStep%10 == 0 {
 				s.say("storing hashes beforehand: %s of %s", number(float64(from+preloadStep)), number(float64(s.Preload)))

@@ -36,6 +36,7 @@ func experiments() []experiment {
 		{"memory", "memory for each open upload, and with eight uploads at once", true, true, (*session).memory},
 		{"sustained", "uploads in parallel for a minute", true, false, (*session).sustained},
 		{"attack", "an honest user beside attacks, from other addresses and from his own", true, true, (*session).attack},
+		{"store", "where ClickHouse's processor time goes, by table, inserts and merges apart", false, true, (*session).accounted},
 		{"load", "uploads of a mix of your own: --algorithms, --sites, --bad, --duplicates, --rate", false, false, (*session).mixedLoad},
 		{"large", "sustained with --preload hashes stored, over the same with none; takes long, and tens of GB", false, true, (*session).large},
 	}
@@ -80,6 +81,7 @@ type session struct {
 	logs   *os.File
 
 	quickRates map[string]float64 // OpenSSL's, by algorithm
+	accounting bool               // the next private service's engine keeps account of its work
 }
 
 // Run measures, prints the table to c.Out, and leaves the report in a new folder under c.Cache. It returns the report,
@@ -285,7 +287,7 @@ func (s *session) start(ctx context.Context, binary string, flags ...string) (*s
 	}
 	return startPrivate(ctx, privateConfig{
 		binary: binary, certs: s.certs(), parent: filepath.Join(s.Cache, "work"), logFile: s.logs,
-		flags: append(append([]string(nil), s.ServeFlags...), flags...),
+		flags: append(append([]string(nil), s.ServeFlags...), flags...), accounting: s.accounting,
 	})
 }
 

@@ -35,6 +35,8 @@ type privateConfig struct {
 	parent  string   // folder to make the data folder in
 	flags   []string // further flags of serve
 	logFile io.Writer
+
+	accounting bool // the embedded engine keeps account of its work
 }
 
 // startPrivate starts a service and waits until it is ready.
@@ -49,7 +51,13 @@ func startPrivate(ctx context.Context, c privateConfig) (*server, error) {
 	s := &server{dir: dir, config: service.Config{
 		Binary: c.binary, Args: append([]string{"--data-dir", dir, "--cert-dir", c.certs}, c.flags...), Log: c.logFile,
 	}}
-	if err := s.start(ctx); err != nil {
+	if c.accounting {
+		err = writeAccountFiles(dir)
+	}
+	if err == nil {
+		err = s.start(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.remove())
 	}
 	return s, nil

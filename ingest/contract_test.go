@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"countersign/ingest/internal/ingesttest"
+	"countersign/sink/store"
 )
 
 const site = "dummybank.rowit.co.uk"
@@ -261,4 +262,21 @@ func TestWhoSigned(t *testing.T) {
 	golden(t, "hash", h.Do("GET", "/api/v1/hash/"+strings.ToUpper(hashText(1)), nil).Body)
 	golden(t, "problem-unknown-hash", h.Do("GET", "/api/v1/hash/"+hashText(2), nil).Body)
 	h.Problem(h.Do("GET", "/api/v1/hash/abc", nil), 400, "invalid-parameter")
+}
+
+// Who holds a file learns of every site that signed it: the first hundred, with a count.
+func TestWhoElseSigned(t *testing.T) {
+	h := start(t, func(c *Config) { c.Random = &counter{} })
+	h.done(h.upload(site, pairs(0, 2, 8)))
+	h.store.With(func(s *ingesttest.Store) {
+		at := time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC).UnixMilli()
+		s.Also[[32]byte{31: 2}] = store.CoSigners{Count: 102, First: []store.SignedHash{
+			{Site: "mirror.example", SignedAt: at, Algorithm: "RSA-PKCS1-SHA256", Signature: []byte("one"), Certificate: [32]byte{1}, Case: store.UpperCase},
+			{Site: "publisher.example", SignedAt: at + 1, Algorithm: "ECDSA-P256-SHA256", Signature: []byte("two"), Certificate: [32]byte{2}},
+		}}
+	})
+	golden(t, "hash-cosigned", h.Do("GET", "/api/v1/hash/"+hashText(1), nil).Body)
+	if body := h.Do("GET", "/api/v1/hash/"+hashText(0), nil).Body; strings.Contains(string(body), "alsoSigned") {
+		t.Errorf("a hash that nobody else signed: %s", body)
+	}
 }

@@ -9,12 +9,14 @@ import (
 	"strconv"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	"countersign/ingest/jsonstream"
 	"countersign/ingest/problem"
 	"countersign/ingest/results"
 	"countersign/ingest/server"
 	"countersign/pipeline/record"
+	"countersign/sink/store"
 )
 
 // serveStatus is GET /api/v1/resultasync/:uuid.
@@ -99,13 +101,18 @@ func (s *Server) serveHash(x *server.Exchange) *problem.Problem {
 	}
 	ctx, cancel := s.asking(x)
 	defer cancel()
-	found, ok, err := s.results.SignedHash(ctx, hash)
-	if err != nil {
+	var found store.SignedHash
+	var also store.CoSigners
+	var ok bool
+	var both errgroup.Group
+	both.Go(func() (err error) { found, ok, err = s.results.SignedHash(ctx, hash); return err })
+	both.Go(func() (err error) { also, err = s.results.CoSigners(ctx, hash); return err })
+	if err := both.Wait(); err != nil {
 		return unanswered("a signature of that hash", err)
 	}
 	if !ok {
 		return problem.UnknownHash(hex.EncodeToString(hash[:]))
 	}
-	x.ReplyJSON(appendSignedHash(nil, hash, &found))
+	x.ReplyJSON(appendSignedHash(nil, hash, &found, &also))
 	return nil
 }

@@ -107,18 +107,36 @@ func appendDuplicate(dst []byte, hash string) []byte {
 	return append(append(dst, "duplicate already in db "...), hash...)
 }
 
-// appendSignedHash appends the reply about a hash. It is one object on one line. signedText is left out where it isn't
-// known. Neither the upload nor the position in it is told: whoever has a file could ask what else was signed with it.
-func appendSignedHash(dst []byte, hash [32]byte, h *store.SignedHash) []byte {
+// appendSignedHash appends the reply about a hash. It is one object on one line. alsoSignedBy and its count are left out
+// where no other site signed the hash. Neither the upload nor the position in it is told: whoever has a file could ask
+// what else was signed with it.
+func appendSignedHash(dst []byte, hash [32]byte, h *store.SignedHash, also *store.CoSigners) []byte {
 	dst = jsontext.AppendString(append(dst, `{"hash":`...), hex.EncodeToString(hash[:]))
-	if h.Case != store.UnknownCase {
-		dst = jsontext.AppendString(append(dst, `,"signedText":`...), record.HexText(hash[:], h.Case == store.UpperCase))
+	dst = appendSignature(append(dst, ','), hash, h)
+	if also.Count > 0 {
+		dst = append(dst, `,"alsoSignedBy":[`...)
+		for i := range also.First {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = append(appendSignature(append(dst, '{'), hash, &also.First[i]), '}')
+		}
+		dst = strconv.AppendUint(append(dst, `],"alsoSignedByCount":`...), also.Count, 10)
 	}
-	dst = jsontext.AppendString(append(dst, `,"site":`...), h.Site)
+	return append(dst, "}\n"...)
+}
+
+// appendSignature appends the members that describe one site's signature of a hash. signedText is left out where it
+// isn't known.
+func appendSignature(dst []byte, hash [32]byte, h *store.SignedHash) []byte {
+	if h.Case != store.UnknownCase {
+		dst = jsontext.AppendString(append(dst, `"signedText":`...), record.HexText(hash[:], h.Case == store.UpperCase))
+		dst = append(dst, ',')
+	}
+	dst = jsontext.AppendString(append(dst, `"site":`...), h.Site)
 	signedAt := time.UnixMilli(h.SignedAt).UTC().Format("2006-01-02T15:04:05.000Z07:00")
 	dst = jsontext.AppendString(append(dst, `,"signedAt":`...), signedAt)
 	dst = jsontext.AppendString(append(dst, `,"algorithm":`...), h.Algorithm)
 	dst = jsontext.AppendString(append(dst, `,"signature":`...), base64.StdEncoding.EncodeToString(h.Signature))
-	dst = jsontext.AppendString(append(dst, `,"certificate":`...), hex.EncodeToString(h.Certificate[:]))
-	return append(dst, "}\n"...)
+	return jsontext.AppendString(append(dst, `,"certificate":`...), hex.EncodeToString(h.Certificate[:]))
 }

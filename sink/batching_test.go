@@ -21,7 +21,7 @@ import (
 func TestNaturalBatching(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(2)
-		g := w.hold("hashes")
+		g := w.hold("signatures")
 		r := start(t, w.config(0, 1))
 		w.produce(0, block(part(1, 1, 0, 0, hashOf(0, 2, 0))))
 		synctest.Wait()
@@ -32,8 +32,8 @@ func TestNaturalBatching(t *testing.T) {
 		close(g.open)
 		r.drain(w)
 		r.end(w)
-		w.want(t, "hashes", 1, 50)
-		w.want(t, "results", 1, 50)
+		w.want(t, "signatures", 1, 50)
+		w.want(t, "outcomes", 1, 50)
 		compare(t, w)
 	})
 }
@@ -42,7 +42,7 @@ func TestNaturalBatching(t *testing.T) {
 func TestFlushIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(1)
-		g := w.hold("hashes")
+		g := w.hold("signatures")
 		c := w.config(0)
 		c.MaxFlushRows = 4
 		r := start(t, c)
@@ -55,7 +55,7 @@ func TestFlushIsBounded(t *testing.T) {
 		close(g.open)
 		r.drain(w)
 		r.end(w)
-		w.want(t, "hashes", 1, 4, 4, 4)
+		w.want(t, "signatures", 1, 4, 4, 4)
 		compare(t, w)
 	})
 }
@@ -66,7 +66,7 @@ func TestRecentRowsNeedNoLookup(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(1)
-				g := w.hold("hashes")
+				g := w.hold("signatures")
 				r := start(t, w.config(0))
 				w.produce(0, block(part(1, 1, 0, 0, hashOf(0, 1, 0))))
 				if stored {
@@ -80,7 +80,7 @@ func TestRecentRowsNeedNoLookup(t *testing.T) {
 				}
 				r.drain(w)
 				r.end(w)
-				w.want(t, "owners")
+				w.want(t, "lookup")
 				compare(t, w)
 			})
 		})
@@ -96,7 +96,7 @@ func TestLookupsAreMerged(t *testing.T) {
 		c.RecentRows = -1
 		registry := prometheus.NewRegistry()
 		c.Registerer = registry
-		g := w.hold("owners")
+		g := w.hold("lookup")
 		r := start(t, c)
 		for i := range shards {
 			w.produce(i, block(part(1, 1, 0, 0, hashOf(i, shards, 0))))
@@ -109,9 +109,9 @@ func TestLookupsAreMerged(t *testing.T) {
 		close(g.open)
 		r.drain(w)
 		r.end(w)
-		owners := w.made("owners") // in the order of the answers
-		if slices.Sort(owners); !slices.Equal(owners, []string{"owners 1", "owners 1", "owners 4"}) {
-			t.Errorf("lookups: %q, want %d of one hash and one of the rest", owners, maxLookups)
+		lookups := w.made("lookup") // in the order of the answers
+		if slices.Sort(lookups); !slices.Equal(lookups, []string{"lookup 1", "lookup 1", "lookup 4"}) {
+			t.Errorf("lookups: %q, want %d of one hash and one of the rest", lookups, maxLookups)
 		}
 		if got := metric(t, registry, "lookups_total"); got != shards {
 			t.Errorf("%g hashes were looked up, want %d", got, shards)

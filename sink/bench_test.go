@@ -154,8 +154,11 @@ type null struct {
 	done chan struct{} // all are committed
 }
 
-func (*null) InsertHashes(context.Context, *store.HashRows) error            { return nil }
-func (*null) InsertResults(context.Context, []store.ResultRow) error         { return nil }
+func (*null) InsertSignatures(context.Context, *store.HashRows) error        { return nil }
+func (*null) InsertOwners(context.Context, *store.HashRows) error            { return nil }
+func (*null) InsertCosigners(context.Context, *store.HashRows) error         { return nil }
+func (*null) InsertExceptions(context.Context, []store.ResultRow) error      { return nil }
+func (*null) InsertOutcomes(context.Context, []store.ResultRow) error        { return nil }
 func (*null) InsertUploads(context.Context, []store.Upload) error            { return nil }
 func (*null) InsertCertificates(context.Context, []store.Certificate) error  { return nil }
 func (*null) CountHashes(context.Context, int, int) (uint64, error)          { return 4 << 20, nil }

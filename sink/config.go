@@ -51,7 +51,7 @@ type Config struct {
 	// answer by then. Other rows don't wait, and take along what does. Default 250 ms.
 	Linger time.Duration
 	// RecentRows is how many stored rows all shards together keep in memory, so that hashes which are sent again soon
-	// need no lookup. A row takes 68 bytes, and up to four times that. Default 262,144; negative for none.
+	// need no lookup. A row takes 80 bytes, and up to four times that. Default 262,144; negative for none.
 	RecentRows int
 
 	// Backoff is how long to wait after a call to the Store failed for the n-th time in a row, counted from 0. Default:
@@ -75,8 +75,11 @@ type Config struct {
 // seen by every later Owners and ScanHashes, of any process. An insert that fails may have stored none, some or all of
 // its rows: it is repeated with the same rows. Nothing is retained after a call. Safe for concurrent use.
 type Store interface {
-	InsertHashes(ctx context.Context, rows *store.HashRows) error
-	InsertResults(ctx context.Context, rows []store.ResultRow) error
+	InsertSignatures(ctx context.Context, rows *store.HashRows) error
+	InsertOwners(ctx context.Context, rows *store.HashRows) error
+	InsertCosigners(ctx context.Context, rows *store.HashRows) error
+	InsertExceptions(ctx context.Context, rows []store.ResultRow) error
+	InsertOutcomes(ctx context.Context, rows []store.ResultRow) error
 	InsertUploads(ctx context.Context, rows []store.Upload) error
 	InsertCertificates(ctx context.Context, rows []store.Certificate) error
 	// Owners adds to into the owner of each of hashes, 32 bytes each, that is stored.

@@ -39,7 +39,7 @@ func TestFailedCallsAreRepeated(t *testing.T) {
 	}))
 	r.drain(w)
 	r.end(w)
-	for _, call := range []string{"count", "scan", "owners", "hashes", "results", "uploads", "certificates"} {
+	for _, call := range []string{"count", "scan", "lookup", "signatures", "owners", "cosigners", "exceptions", "outcomes", "uploads", "certificates"} {
 		if seen[call] < 3 {
 			t.Errorf("%s was called %d times", call, seen[call])
 		}
@@ -56,7 +56,7 @@ func TestBackoff(t *testing.T) {
 		var waits []time.Duration
 		last := time.Now()
 		w.fault = func(call string) fault {
-			if call != "hashes" {
+			if call != "signatures" {
 				return works
 			}
 			waits = append(waits, time.Since(last))
@@ -134,7 +134,7 @@ func TestStoreAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(2)
 		w.perFetch = 1
-		g := w.hold("hashes", "results")
+		g := w.hold("signatures", "outcomes")
 		c := w.config(0, 1)
 		c.MaxPendingBytes = 20_000
 		registry := prometheus.NewRegistry()
@@ -174,7 +174,7 @@ func TestStoreAway(t *testing.T) {
 func TestRevokedShardDrains(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(1)
-		g := w.hold("results")
+		g := w.hold("outcomes")
 		r := start(t, w.config(0))
 		w.produce(0, block(part(1, 1, 0, 0, hashOf(0, 1, 0))))
 		synctest.Wait()
@@ -195,7 +195,7 @@ func TestRevokedShardDrains(t *testing.T) {
 func TestDrainTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(1)
-		w.hold("results")
+		w.hold("outcomes")
 		c := w.config(0)
 		r := start(t, c)
 		w.produce(0, block(part(1, 1, 0, 0, hashOf(0, 1, 0))))
@@ -221,7 +221,7 @@ func TestDrainTimeout(t *testing.T) {
 func TestShardComesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(1)
-		g := w.hold("hashes")
+		g := w.hold("signatures")
 		c := w.config()
 		c.DrainTimeout = time.Millisecond
 		revoke := make(chan struct{})

@@ -2,6 +2,7 @@ package sink
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,6 +52,12 @@ type resultKey struct {
 	part   uint32
 }
 
+// cosignerKey is the key of table cosigners.
+type cosignerKey struct {
+	hash [32]byte
+	site string
+}
+
 func keyOf(r *store.ResultRow) resultKey {
 	return resultKey{r.Upload, r.Batch, r.Shard, r.Part}
 }
@@ -58,8 +65,11 @@ func keyOf(r *store.ResultRow) resultKey {
 // world is what outlives a process: ClickHouse, Kafka, and the list of broken promises.
 type world struct {
 	mu           sync.Mutex
-	hashes       map[[32]byte]hashRow
-	results      map[resultKey]store.ResultRow
+	signatures   map[[32]byte]hashRow // of hashes: a hash has one
+	hashes       map[[32]byte]hashRow // that have an owner
+	cosigners    map[cosignerKey]hashRow
+	exceptions   map[resultKey]store.ResultRow
+	results      map[resultKey]store.ResultRow // outcomes
 	uploads      map[uuid.UUID]store.Upload
 	certificates []store.Certificate
 	log          [][]log.Message // by partition
@@ -81,7 +91,8 @@ type world struct {
 
 func newWorld(shards int) *world {
 	return &world{
-		hashes: map[[32]byte]hashRow{}, results: map[resultKey]store.ResultRow{}, uploads: map[uuid.UUID]store.Upload{},
+		signatures: map[[32]byte]hashRow{}, hashes: map[[32]byte]hashRow{}, cosigners: map[cosignerKey]hashRow{},
+		exceptions: map[resultKey]store.ResultRow{}, results: map[resultKey]store.ResultRow{}, uploads: map[uuid.UUID]store.Upload{},
 		log: make([][]log.Message, shards), committed: make([]int64, shards), durable: make([]int64, shards),
 		announced: map[[32]byte]bool{}, changed: make(chan struct{}),
 	}
@@ -255,41 +266,89 @@ func (w *world) call(ctx context.Context, name string, rows int, do func()) erro
 	return nil
 }
 
-func (w *world) InsertHashes(ctx context.Context, r *store.HashRows) error {
+func (w *world) InsertSignatures(ctx context.Context, r *store.HashRows) error {
+	return w.insertHashes(ctx, "signatures", r, func(hash [32]byte, row hashRow) {
+		if was, ok := w.signatures[hash]; ok && was != row {
+			w.breaks("signature of %x stored as %v and again as %v", hash[:4], was, row)
+		}
+		w.signatures[hash] = row
+	})
+}
+
+func (w *world) InsertOwners(ctx context.Context, r *store.HashRows) error {
+	return w.insertHashes(ctx, "owners", r, func(hash [32]byte, row hashRow) {
+		if was, ok := w.hashes[hash]; ok && was != row {
+			w.breaks("owner of %x stored as %v and again as %v", hash[:4], was, row)
+		}
+		if w.signatures[hash] != row {
+			w.breaks("owner of %x stored, whose signature isn't", hash[:4])
+		}
+		w.hashes[hash] = row
+	})
+}
+
+// InsertCosigners keeps the earliest row of a key, as the table does.
+func (w *world) InsertCosigners(ctx context.Context, r *store.HashRows) error {
+	return w.insertHashes(ctx, "cosigners", r, func(hash [32]byte, row hashRow) {
+		key := cosignerKey{hash, row.site}
+		if was, ok := w.cosigners[key]; !ok || row.before(was) {
+			w.cosigners[key] = row
+		}
+	})
+}
+
+// before orders the rows of a cosigner; two rows of one time may come in any order.
+func (r hashRow) before(other hashRow) bool {
+	return cmp.Or(cmp.Compare(r.signedAt, other.signedAt), bytes.Compare(r.upload[:], other.upload[:]), cmp.Compare(r.position, other.position)) < 0
+}
+
+func (w *world) insertHashes(ctx context.Context, table string, r *store.HashRows, add func([32]byte, hashRow)) error {
 	n := len(r.Upload)
-	return w.call(ctx, "hashes", n, func() {
+	return w.call(ctx, table, n, func() {
 		if len(r.Hash) != 32*n || len(r.Position) != n || len(r.Site) != n || len(r.SignedAt) != n || len(r.Algorithm) != n ||
 			len(r.Signature) != n || len(r.Certificate) != n || len(r.Upper) != n {
 			w.breaks("columns of unequal length")
 			return
 		}
 		for i := range n {
-			hash := [32]byte(r.Hash[32*i:])
-			row := hashRow{r.Upload[i], r.Position[i], r.Site[i], r.SignedAt[i], r.Algorithm[i], string(r.Signature[i]), r.Certificate[i],
-				r.Upper[i]}
-			if was, ok := w.hashes[hash]; ok && was != row {
-				w.breaks("hash %x stored as %v and again as %v", hash[:4], was, row)
-			}
-			w.hashes[hash] = row
+			add([32]byte(r.Hash[32*i:]), hashRow{r.Upload[i], r.Position[i], r.Site[i], r.SignedAt[i], r.Algorithm[i],
+				string(r.Signature[i]), r.Certificate[i], r.Upper[i]})
 		}
 	})
 }
 
-func (w *world) InsertResults(ctx context.Context, rows []store.ResultRow) error {
-	return w.call(ctx, "results", len(rows), func() {
+func (w *world) InsertExceptions(ctx context.Context, rows []store.ResultRow) error {
+	return w.call(ctx, "exceptions", len(rows), func() {
 		for _, r := range rows {
-			r = cloneResult(r)
-			if was, ok := w.results[keyOf(&r)]; ok && !reflect.DeepEqual(was, r) {
-				w.breaks("result stored as %+v and again as %+v", was, r)
+			if !r.IsException() {
+				w.breaks("a row of exceptions without any: %+v", r)
 			}
-			w.results[keyOf(&r)] = r
-			for i := range r.Added.Len() {
-				if _, ok := w.hashes[[32]byte(r.Added.Hashes[32*i:])]; !ok {
-					w.breaks("a result counts hash %x as added, which isn't stored", r.Added.Hashes[32*i:32*i+4])
-				}
-			}
+			w.insertResult(w.exceptions, r)
 		}
 	})
+}
+
+func (w *world) InsertOutcomes(ctx context.Context, rows []store.ResultRow) error {
+	return w.call(ctx, "outcomes", len(rows), func() {
+		for _, r := range rows {
+			w.insertResult(w.results, r)
+			w.checkCounted(&r)
+		}
+	})
+}
+
+// insertResult keeps the row of the record that is first in the log, as the table of outcomes does. Otherwise copies of
+// a row are the same.
+func (w *world) insertResult(into map[resultKey]store.ResultRow, r store.ResultRow) {
+	r = cloneResult(r)
+	was, ok := into[keyOf(&r)]
+	if first := min(r.LogOffset, was.LogOffset); ok {
+		r.LogOffset, was.LogOffset = first, first
+		if !reflect.DeepEqual(was, r) {
+			w.breaks("result stored as %+v and again as %+v", was, r)
+		}
+	}
+	into[keyOf(&r)] = r
 }
 
 func (w *world) InsertUploads(ctx context.Context, rows []store.Upload) error {
@@ -305,10 +364,10 @@ func (w *world) InsertCertificates(ctx context.Context, rows []store.Certificate
 }
 
 func (w *world) Owners(ctx context.Context, hashes []byte, into map[[32]byte]store.Owner) error {
-	return w.call(ctx, "owners", len(hashes)/32, func() {
+	return w.call(ctx, "lookup", len(hashes)/32, func() {
 		for ; len(hashes) > 0; hashes = hashes[32:] {
 			if r, ok := w.hashes[[32]byte(hashes)]; ok {
-				into[[32]byte(hashes)] = store.Owner{Upload: r.upload, Position: r.position}
+				into[[32]byte(hashes)] = store.Owner{Upload: r.upload, Position: r.position, Site: r.site}
 			}
 		}
 	})
@@ -384,5 +443,6 @@ func cloneResult(r store.ResultRow) store.ResultRow {
 			Upper: append([]byte(nil), e.Upper...)}
 	}
 	r.Errors = append([]store.Failure(nil), r.Errors...)
+	r.Certificates = append([]store.CertificateCount(nil), r.Certificates...)
 	return r
 }

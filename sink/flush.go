@@ -1,9 +1,11 @@
 package sink
 
 import (
+	"slices"
 	"time"
 
 	"countersign/pipeline/record/recordpb"
+	"countersign/sink/dedupe"
 	"countersign/sink/store"
 )
 
@@ -14,8 +16,10 @@ import (
 
 // flush belongs to the queue, and is guarded by its lock, until it is dequeued. Then the writer has it for itself.
 type flush struct {
-	hashes       store.HashRows
-	results      []store.ResultRow
+	hashes       store.HashRows    // that were added: signatures and owners
+	cosigned     store.HashRows    // of other sites than the owners'
+	results      []store.ResultRow // outcomes
+	exceptions   []store.ResultRow // those of results that name pairs which were not added
 	uploads      []store.Upload
 	certificates []store.Certificate
 	events       []*recordpb.Event // that leave once all is stored
@@ -42,20 +46,28 @@ const (
 
 // add appends a record's rows and returns the memory that they take beyond the record.
 func (f *flush) add(s *shard, next, size int64, r *rows) (grown int64) {
-	before, results := f.hashes.Len(), len(f.results)
+	before, cosigned, results := f.hashes.Len(), f.cosigned.Len(), len(f.results)
 	for i := range r.claims {
 		c := &r.claims[i]
-		appendHashes(&f.hashes, c.Claims, c.verdicts)
+		appendHashes(&f.hashes, c.Claims, c.verdicts, dedupe.Added)
+		if slices.Contains(c.verdicts, dedupe.Cosigned) {
+			appendHashes(&f.cosigned, c.Claims, c.verdicts, dedupe.Cosigned)
+		}
 		f.results = append(f.results, c.result)
 	}
 	f.results = append(f.results, r.outcomes...)
+	for i := results; i < len(f.results); i++ {
+		if f.results[i].IsException() {
+			f.exceptions = append(f.exceptions, f.results[i])
+		}
+	}
 	f.uploads = append(f.uploads, r.uploads...)
 	f.certificates = append(f.certificates, r.certificates...)
 	f.events = append(f.events, r.events...)
 	f.awaited = f.awaited || !r.deferrable
 	added := f.hashes.Len() - before
 	f.mark(s, next, added, r.announced)
-	grown = int64(added)*hashRowBytes + int64(len(f.results)-results)*resultRowBytes
+	grown = int64(added+f.cosigned.Len()-cosigned)*hashRowBytes + int64(len(f.results)-results)*resultRowBytes
 	f.bytes += size + grown
 	return grown
 }
@@ -73,22 +85,17 @@ func (f *flush) mark(s *shard, next int64, rows, announced int) {
 
 // reset empties f and lets go of the records that it points into.
 func (f *flush) reset() {
-	h := &f.hashes
-	clear(h.Site)
-	clear(h.Algorithm)
-	clear(h.Signature)
+	f.hashes.Reset()
+	f.cosigned.Reset()
 	clear(f.results)
+	clear(f.exceptions)
 	clear(f.uploads)
 	clear(f.certificates)
 	clear(f.events)
 	clear(f.marks)
 	*f = flush{
-		hashes: store.HashRows{
-			Hash: h.Hash[:0], Upload: h.Upload[:0], Position: h.Position[:0], Site: h.Site[:0], SignedAt: h.SignedAt[:0],
-			Algorithm: h.Algorithm[:0], Signature: h.Signature[:0], Certificate: h.Certificate[:0],
-			Upper: h.Upper[:0],
-		},
-		results: f.results[:0], uploads: f.uploads[:0], certificates: f.certificates[:0],
+		hashes: f.hashes, cosigned: f.cosigned,
+		results: f.results[:0], exceptions: f.exceptions[:0], uploads: f.uploads[:0], certificates: f.certificates[:0],
 		events: f.events[:0], marks: f.marks[:0],
 	}
 }

@@ -22,9 +22,9 @@ type metrics struct {
 	filterBytes   prometheus.Gauge
 
 	// children, looked up once
-	hashes, results, uploads, certificates prometheus.Counter
-	verdicts                               [dedupe.Duplicate + 1]prometheus.Counter
-	found, absent                          prometheus.Counter
+	tables        map[string]prometheus.Counter
+	verdicts      [dedupe.Cosigned + 1]prometheus.Counter
+	found, absent prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -41,7 +41,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		rows: vector("rows_total", "table", "Rows inserted, replays included."),
 		claims: vector("claims_total", "verdict",
-			"Claims resolved: added, replayed (added before, by the same claim), duplicate."),
+			"Claims resolved: added, replayed (added before, by the same claim), duplicate (of the same site's or of another's)."),
 		lookups: vector("lookups_total", "answer",
 			"Hashes that the filter took for stored and that were looked up: found, or absent (the filter's false positives)."),
 		flush: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "countersign", Subsystem: "sink", Name: "flush_seconds",
@@ -53,11 +53,14 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		pendingBytes:  gauge("pending_bytes", "Memory of fetched records and of rows that are not stored yet."),
 		filterBytes:   gauge("filter_bytes", "Memory of the assigned shards' filters and recent rows."),
 	}
-	m.hashes, m.results = m.rows.WithLabelValues("signed_hashes"), m.rows.WithLabelValues("batch_results")
-	m.uploads, m.certificates = m.rows.WithLabelValues("uploads"), m.rows.WithLabelValues("certificates")
+	m.tables = make(map[string]prometheus.Counter)
+	for _, table := range []string{"signatures", "owners", "cosigners", "exceptions", "outcomes", "uploads", "certificates"} {
+		m.tables[table] = m.rows.WithLabelValues(table)
+	}
 	m.verdicts[dedupe.Added] = m.claims.WithLabelValues("added")
 	m.verdicts[dedupe.Replayed] = m.claims.WithLabelValues("replayed")
 	m.verdicts[dedupe.Duplicate] = m.claims.WithLabelValues("duplicate")
+	m.verdicts[dedupe.Cosigned] = m.verdicts[dedupe.Duplicate]
 	m.found, m.absent = m.lookups.WithLabelValues("found"), m.lookups.WithLabelValues("absent")
 	if r == nil {
 		return m, nil
@@ -72,11 +75,11 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 }
 
 func (m *metrics) count(verdicts []dedupe.Verdict) {
-	var count [dedupe.Duplicate + 1]int
+	var count [dedupe.Cosigned + 1]int
 	for _, v := range verdicts {
 		count[v]++
 	}
-	for v := dedupe.Added; v <= dedupe.Duplicate; v++ {
+	for v := dedupe.Added; v <= dedupe.Cosigned; v++ {
 		m.verdicts[v].Add(float64(count[v]))
 	}
 }
@@ -88,8 +91,10 @@ func (m *metrics) lookedUp(asked, found int) {
 
 func (m *metrics) flushed(f *flush, took time.Duration) {
 	m.flush.Observe(took.Seconds())
-	m.hashes.Add(float64(f.hashes.Len()))
-	m.results.Add(float64(len(f.results)))
-	m.uploads.Add(float64(len(f.uploads)))
-	m.certificates.Add(float64(len(f.certificates)))
+	for table, n := range map[string]int{
+		"signatures": f.hashes.Len(), "owners": f.hashes.Len(), "cosigners": f.cosigned.Len(), "exceptions": len(f.exceptions),
+		"outcomes": len(f.results), "uploads": len(f.uploads), "certificates": len(f.certificates),
+	} {
+		m.tables[table].Add(float64(n))
+	}
 }

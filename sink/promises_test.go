@@ -40,6 +40,32 @@ func (w *world) checkStored(m log.Message) {
 	}
 }
 
+// checkCounted checks that what a row counts is stored.
+func (w *world) checkCounted(r *store.ResultRow) {
+	for i := range r.Added.Len() {
+		if _, ok := w.hashes[[32]byte(r.Added.Hashes[32*i:])]; !ok {
+			w.breaks("a result counts hash %x as added, which isn't stored", r.Added.Hashes[32*i:32*i+4])
+		}
+	}
+	if _, ok := w.exceptions[keyOf(r)]; !ok && r.IsException() {
+		w.breaks("a result counts exceptions that aren't stored: %+v", r)
+	}
+	for i := range r.Duplicates.Len() {
+		hash := [32]byte(r.Duplicates.Hashes[32*i:])
+		owner, owned := w.hashes[hash]
+		if _, ok := w.cosigners[cosignerKey{hash, r.Site}]; !ok && owned && owner.site != r.Site {
+			w.breaks("a result counts hash %x as a duplicate of another site's, and the signature isn't stored", hash[:4])
+		}
+	}
+	sum := 0
+	for _, c := range r.Certificates {
+		sum += int(c.Added) + int(c.Duplicates)
+	}
+	if sum != r.Added.Len()+r.Duplicates.Len() {
+		w.breaks("%d pairs by certificate, %d added and %d duplicates", sum, r.Added.Len(), r.Duplicates.Len())
+	}
+}
+
 // checkEarly checks an event that comes before its row: it is of a single signing, the durable log decides it so, and
 // whoever asks for the hash that the event is about finds it.
 func (w *world) checkEarly(e *recordpb.Event) {
@@ -56,7 +82,7 @@ func (w *world) checkEarly(e *recordpb.Event) {
 	switch s := e.GetSigned(); {
 	case e.Added == 1:
 		hash := [32]byte(want.Added.Hashes)
-		if s == nil || [32]byte(s.Hash) != hash || v.owners[hash] != (store.Owner{Upload: want.Upload, Position: s.Position}) ||
+		if s == nil || [32]byte(s.Hash) != hash || v.owners[hash] != (store.Owner{Upload: want.Upload, Position: s.Position, Site: s.Site}) ||
 			s.Site == "" || len(s.Signature) == 0 || s.Upper != record.Bit(want.Added.Upper, 0) {
 			w.breaks("event before its row without the row: %v", e)
 		}

@@ -21,14 +21,15 @@ import (
 
 // verified is what must be stored once a log was walked.
 type verified struct {
-	owners  map[[32]byte]store.Owner
-	results map[resultKey]store.ResultRow
-	uploads map[uuid.UUID]store.Upload
+	owners    map[[32]byte]store.Owner
+	cosigners map[cosignerKey]hashRow
+	results   map[resultKey]store.ResultRow
+	uploads   map[uuid.UUID]store.Upload
 }
 
 // model walks a log: one map of owners, each partition in its order. It shares no code with the stage.
 func model(w *world) verified {
-	m := verified{map[[32]byte]store.Owner{}, map[resultKey]store.ResultRow{}, map[uuid.UUID]store.Upload{}}
+	m := verified{map[[32]byte]store.Owner{}, map[cosignerKey]hashRow{}, map[resultKey]store.ResultRow{}, map[uuid.UUID]store.Upload{}}
 	for shard, log := range w.log {
 		for _, message := range log {
 			v, err := record.DecodeVerified(message.Value)
@@ -36,10 +37,10 @@ func model(w *world) verified {
 				continue
 			}
 			for _, c := range v.GetBlock().GetClaims() {
-				m.addClaims(c, int32(shard))
+				m.addClaims(c, int32(shard), message.Offset)
 			}
 			for _, o := range v.GetOutcomes().GetOutcomes() {
-				m.addOutcome(o)
+				m.addOutcome(o, message.Offset)
 			}
 			for _, u := range v.GetOutcomes().GetUploads() {
 				id := uuid.UUID(u.Upload)
@@ -50,29 +51,59 @@ func model(w *world) verified {
 	return m
 }
 
-func (m *verified) addClaims(c *recordpb.Claims, shard int32) {
-	r := store.ResultRow{Upload: uuid.UUID(c.Upload), Batch: c.Batch, Shard: shard, Part: c.Part, AcceptedAt: c.AcceptedMs}
+func (m *verified) addClaims(c *recordpb.Claims, shard int32, offset int64) {
+	r := store.ResultRow{Upload: uuid.UUID(c.Upload), Batch: c.Batch, Shard: shard, Part: c.Part, Site: c.Site, AcceptedAt: c.AcceptedMs,
+		LogOffset: offset}
 	var added, duplicates []int
+	var counts [3][2]uint32 // by signer: added, duplicates
+	signature := 0
 	for i := range len(c.Hashes) / 32 {
 		hash := [32]byte(c.Hashes[32*i:])
 		index := uint32(binary.LittleEndian.Uint16(c.Indexes[2*i:]))
-		claim := store.Owner{Upload: r.Upload, Position: (c.Batch-1)*1000 + index}
+		claim := store.Owner{Upload: r.Upload, Position: (c.Batch-1)*1000 + index, Site: c.Site}
+		signer, length := 0, int(binary.LittleEndian.Uint16(c.SignatureLengths[2*i:]))
+		if len(c.Signer) > 0 {
+			signer = int(c.Signer[i])
+		}
 		if _, ok := m.owners[hash]; !ok {
 			m.owners[hash] = claim
 		}
-		if m.owners[hash] == claim {
+		if owner := m.owners[hash]; owner == claim {
 			added = append(added, i)
+			counts[signer][0]++
 		} else {
 			duplicates = append(duplicates, i)
+			counts[signer][1]++
+			row := hashRow{claim.Upload, claim.Position, c.Site, c.AcceptedMs, c.Signers[signer].Algorithm,
+				string(c.Signatures[signature : signature+length]), [32]byte(c.Signers[signer].Fingerprint), record.Bit(c.Upper, i)}
+			key := cosignerKey{hash, c.Site}
+			if was, ok := m.cosigners[key]; owner.Site != c.Site && (!ok || row.before(was)) {
+				m.cosigners[key] = row
+			}
+		}
+		signature += length
+	}
+	for i, s := range c.Signers {
+		if n := counts[i]; n[0]+n[1] > 0 {
+			r.Certificates = append(r.Certificates, store.CertificateCount{Fingerprint: [32]byte(s.Fingerprint), Added: n[0], Duplicates: n[1]})
 		}
 	}
 	r.Added = modelEntries(c.Hashes, c.Indexes, c.Upper, added)
 	r.Duplicates = modelEntries(c.Hashes, c.Indexes, c.Upper, duplicates)
+	m.addResult(r)
+}
+
+// addResult keeps the offset of the record that is first in the log.
+func (m *verified) addResult(r store.ResultRow) {
+	if was, ok := m.results[keyOf(&r)]; ok {
+		r.LogOffset = was.LogOffset
+	}
 	m.results[keyOf(&r)] = r
 }
 
-func (m *verified) addOutcome(o *recordpb.Outcome) {
-	r := store.ResultRow{Upload: uuid.UUID(o.Upload), Batch: o.Batch, Shard: -1, AcceptedAt: o.AcceptedMs, Claims: o.Claims}
+func (m *verified) addOutcome(o *recordpb.Outcome, offset int64) {
+	r := store.ResultRow{Upload: uuid.UUID(o.Upload), Batch: o.Batch, Shard: -1, Site: o.Site, AcceptedAt: o.AcceptedMs, Claims: o.Claims,
+		LogOffset: offset}
 	var all []int
 	for i := range len(o.BadHashes) / 32 {
 		all = append(all, i)
@@ -86,7 +117,7 @@ func (m *verified) addOutcome(o *recordpb.Outcome) {
 		all = append(all, i)
 	}
 	r.Failed, r.FailedReason = modelEntries(o.FailedHashes, o.FailedIndexes, o.FailedUpper, all), o.FailedReason
-	m.results[keyOf(&r)] = r
+	m.addResult(r)
 }
 
 // modelEntries are the hashes at some places of a record's columns: 32 bytes each, indexes of two bytes, and a bitmap of
@@ -184,12 +215,24 @@ func (d *doomed) call(do func() error) error {
 	return err
 }
 
-func (d *doomed) InsertHashes(ctx context.Context, r *store.HashRows) error {
-	return d.call(func() error { return d.Store.InsertHashes(ctx, r) })
+func (d *doomed) InsertSignatures(ctx context.Context, r *store.HashRows) error {
+	return d.call(func() error { return d.Store.InsertSignatures(ctx, r) })
 }
 
-func (d *doomed) InsertResults(ctx context.Context, r []store.ResultRow) error {
-	return d.call(func() error { return d.Store.InsertResults(ctx, r) })
+func (d *doomed) InsertOwners(ctx context.Context, r *store.HashRows) error {
+	return d.call(func() error { return d.Store.InsertOwners(ctx, r) })
+}
+
+func (d *doomed) InsertCosigners(ctx context.Context, r *store.HashRows) error {
+	return d.call(func() error { return d.Store.InsertCosigners(ctx, r) })
+}
+
+func (d *doomed) InsertExceptions(ctx context.Context, r []store.ResultRow) error {
+	return d.call(func() error { return d.Store.InsertExceptions(ctx, r) })
+}
+
+func (d *doomed) InsertOutcomes(ctx context.Context, r []store.ResultRow) error {
+	return d.call(func() error { return d.Store.InsertOutcomes(ctx, r) })
 }
 
 func (d *doomed) InsertUploads(ctx context.Context, r []store.Upload) error {
@@ -328,7 +371,13 @@ func compare(t interface{ Fatalf(string, ...any) }, w *world) {
 	want := model(w)
 	got := map[[32]byte]store.Owner{}
 	for h, r := range w.hashes {
-		got[h] = store.Owner{Upload: r.upload, Position: r.position}
+		got[h] = store.Owner{Upload: r.upload, Position: r.position, Site: r.site}
+	}
+	if !maps.Equal(w.signatures, w.hashes) {
+		t.Fatalf("signatures: %v\nowners: %v", w.signatures, w.hashes)
+	}
+	if !maps.Equal(w.cosigners, want.cosigners) {
+		t.Fatalf("cosigners: %v\nwant:      %v", w.cosigners, want.cosigners)
 	}
 	if !maps.Equal(got, want.owners) {
 		t.Fatalf("owners: %v\nwant:   %v", got, want.owners)
@@ -339,6 +388,9 @@ func compare(t interface{ Fatalf(string, ...any) }, w *world) {
 	for key, want := range want.results {
 		if want, got := fmt.Sprintf("%+v", want), fmt.Sprintf("%+v", w.results[key]); want != got {
 			t.Fatalf("result: %s\nwant:   %s", got, want)
+		}
+		if _, ok := w.exceptions[key]; ok != want.IsException() {
+			t.Fatalf("result with exceptions: %v, stored: %v: %+v", want.IsException(), ok, want)
 		}
 	}
 	if len(want.results) != len(w.results) {

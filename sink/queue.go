@@ -146,6 +146,13 @@ func (q *flushQueue) due() (f *flush, wait time.Duration) {
 	return f, 0
 }
 
+// anyWaits reports whether there are rows behind those that the writer has.
+func (q *flushQueue) anyWaits() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting) > 0
+}
+
 // release takes back a flush that was dequeued and is stored.
 func (q *flushQueue) release(f *flush) {
 	bytes := f.bytes

@@ -42,8 +42,8 @@ func signerOf(c *recordpb.Claims, i int) int {
 	return int(c.Signer[i])
 }
 
-// appendHashes appends the rows of the claims that were added.
-func appendHashes(h *store.HashRows, c *recordpb.Claims, verdicts []dedupe.Verdict) {
+// appendHashes appends the rows of the claims that have a verdict.
+func appendHashes(h *store.HashRows, c *recordpb.Claims, verdicts []dedupe.Verdict, verdict dedupe.Verdict) {
 	var fingerprints [4][32]byte // most often there is one
 	signers := fingerprints[:0]
 	for _, s := range c.GetSigners() {
@@ -52,7 +52,7 @@ func appendHashes(h *store.HashRows, c *recordpb.Claims, verdicts []dedupe.Verdi
 	upload, from := uuid.UUID(c.GetUpload()), 0
 	for i, v := range verdicts {
 		to := from + record.Uint16(c.GetSignatureLengths(), i)
-		if v == dedupe.Added {
+		if v == verdict {
 			signer := signerOf(c, i)
 			h.Hash = append(h.Hash, c.Hashes[i*record.HashSize:(i+1)*record.HashSize]...)
 			h.Upload = append(h.Upload, upload)
@@ -68,19 +68,15 @@ func appendHashes(h *store.HashRows, c *recordpb.Claims, verdicts []dedupe.Verdi
 	}
 }
 
-// claimsResult is the result of one part of a batch at one shard.
-func claimsResult(c *recordpb.Claims, shard int, verdicts []dedupe.Verdict) store.ResultRow {
+// claimsResult is the result of one part of a batch at one shard, of the record at an offset.
+func claimsResult(c *recordpb.Claims, shard int, offset int64, verdicts []dedupe.Verdict) store.ResultRow {
 	row := store.ResultRow{
 		Upload: uuid.UUID(c.GetUpload()), Batch: c.GetBatch(), Shard: int32(shard), Part: c.GetPart(),
-		AcceptedAt: c.GetAcceptedMs(),
+		Site: c.GetSite(), AcceptedAt: c.GetAcceptedMs(), LogOffset: offset,
 	}
 	all := entries(c.GetHashes(), c.GetIndexes(), c.GetUpper())
-	duplicates := 0
-	for _, v := range verdicts {
-		if v == dedupe.Duplicate {
-			duplicates++
-		}
-	}
+	var duplicates int
+	row.Certificates, duplicates = countByCertificate(c, verdicts)
 	switch duplicates {
 	case 0:
 		row.Added = all
@@ -90,6 +86,23 @@ func claimsResult(c *recordpb.Claims, shard int, verdicts []dedupe.Verdict) stor
 		row.Added, row.Duplicates = split(all, verdicts, duplicates)
 	}
 	return row
+}
+
+// countByCertificate counts the pairs that each certificate verified, where it verified any, and all duplicates.
+func countByCertificate(c *recordpb.Claims, verdicts []dedupe.Verdict) (counts []store.CertificateCount, duplicates int) {
+	all := make([]store.CertificateCount, len(c.GetSigners()))
+	for i, s := range c.GetSigners() {
+		all[i].Fingerprint = [32]byte(s.GetFingerprint())
+	}
+	for i, v := range verdicts {
+		if n := &all[signerOf(c, i)]; v.IsDuplicate() {
+			n.Duplicates++
+			duplicates++
+		} else {
+			n.Added++
+		}
+	}
+	return slices.DeleteFunc(all, func(n store.CertificateCount) bool { return n.Added+n.Duplicates == 0 }), duplicates
 }
 
 // entries are all hashes of a record's columns.
@@ -115,7 +128,7 @@ func split(all store.Entries, verdicts []dedupe.Verdict, duplicates int) (added,
 	added, dup = sized(len(verdicts)-duplicates), sized(duplicates)
 	for i, v := range verdicts {
 		to := &added
-		if v == dedupe.Duplicate {
+		if v.IsDuplicate() {
 			to = &dup
 		}
 		if record.Bit(all.Upper, i) {
@@ -155,7 +168,7 @@ func eventOf(r *store.ResultRow) *recordpb.Event {
 
 // signedOf is the row of a single signing that counts as added, and nil for a duplicate. It shares the record's memory.
 func signedOf(c *resolved) *recordpb.Signed {
-	if c.verdicts[0] == dedupe.Duplicate {
+	if c.verdicts[0].IsDuplicate() {
 		return nil
 	}
 	signer := c.Signers[signerOf(c.Claims, 0)]
@@ -167,13 +180,14 @@ func signedOf(c *resolved) *recordpb.Signed {
 	}
 }
 
-// addOutcomes adds the rows of what verifying found; o may be nil.
-func (r *rows) addOutcomes(o *recordpb.Outcomes) {
+// addOutcomes adds the rows of what verifying found, of the record at an offset; o may be nil.
+func (r *rows) addOutcomes(o *recordpb.Outcomes, offset int64) {
 	for _, x := range o.GetOutcomes() {
 		row := store.ResultRow{
-			Upload: uuid.UUID(x.GetUpload()), Batch: x.GetBatch(), Shard: record.OutcomeShard, AcceptedAt: x.GetAcceptedMs(),
-			Claims: x.GetClaims(), BadSignatures: entries(x.GetBadHashes(), x.GetBadIndexes(), x.GetBadUpper()),
-			Failed: entries(x.GetFailedHashes(), x.GetFailedIndexes(), x.GetFailedUpper()), FailedReason: x.GetFailedReason(),
+			Upload: uuid.UUID(x.GetUpload()), Batch: x.GetBatch(), Shard: record.OutcomeShard,
+			Site: x.GetSite(), AcceptedAt: x.GetAcceptedMs(), LogOffset: offset, Claims: x.GetClaims(),
+			BadSignatures: entries(x.GetBadHashes(), x.GetBadIndexes(), x.GetBadUpper()),
+			Failed:        entries(x.GetFailedHashes(), x.GetFailedIndexes(), x.GetFailedUpper()), FailedReason: x.GetFailedReason(),
 		}
 		for _, f := range x.GetFailures() {
 			failure := store.Failure{Index: uint16(f.GetIndex()), Text: f.GetText(), Reason: f.GetReason()}

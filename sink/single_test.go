@@ -25,14 +25,14 @@ func TestSingleSigningsLinger(t *testing.T) {
 				t.Fatalf("%d events after %d signings", w.numberOfEvents(), i+1)
 			}
 		}
-		if w.want(t, "hashes"); w.commits()[0] != 0 {
+		if w.want(t, "signatures"); w.commits()[0] != 0 {
 			t.Errorf("committed %d before anything is stored", w.commits()[0])
 		}
 		time.Sleep(time.Second)
 		r.drain(w)
 		r.end(w)
-		w.want(t, "hashes", 5)
-		w.want(t, "results", 10)
+		w.want(t, "signatures", 5)
+		w.want(t, "outcomes", 10)
 		w.want(t, "uploads", 5)
 		if len(w.events) != 10 {
 			t.Errorf("%d events, want each once", len(w.events))
@@ -116,7 +116,7 @@ func TestUnstoredSigningsOfAShardAreBounded(t *testing.T) {
 		const shards, records = 16, 5
 		share := record.MaxUnstoredSinglesOfShard(shards)
 		w := newWorld(shards)
-		g := w.hold("hashes")
+		g := w.hold("signatures")
 		r := start(t, w.config(0, 1))
 		w.produceSingles(0, records, share/4)
 		w.produceSingles(1, records, share/4)
@@ -143,7 +143,7 @@ func TestNextOwnerOfAShardHasAShareOfItsOwn(t *testing.T) {
 		const shards, records = 16, 5
 		share := record.MaxUnstoredSinglesOfShard(shards)
 		w := newWorld(shards)
-		g := w.hold("hashes")
+		g := w.hold("signatures")
 		c := w.config()
 		c.DrainTimeout = time.Millisecond
 		revoke := make(chan struct{})

@@ -51,7 +51,7 @@ func TestConsumerFails(t *testing.T) {
 	}
 }
 
-// A lone record goes through at once: one insert of hashes, one of results, the event, the commit, in this order.
+// A lone record goes through at once: one insert of signatures, one of owners, one of outcomes, the event, the commit, in this order.
 func TestLoneRecord(t *testing.T) {
 	w := newWorld(1)
 	r := start(t, w.config(0))
@@ -60,7 +60,7 @@ func TestLoneRecord(t *testing.T) {
 	r.end(w)
 	// The event leaves beside the commit: either may be first.
 	calls := slices.DeleteFunc(slices.Clone(w.calls), func(c string) bool { return c == "events 1" })
-	if want := []string{"count 0", "scan 0", "hashes 1", "results 1", "commit 0/1"}; !slices.Equal(calls, want) {
+	if want := []string{"count 0", "scan 0", "signatures 1", "owners 1", "outcomes 1", "commit 0/1"}; !slices.Equal(calls, want) {
 		t.Errorf("calls: %q\nwant:  %q", calls, want)
 	}
 	if len(w.events) != 1 || w.events[0].Added != 1 {
@@ -68,7 +68,8 @@ func TestLoneRecord(t *testing.T) {
 	}
 }
 
-// All columns of the rows that claims become; repeated hashes, in one record or in two, are duplicates of the first.
+// All columns of the rows that claims become; repeated hashes, in one record or in two, are
+// duplicates of the first, and the signature of another site is kept.
 func TestClaimsBecomeRows(t *testing.T) {
 	w := newWorld(2)
 	r := start(t, w.config(0, 1))
@@ -98,13 +99,21 @@ func TestClaimsBecomeRows(t *testing.T) {
 		return e
 	}
 	wantResults := map[resultKey]store.ResultRow{
-		{uploadID(1), 3, 1, 2}: {Upload: uploadID(1), Batch: 3, Shard: 1, Part: 2, AcceptedAt: 1000,
-			Added: entries(nil, []uint16{10, 11, 13}, 1, 2, 3), Duplicates: entries([]byte{1}, []uint16{12}, 1)},
-		{uploadID(2), 1, 1, 0}: {Upload: uploadID(2), Batch: 1, Shard: 1, AcceptedAt: 2000,
-			Added: entries([]byte{1}, []uint16{0}, 9), Duplicates: entries(nil, []uint16{1}, 2)},
+		{uploadID(1), 3, 1, 2}: {Upload: uploadID(1), Batch: 3, Shard: 1, Part: 2, Site: "site1.example", AcceptedAt: 1000,
+			Certificates: []store.CertificateCount{{Fingerprint: [32]byte(fingerprint(1)), Added: 1, Duplicates: 1}, {Fingerprint: [32]byte(fingerprint(77)), Added: 2, Duplicates: 0}},
+			Added:        entries(nil, []uint16{10, 11, 13}, 1, 2, 3), Duplicates: entries([]byte{1}, []uint16{12}, 1)},
+		{uploadID(2), 1, 1, 0}: {Upload: uploadID(2), Batch: 1, Shard: 1, Site: "site2.example", AcceptedAt: 2000,
+			Certificates: []store.CertificateCount{{Fingerprint: [32]byte(fingerprint(2)), Added: 1, Duplicates: 1}},
+			Added:        entries([]byte{1}, []uint16{0}, 9), Duplicates: entries(nil, []uint16{1}, 2)},
 	}
 	if !reflect.DeepEqual(w.results, wantResults) {
 		t.Errorf("results: %+v\nwant:    %+v", w.results, wantResults)
+	}
+	wantCosigners := map[cosignerKey]hashRow{
+		{h(2), "site2.example"}: {uploadID(2), 1, "site2.example", 2000, "RSA-2048", "signature 2/1/1", [32]byte(fingerprint(2)), false},
+	}
+	if !reflect.DeepEqual(w.cosigners, wantCosigners) {
+		t.Errorf("cosigners: %v\nwant:      %v", w.cosigners, wantCosigners)
 	}
 }
 
@@ -196,7 +205,7 @@ func TestReplayAfterRestart(t *testing.T) {
 		t.Errorf("the other upload's result: %+v", got)
 	}
 	for _, c := range w.calls {
-		if strings.HasPrefix(c, "hashes") {
+		if strings.HasPrefix(c, "signatures") || strings.HasPrefix(c, "owners") {
 			t.Errorf("rows that are stored were written again: %q", w.calls)
 		}
 	}

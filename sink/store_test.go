@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -70,7 +71,7 @@ func TestRealStore(t *testing.T) {
 			for range claims {
 				hashes = append(hashes, hashOf(shard, shards, rnd.IntN(batches*claims/2)))
 			}
-			c := part(upload, batch/5+1, 0, 0, hashes...)
+			c := part(upload, batch/5+1, 0, shard*claims, hashes...) // a position is one shard's
 			c.AcceptedMs = now
 			w.produce(shard, block(c))
 		}
@@ -117,6 +118,10 @@ func TestRealStore(t *testing.T) {
 	got := ownersOf{}
 	if err := db.Owners(t.Context(), all, got); err != nil {
 		t.Fatal(err)
+	}
+	signed, err := db.Hashes(t.Context(), slices.Collect(maps.Keys(m.owners)))
+	if err != nil || len(signed) != len(m.owners) {
+		t.Fatalf("%d of %d hashes have a signature, %v", len(signed), len(m.owners), err)
 	}
 	for h, want := range m.owners {
 		if got[h] != want {

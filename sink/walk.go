@@ -3,6 +3,7 @@ package sink
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"io"
 
 	"github.com/google/uuid"
@@ -24,7 +25,8 @@ const maxRun = 8 << 20 // bytes
 type walker struct {
 	*shard
 	table *dedupe.Table
-	gauge int // bytes of table, as the metric counts them
+	gauge int          // bytes of table, as the metric counts them
+	seed  maphash.Seed // of the numbers that stand for sites in table
 
 	// Of the run.
 	run       []item
@@ -69,6 +71,7 @@ func (w *walker) load(ctx context.Context, offset int64) error {
 		return ctx.Err()
 	}
 	start := w.Clock()
+	w.seed = maphash.MakeSeed()
 	var key [16]byte
 	if _, err := io.ReadFull(w.Random, key[:]); err != nil {
 		return fmt.Errorf("draw the filter's key: %w", err)
@@ -179,12 +182,12 @@ func (w *walker) resolveRecord(it *item, stored ownersOf) (found int) {
 	for _, c := range it.block.GetClaims() {
 		verdicts, n := w.resolve(c, stored)
 		found += n
-		out.claims = append(out.claims, resolved{c, verdicts, claimsResult(c, w.id, verdicts)})
+		out.claims = append(out.claims, resolved{c, verdicts, claimsResult(c, w.id, it.next-1, verdicts)})
 		if w.table.MetUnconfirmed() {
 			out.deferrable = false // "duplicate" must not be said of a hash that can't be found yet
 		}
 	}
-	out.addOutcomes(it.outcomes)
+	out.addOutcomes(it.outcomes, it.next-1)
 	events := out.makeEvents(out.deferrable)
 	if out.deferrable {
 		for _, e := range events {
@@ -214,16 +217,22 @@ func (w *walker) resolve(c *recordpb.Claims, stored ownersOf) (verdicts []dedupe
 	if len(stored) > 0 {
 		lookup = func(hash []byte) (dedupe.Owner, bool) {
 			owner, ok := stored[[dedupe.HashSize]byte(hash)]
-			if ok {
-				found++
+			if !ok {
+				return dedupe.Owner{}, false
 			}
-			return dedupe.Owner(owner), ok
+			found++
+			return dedupe.Owner{Upload: owner.Upload, Position: owner.Position, Site: w.siteNumber(owner.Site)}, true
 		}
 	}
-	verdicts = w.table.Resolve(c.GetHashes(), uuid.UUID(c.GetUpload()), w.positions, lookup, make([]dedupe.Verdict, 0, n))
+	site := w.siteNumber(c.GetSite())
+	verdicts = w.table.Resolve(c.GetHashes(), uuid.UUID(c.GetUpload()), site, w.positions, lookup, make([]dedupe.Verdict, 0, n))
 	w.metrics.count(verdicts)
 	return verdicts, found
 }
+
+// siteNumber stands for a site in the table. Nobody who doesn't know the seed can make two sites have one number, and
+// the worst that would come of it is a signature of another site that isn't kept.
+func (w *walker) siteNumber(site string) uint64 { return maphash.String(w.seed, site) }
 
 // decode reads a record. One that can't be read, or that another shard should have got, becomes a dead letter and an
 // item without rows.

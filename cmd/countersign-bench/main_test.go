@@ -19,7 +19,7 @@ func TestBenchRuns(t *testing.T) {
 	var out bytes.Buffer
 	c := command()
 	c.SetOut(&out)
-	c.SetArgs([]string{"--quick", "--run", "uploads,singles,large", "--binary", program, "--cache", t.TempDir()})
+	c.SetArgs([]string{"--quick", "--run", "uploads,singles,large,store", "--binary", program, "--cache", t.TempDir()})
 	if err := c.ExecuteContext(t.Context()); err != nil || !strings.Contains(out.String(), "report.json") {
 		t.Errorf("%v\n%s", err, out.String())
 	}

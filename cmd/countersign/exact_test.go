@@ -4,6 +4,8 @@ package main
 
 import (
 	"bytes"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -74,6 +76,29 @@ func TestTwoUploadsOfTheSameHashesAtOnce(t *testing.T) {
 		}
 		if sum != hashes || len(owners) != hashes {
 			t.Fatalf("round %d: %d were added, %d hashes have an owner; want %d", round, sum, len(owners), hashes)
+		}
+		n.areSignedByBoth(bodies[0][:20])
+	}
+}
+
+// areSignedByBoth checks that each hash has one of the two sites as its owner and the other beside it.
+func (n *node) areSignedByBoth(entries []entry) {
+	n.t.Helper()
+	for _, e := range entries {
+		hash, err := hex.DecodeString(e.hash)
+		must(n.t, err)
+		reply, err := n.lookUp([32]byte(hash))
+		must(n.t, err)
+		var signed struct {
+			Site              string
+			AlsoSignedBy      []struct{ Site, Signature string }
+			AlsoSignedByCount int
+		}
+		_, text, _ := strings.Cut(reply, " ")
+		must(n.t, json.Unmarshal([]byte(text), &signed))
+		if also := signed.AlsoSignedBy; signed.AlsoSignedByCount != 1 || len(also) != 1 || also[0].Signature == "" ||
+			signed.Site+also[0].Site != "a.exampleb.example" && signed.Site+also[0].Site != "b.examplea.example" {
+			n.t.Fatalf("hash %s: %s", e.hash, reply)
 		}
 	}
 }

@@ -77,6 +77,9 @@ func (p *process) startStore(ctx context.Context) (*store.DB, error) {
 	if err := whileUnavailable(ctx, startTimeout, db.Migrate); err != nil {
 		return nil, fmt.Errorf("bring the schema up to date: %w", err)
 	}
+	if p.cfg.has(roleSink) {
+		p.moveOldRows(db)
+	}
 	return db, nil
 }
 
@@ -94,6 +97,20 @@ func nowAndThen(probe func() error) func() error {
 		}
 		return failed
 	}
+}
+
+// moveOldRows moves what an earlier version stored, beside everything else, until it is done or the process stops.
+func (p *process) moveOldRows(db *store.DB) {
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		db.MoveOldRows(ctx)
+	}()
+	p.onStop(func(context.Context) {
+		stop()
+		<-done
+	})
 }
 
 const unavailablePause = 500 * time.Millisecond

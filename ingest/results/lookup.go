@@ -138,6 +138,12 @@ func (t *Tracker) Certificate(ctx context.Context, fingerprint [32]byte) (store.
 	return t.questions.certificates.get(ctx, fingerprint)
 }
 
+// CoSigners returns which sites beside the owner's signed a hash. Errors are ErrBusy and the store's.
+func (t *Tracker) CoSigners(ctx context.Context, hash [32]byte) (store.CoSigners, error) {
+	also, _, err := t.questions.coSigners.get(ctx, hash)
+	return also, err
+}
+
 // SignedHash returns who signed a hash, and whether anybody has. It knows a single signing as soon as the caller of
 // that signing has its answer, from whichever process, although the row may not be stored yet. Rows that were announced
 // before this process followed the events are only in the store, or will be: so after each beginning nobody is told that

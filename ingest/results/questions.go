@@ -32,6 +32,8 @@ const (
 	// progressPerCall is the same for the progress of uploads, of which each may have a row for each of a thousand
 	// batches.
 	progressPerCall = 1000
+	// coSignersPerCall is the same for co-signers, of which each hash may have store.MaxCoSigners with their signatures.
+	coSignersPerCall = 100
 	// followTimeout is how long a caller waits until the events up to its question were seen.
 	followTimeout = 3 * time.Second
 	// settleTimeout is how long a caller waits until the stages have stored what was in the log when it asked.
@@ -58,6 +60,7 @@ type batchKey struct {
 // questions are all that callers ask.
 type questions struct {
 	hashes       question[[32]byte, store.SignedHash]
+	coSigners    question[[32]byte, store.CoSigners]
 	uploads      question[uuid.UUID, store.Upload]
 	progress     question[uuid.UUID, []store.BatchProgress]
 	batches      question[batchKey, store.BatchResult]
@@ -70,6 +73,7 @@ func newQuestions(c *Config, m *metrics) *questions {
 	q := &questions{}
 	timeout := c.StoreTimeout
 	q.hashes = ask(m, "hash", callsAtOnce, keysPerCall, timeout, c.Store.Hashes)
+	q.coSigners = ask(m, "cosigners", callsAtOnce, coSignersPerCall, timeout, c.Store.CoSigners)
 	q.uploads = ask(m, "upload", callsAtOnce, keysPerCall, timeout, c.Store.Uploads)
 	q.progress = ask(m, "progress", callsAtOnce, progressPerCall, timeout, c.Store.ProgressOf)
 	batch := func(ctx context.Context, k batchKey) (store.BatchResult, bool, error) {
@@ -86,6 +90,7 @@ func newQuestions(c *Config, m *metrics) *questions {
 // close ends what is under way. No caller asks any more.
 func (q *questions) close() {
 	q.hashes.group.Close()
+	q.coSigners.group.Close()
 	q.uploads.group.Close()
 	q.progress.group.Close()
 	q.batches.group.Close()

@@ -58,6 +58,8 @@ type Store interface {
 	ProgressOf(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID][]store.BatchProgress, error)
 	Batch(ctx context.Context, id uuid.UUID, batch uint32) (store.BatchResult, bool, error)
 	Hashes(ctx context.Context, hashes [][32]byte) (map[[32]byte]store.SignedHash, error)
+	// CoSigners returns which sites beside the owner's signed the hashes.
+	CoSigners(ctx context.Context, hashes [][32]byte) (map[[32]byte]store.CoSigners, error)
 	// Certificate returns the chain whose leaf has this SHA-256, and whether it was ever seen.
 	Certificate(ctx context.Context, fingerprint [32]byte) (store.Certificate, bool, error)
 	InsertUploads(ctx context.Context, rows []store.Upload) error

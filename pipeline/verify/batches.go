@@ -81,7 +81,7 @@ func (b *batches) begin(batch uint32) {
 	s := b.upload.seal
 	b.batch = batch
 	b.reasons = record.Reasons{}
-	b.outcome = &recordpb.Outcome{Upload: b.upload.id[:], Batch: batch, AcceptedMs: s.AcceptedMs, Single: s.Single}
+	b.outcome = &recordpb.Outcome{Upload: b.upload.id[:], Batch: batch, Site: s.Site, AcceptedMs: s.AcceptedMs, Single: s.Single}
 }
 
 type pair struct {

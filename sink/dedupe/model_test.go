@@ -14,11 +14,12 @@ import (
 type claims struct {
 	key       string
 	upload    uuid.UUID
+	site      uint64
 	hashes    [][HashSize]byte
 	positions []uint32
 }
 
-func (c *claims) claim(i int) Owner { return Owner{c.upload, c.positions[i]} }
+func (c *claims) claim(i int) Owner { return Owner{c.upload, c.positions[i], c.site} }
 
 func (c *claims) columns() (all []byte) {
 	for _, h := range c.hashes {
@@ -27,14 +28,17 @@ func (c *claims) columns() (all []byte) {
 	return all
 }
 
-// results are the verdicts of one record: true is added.
+// results are the verdicts of one record: added, duplicate of a hash of the same site's, cosigned.
 type results string
 
-func (r *results) append(added bool) {
-	if added {
+func (r *results) append(added, sameSite bool) {
+	switch {
+	case added:
 		*r += "a"
-	} else {
+	case sameSite:
 		*r += "d"
+	default:
+		*r += "c"
 	}
 }
 
@@ -47,7 +51,7 @@ func model(log []claims) (map[[HashSize]byte]Owner, map[string]results) {
 			if _, ok := owners[h]; !ok {
 				owners[h] = c.claim(i)
 			}
-			r.append(owners[h] == c.claim(i))
+			r.append(owners[h] == c.claim(i), owners[h].Site == c.site)
 		}
 		all[c.key] = r
 	}
@@ -129,12 +133,12 @@ func (p *process) read(n, units int) {
 			owner, ok := stored[[HashSize]byte(hash)]
 			return owner, ok
 		}
-		for i, v := range p.table.Resolve(c.columns(), c.upload, c.positions, lookup, nil) {
+		for i, v := range p.table.Resolve(c.columns(), c.upload, c.site, c.positions, lookup, nil) {
 			if v == Added {
 				u.rows = append(u.rows, row{c.hashes[i], c.claim(i)})
 			}
-			r.append(v != Duplicate)
-			if _, ok := p.store.owners[c.hashes[i]]; v == Duplicate && !ok && !p.table.MetUnconfirmed() {
+			r.append(!v.IsDuplicate(), v == Duplicate)
+			if _, ok := p.store.owners[c.hashes[i]]; v.IsDuplicate() && !ok && !p.table.MetUnconfirmed() {
 				p.store.conflict = fmt.Errorf("hash %x has an owner that isn't stored, and the table doesn't say so", c.hashes[i][:2])
 			}
 		}

@@ -25,6 +25,7 @@ func drawLog(t *rapid.T) []claims {
 	next := map[uuid.UUID]uint32{}
 	for i := range log {
 		c := &log[i]
+		c.site = uint64(c.upload[0]) / 2 // uploads 2 and 3 are of one site
 		c.key = fmt.Sprint(c.upload[0], "/", next[c.upload])
 		for range c.hashes {
 			c.positions = append(c.positions, next[c.upload])

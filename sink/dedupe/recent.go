@@ -12,7 +12,7 @@ package dedupe
 // Rejected: map[[32]byte]Owner with deletes, which needs the order of the rows beside it all the same and takes three
 // times as long.
 
-// row is 52 bytes; with its two slots of the index, 68.
+// row is 64 bytes; with its two slots of the index, 80.
 type row struct {
 	hash  [HashSize]byte
 	owner Owner

@@ -17,6 +17,7 @@ const rowBytes = int(unsafe.Sizeof(row{}))
 type Owner struct {
 	Upload   uuid.UUID
 	Position uint32 // of the pair in its upload, from 0
+	Site     uint64 // stands for the claim's site: two sites have different numbers, in the lifetime of a Table
 }
 
 // Verdict is what became of a claim.
@@ -28,9 +29,14 @@ const (
 	// Replayed: the claim owns its hash already, and the row is stored or among those being written. It counts as
 	// added.
 	Replayed
-	// Duplicate: another claim owns the hash.
+	// Duplicate: another claim of the same site owns the hash.
 	Duplicate
+	// Cosigned: a claim of another site owns the hash. It counts as a duplicate, and its signature is kept.
+	Cosigned
 )
+
+// IsDuplicate reports whether another claim owns the hash.
+func (v Verdict) IsDuplicate() bool { return v == Duplicate || v == Cosigned }
 
 // Config of a Table.
 type Config struct {
@@ -39,7 +45,7 @@ type Config struct {
 	// Key must be random and stay secret: whoever knows it can make hashes that the filter takes for stored.
 	Key [16]byte
 	// Recent is how many rows stay in memory after they were confirmed, so that claims to them need no lookup.
-	// A row's place takes 68 bytes; there are up to four times as many places as Recent once a burst is over.
+	// A row's place takes 80 bytes; there are up to four times as many places as Recent once a burst is over.
 	Recent int
 }
 
@@ -86,15 +92,15 @@ func (t *Table) Probe(hashes, ask []byte) []byte {
 }
 
 // Resolve decides the next claims, in the order of the log and each after it was probed, and appends a verdict for each
-// to verdicts. Claim i is of hashes[32*i:] by pair positions[i] of upload. stored says who owns a hash in the store, as
+// to verdicts. Claim i is of hashes[32*i:] by pair positions[i] of upload, which is the site's. stored says who owns a hash in the store, as
 // the lookup of what Probe asked for found it; it may be nil when nothing was found. Nothing is retained.
 func (t *Table) Resolve(
-	hashes []byte, upload uuid.UUID, positions []uint32, stored func(hash []byte) (Owner, bool), verdicts []Verdict,
+	hashes []byte, upload uuid.UUID, site uint64, positions []uint32, stored func(hash []byte) (Owner, bool), verdicts []Verdict,
 ) []Verdict {
 	i := 0
 	t.metUnconfirmed = false
 	t.eachMixed(hashes, func(hash []byte, m mixed) {
-		verdicts = append(verdicts, t.resolve(hash, m, Owner{upload, positions[i]}, stored))
+		verdicts = append(verdicts, t.resolve(hash, m, Owner{upload, positions[i], site}, stored))
 		i++
 	})
 	if t.open -= i; t.open == 0 {
@@ -121,10 +127,13 @@ func (t *Table) resolve(hash []byte, m mixed, claim Owner, stored func([]byte) (
 
 // verdictOf says what becomes of a claim to a hash that has an owner.
 func verdictOf(claim, owner Owner) Verdict {
-	if owner == claim {
+	switch {
+	case owner.Upload == claim.Upload && owner.Position == claim.Position:
 		return Replayed
+	case owner.Site == claim.Site:
+		return Duplicate
 	}
-	return Duplicate
+	return Cosigned
 }
 
 // Confirm says that the n oldest rows that Resolve called Added, and that no Confirm has named yet, are stored: lookups

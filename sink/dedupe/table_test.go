@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"runtime"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -25,7 +26,7 @@ func resolveAll(t *Table, upload byte, hashes []byte, stored map[[HashSize]byte]
 	for i := range len(hashes) / HashSize {
 		positions = append(positions, uint32(i))
 	}
-	for _, v := range t.Resolve(hashes, uuid.UUID{upload}, positions, lookup(stored), nil) {
+	for _, v := range t.Resolve(hashes, uuid.UUID{upload}, 0, positions, lookup(stored), nil) {
 		count[v]++
 	}
 	return count
@@ -53,7 +54,7 @@ func TestWhatIsAsked(t *testing.T) {
 	}
 	stored := map[[HashSize]byte]Owner{}
 	for i := range len(loaded) / HashSize {
-		stored[[HashSize]byte(loaded[i*HashSize:])] = Owner{uuid.UUID{9}, uint32(i)}
+		stored[[HashSize]byte(loaded[i*HashSize:])] = Owner{Upload: uuid.UUID{9}, Position: uint32(i)}
 	}
 	if got := resolveAll(table, 9, loaded, stored); got != [4]int{Replayed: 10_000} {
 		t.Fatalf("claims of the stored owners: %v", got)
@@ -154,7 +155,7 @@ func BenchmarkClaims(b *testing.B) {
 		for ; len(all) > 0; all = all[min(run*HashSize, len(all)):] {
 			part := all[:min(run*HashSize, len(all))]
 			ask = t.Probe(part, ask[:0])
-			verdicts = t.Resolve(part, uuid.UUID{upload}, positions, nil, verdicts[:0])
+			verdicts = t.Resolve(part, uuid.UUID{upload}, 0, positions, nil, verdicts[:0])
 			for _, v := range verdicts {
 				count[v]++
 			}
@@ -209,4 +210,28 @@ func cpuTime() time.Duration {
 	var u syscall.Rusage
 	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// A claim to a hash of another site's is told from one to a hash of the same site's, wherever the owner is known from.
+func TestClaimsOfOtherSites(t *testing.T) {
+	table := New(Config{})
+	all := hashes(1, 2)
+	table.Load(all[:HashSize])
+	stored := lookup(map[[HashSize]byte]Owner{[HashSize]byte(all): {Upload: uuid.UUID{1}, Site: 1}})
+	for _, claim := range []struct {
+		upload byte
+		site   uint64
+		want   []Verdict
+	}{
+		{1, 1, []Verdict{Replayed, Added}},
+		{2, 1, []Verdict{Duplicate, Duplicate}},
+		{3, 2, []Verdict{Cosigned, Cosigned}},
+		{1, 1, []Verdict{Replayed, Replayed}},
+	} {
+		table.Probe(all, nil)
+		got := table.Resolve(all, uuid.UUID{claim.upload}, claim.site, []uint32{0, 1}, stored, nil)
+		if !slices.Equal(got, claim.want) {
+			t.Errorf("upload %d of site %d: %v, want %v", claim.upload, claim.site, got, claim.want)
+		}
+	}
 }

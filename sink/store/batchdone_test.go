@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -13,8 +14,10 @@ import (
 // All reads agree with it, with rows that are there several times, for batches in every state.
 func TestBatchesAreDoneWhenTheRuleSaysSo(t *testing.T) {
 	db := newDB(t)
-	if err := db.conn.Exec(t.Context(), "SYSTEM STOP MERGES batch_results"); err != nil {
-		t.Fatal(err)
+	for _, table := range []string{"outcomes", "exceptions", "signatures"} {
+		if err := db.conn.Exec(t.Context(), "SYSTEM STOP MERGES "+table); err != nil {
+			t.Fatal(err)
+		}
 	}
 	const batches = 300
 	random := testseed.Rand(t)
@@ -31,7 +34,7 @@ func TestBatchesAreDoneWhenTheRuleSaysSo(t *testing.T) {
 	random.Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
 	for len(rows) > 0 { // in several parts, so that copies of a row lie in different ones
 		n := min(len(rows), 1+random.IntN(len(rows)))
-		if err := db.InsertResults(t.Context(), rows[:n]); err != nil {
+		if err := errors.Join(db.InsertAdded(t.Context(), rows[:n]), db.InsertResults(t.Context(), rows[:n])); err != nil {
 			t.Fatal(err)
 		}
 		rows = rows[n:]

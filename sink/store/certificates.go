@@ -5,6 +5,7 @@ package store
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"fmt"
 	"time"
 
@@ -30,16 +31,60 @@ func (db *DB) InsertCertificates(ctx context.Context, certificates []Certificate
 		}
 		fingerprints[i] = sha256.Sum256(c.Chain[0])
 	}
-	const query = "INSERT INTO certificates (fingerprint, site, chain, first_seen, last_seen)"
+	leaves := project(certificates, func(c *Certificate) leaf { return readLeaf(c.Chain[0]) })
+	const query = "INSERT INTO certificates (fingerprint, site, chain, first_seen, last_seen, subject, issuer, serial, not_before, not_after)"
 	return db.insert(ctx, "insert certificates", query, len(certificates), func(b *block, from, to int) {
-		certificates, fingerprints := certificates[from:to], fingerprints[from:to]
+		certificates, fingerprints, leaves := certificates[from:to], fingerprints[from:to], leaves[from:to]
 		seen := project(certificates, func(c *Certificate) int64 { return c.SeenAt })
 		b.append(views(fingerprints))
 		b.appendRepeating(project(certificates, func(c *Certificate) string { return c.Site }))
 		appendArrays(b, project(certificates, func(c *Certificate) []string { return texts(c.Chain) }))
 		b.append(seen)
 		b.append(seen)
+		b.append(project(leaves, func(l *leaf) string { return l.subject }))
+		b.append(project(leaves, func(l *leaf) string { return l.issuer }))
+		b.append(project(leaves, func(l *leaf) string { return l.serial }))
+		b.append(project(leaves, func(l *leaf) int64 { return l.notBefore }))
+		b.append(project(leaves, func(l *leaf) int64 { return l.notAfter }))
 	})
+}
+
+// leaf is what a certificate says of itself, for analysts. Times are Unix milliseconds.
+type leaf struct {
+	subject, issuer, serial string
+	notBefore, notAfter     int64
+}
+
+// readLeaf reads a certificate in DER. Of one that can't be read, nothing is known.
+func readLeaf(der []byte) leaf {
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		return leaf{}
+	}
+	return leaf{
+		subject: c.Subject.String(), issuer: c.Issuer.String(), serial: c.SerialNumber.Text(16),
+		notBefore: c.NotBefore.UnixMilli(), notAfter: c.NotAfter.UnixMilli(),
+	}
+}
+
+// describeCertificates stores again what was stored without what the certificates say of themselves.
+func (db *DB) describeCertificates(ctx context.Context) error {
+	const query = "SELECT site, any(c.chain), max(c.last_seen) FROM certificates AS c GROUP BY fingerprint, site HAVING max(c.serial) = ''"
+	var all []Certificate
+	err := db.selectAll(ctx, "look for certificates that aren't described", query, func(rows driver.Rows) error {
+		var c Certificate
+		var seen time.Time
+		err := rows.Scan(&c.Site, &c.Chain, &seen)
+		c.SeenAt = seen.UnixMilli()
+		if err == nil && len(c.Chain) > 0 && readLeaf(c.Chain[0]).serial != "" {
+			all = append(all, c)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return db.InsertCertificates(ctx, all)
 }
 
 // Certificate returns the chain whose leaf has this SHA-256, as it was seen last, and whether it was ever seen. Where

@@ -83,14 +83,14 @@ func (db *DB) checkReplicas(ctx context.Context) error {
 // checkRights finds a right to insert that was taken away, and a table that is gone.
 func (db *DB) checkRights(ctx context.Context) error {
 	var granted uint8
-	err := db.ask(ctx, "CHECK GRANT INSERT ON signed_hashes", func(rows driver.Rows) error { return rows.Scan(&granted) })
+	err := db.ask(ctx, "CHECK GRANT INSERT ON signatures", func(rows driver.Rows) error { return rows.Scan(&granted) })
 	if err == nil && granted == 0 {
-		return fmt.Errorf("ClickHouse at %s lets this user not insert into signed_hashes: grant INSERT to the user of the ClickHouse URL", db.where())
+		return fmt.Errorf("ClickHouse at %s lets this user not insert into signatures: grant INSERT to the user of the ClickHouse URL", db.where())
 	}
 	if err != nil {
 		return err
 	}
-	return db.ask(ctx, "SELECT hash FROM signed_hashes LIMIT 0", func(driver.Rows) error { return nil })
+	return db.ask(ctx, "SELECT hash FROM signatures LIMIT 0", func(driver.Rows) error { return nil })
 }
 
 // ask runs a query on the connection that is kept for questions about the server.

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -68,6 +69,9 @@ type DB struct {
 	dialers   []*dialer   // of these four
 	cfg       Config
 	addresses []string // for messages
+	moveRows  uint64   // that move at once (move.go)
+
+	moved atomic.Bool // all rows of version 1 have moved: nobody needs to look for them where they were
 }
 
 // Open checks cfg and prepares connections without making any: a ClickHouse that is away shows in the first call that
@@ -86,7 +90,7 @@ func Open(_ context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{cfg: cfg, addresses: opts.Addr}
+	db := &DB{cfg: cfg, addresses: opts.Addr, moveRows: rowsOfRange}
 	if socket != "" {
 		db.addresses = []string{socket}
 	}
@@ -192,6 +196,11 @@ func (db *DB) Close() error {
 // Exec runs a statement that gives no rows, for those who prepare a database for a measurement or a test.
 func (db *DB) Exec(ctx context.Context, statement string) error {
 	return db.wrap(ctx, db.exec(ctx, statement), "run the statement")
+}
+
+// Select runs a query and calls row for each row with what scans it, for those who measure a database.
+func (db *DB) Select(ctx context.Context, query string, row func(scan func(into ...any) error) error) error {
+	return db.selectAll(ctx, "run the query", query, func(rows driver.Rows) error { return row(rows.Scan) })
 }
 
 // exec runs a statement that may take a while without a sign of life. Its errors are the driver's.

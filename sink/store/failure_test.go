@@ -184,7 +184,7 @@ func TestColumnsOfUnequalLengthAreRefused(t *testing.T) {
 	short := rowsOf(uploadOf(1), 0, 3)
 	short.Site = short.Site[:2]
 	contains(t, db.InsertHashes(t.Context(), short), "Site")
-	contains(t, db.InsertResults(t.Context(), []ResultRow{{Added: Entries{Hashes: make([]byte, 33), Indexes: []uint16{1}}}}), "added")
+	contains(t, db.InsertResults(t.Context(), []ResultRow{{Duplicates: Entries{Hashes: make([]byte, 33), Indexes: []uint16{1}}}}), "duplicates")
 	contains(t, db.InsertCertificates(t.Context(), []Certificate{{Site: "a.example"}}), "empty")
 	contains(t, db.Owners(t.Context(), make([]byte, 33), nil), "whole number")
 }

@@ -8,7 +8,10 @@ package store
 var tableEngines = []string{"ReplacingMergeTree", "AggregatingMergeTree"}
 
 // analystViews are what analysts read.
-var analystViews = []string{"v_signed_hashes", "v_uploads", "v_batch_results", "v_certificates"}
+var analystViews = []string{
+	"v_signed_hashes", "v_uploads", "v_batch_results", "v_certificates",
+	"v_outcomes", "v_site_daily", "v_daily", "v_cosigners", "v_failures",
+}
 
 // ServiceGrants are what this package needs on a database: its tables and views, their rows and migrations, and what
 // Check and the migrations look up.
@@ -16,7 +19,7 @@ func ServiceGrants(database string) []string {
 	on := " ON " + database + ".*"
 	grants := []string{
 		"SELECT" + on, "INSERT" + on, "ALTER" + on, "CREATE TABLE" + on, "CREATE VIEW" + on,
-		"DROP TABLE" + on, "DROP VIEW" + on, "SHOW" + on,
+		"DROP TABLE" + on, "DROP VIEW" + on, "TRUNCATE" + on, "SHOW" + on,
 	}
 	for _, engine := range tableEngines {
 		grants = append(grants, "TABLE ENGINE ON "+engine)

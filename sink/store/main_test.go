@@ -20,7 +20,10 @@ import (
 // The tests run against one embedded engine, or against the server that CLICKHOUSE_URL names; each test that writes
 // has a database of its own there.
 func TestMain(m *testing.M) {
-	enginetest.Begin(map[string]func([]string) int{engine.ChildArg: engine.Main})
+	enginetest.Begin(map[string]func([]string) int{
+		engine.ChildArg: engine.Main,
+		movesRows:       func(args []string) int { return moveRowsOf(args[0]) },
+	})
 	os.Exit(runTests(m))
 }
 

@@ -19,7 +19,10 @@ import (
 	"text/template"
 	"time"
 
+	chproto "github.com/ClickHouse/ch-go/proto"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"countersign/internal/pause"
 )
 
 //go:embed schema/*.sql
@@ -92,12 +95,13 @@ func (db *DB) Migrate(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	_, err = db.moveState(ctx)
+	return err
 }
 
 func (db *DB) apply(ctx context.Context, m migration) error {
 	for _, statement := range m.statements {
-		if err := db.exec(ctx, statement); err != nil {
+		if err := db.alter(ctx, statement); err != nil {
 			return db.wrap(ctx, err, "migration "+m.name)
 		}
 	}
@@ -107,6 +111,20 @@ func (db *DB) apply(ctx context.Context, m migration) error {
 	}
 	db.cfg.Logger.Info("migrated the ClickHouse schema", "migration", m.name, "version", m.version)
 	return nil
+}
+
+// alterRetries is how often a statement is repeated that met another process's: over some three seconds.
+const alterRetries = 8
+
+// alter runs a statement of a migration. ClickHouse refuses to alter what another process replaces at that moment.
+func (db *DB) alter(ctx context.Context, statement string) error {
+	wait := pause.Backoff{First: 10 * time.Millisecond, Most: 2 * time.Second}
+	for n := 0; ; n++ {
+		err := db.exec(ctx, statement)
+		if !hasCode(err, chproto.ErrCannotAssignAlter) || n == alterRetries || pause.For(ctx, wait.After(n)) != nil {
+			return err
+		}
+	}
 }
 
 func (db *DB) schemaVersion(ctx context.Context) (version uint32, err error) {

@@ -1,13 +1,11 @@
 package store
 
-// What became of batches: rows of batch_results, in and out. Each query counts a key once, however many copies of its
-// row are unmerged (I5).
+// What became of batches: rows of outcomes, which count, and of exceptions, which name the pairs that were not added.
+// Each query counts a key once, however many copies of its row are unmerged (I5).
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/google/uuid"
@@ -15,25 +13,42 @@ import (
 	"countersign/pipeline/record"
 )
 
-// ResultRow is a row of batch_results. Its key is (Upload, Batch, Shard, Part).
+// ResultRow is what one record of the log found of one batch: a row of outcomes and, where pairs were not added, a row
+// of exceptions. Its key is (Upload, Batch, Shard, Part).
 type ResultRow struct {
 	Upload     uuid.UUID
 	Batch      uint32 // from 1
 	Shard      int32  // -1: the outcome of verifying
 	Part       uint32 // from 0
+	Site       string // empty where the record doesn't tell: outcomes of verifying from before version 2
 	AcceptedAt int64  // Unix milliseconds
 	Claims     uint32 // of the outcome of verifying: valid pairs, sent to the shards
+	LogOffset  int64  // of the record
 
 	Added, Duplicates, BadSignatures Entries
 	Errors                           []Failure // ascending by Index
+
+	// Certificates are those that verified the pairs of Added and Duplicates, each once.
+	Certificates []CertificateCount
 
 	// Failed are further errors, which have one reason. None of their indexes is one of Errors.
 	Failed       Entries
 	FailedReason string
 }
 
+// CertificateCount is how many pairs of a row were verified by a certificate.
+type CertificateCount struct {
+	Fingerprint       [32]byte // SHA-256 of the leaf
+	Added, Duplicates uint32
+}
+
 // ErrorCount is how many pairs could not be judged.
 func (r *ResultRow) ErrorCount() int { return len(r.Errors) + r.Failed.Len() }
+
+// IsException reports whether the row names pairs that were not added.
+func (r *ResultRow) IsException() bool {
+	return r.Duplicates.Len()+r.BadSignatures.Len()+r.ErrorCount() > 0
+}
 
 // FirstReason is the reason of the error with the lowest index, and empty where there is no error.
 func (r *ResultRow) FirstReason() string {
@@ -63,34 +78,55 @@ type Failure struct {
 	Reason string
 }
 
-// InsertResults stores rows of batch_results. Nothing of rows is retained after the return.
-func (db *DB) InsertResults(ctx context.Context, rows []ResultRow) error {
+// InsertOutcomes stores the counts of rows. What they count must be stored before: whoever sees the counts asks for it.
+// Nothing of rows is retained after the return.
+func (db *DB) InsertOutcomes(ctx context.Context, rows []ResultRow) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	for i := range rows {
-		if err := rows[i].check(); err != nil {
-			return err
-		}
-	}
-	const query = "INSERT INTO batch_results (upload, batch, shard, part, accepted_at, claims," +
-		" added, duplicates, bad_signatures, errors," +
-		" added_hashes, added_indexes, added_upper, duplicate_hashes, duplicate_indexes, duplicate_upper," +
-		" bad_hashes, bad_indexes, bad_upper, error_indexes, error_texts, error_reasons," +
-		" failed_hashes, failed_indexes, failed_upper, failed_reason)"
-	return db.insert(ctx, "insert batch results", query, len(rows), func(b *block, from, to int) {
+	const query = "INSERT INTO outcomes (upload, batch, shard, part, site, accepted_at, claims, added, duplicates, bad_signatures, errors," +
+		" certificates, certificate_added, certificate_duplicates, log_offset)"
+	return db.insert(ctx, "insert outcomes", query, len(rows), func(b *block, from, to int) {
 		rows := rows[from:to]
-		b.append(project(rows, func(r *ResultRow) uuid.UUID { return r.Upload }))
-		b.append(project(rows, func(r *ResultRow) uint32 { return r.Batch }))
-		b.append(project(rows, func(r *ResultRow) int32 { return r.Shard }))
-		b.append(project(rows, func(r *ResultRow) uint32 { return r.Part }))
+		b.appendKeys(rows)
+		b.appendRepeating(project(rows, func(r *ResultRow) string { return r.Site }))
 		b.append(project(rows, func(r *ResultRow) int64 { return r.AcceptedAt }))
 		b.append(project(rows, func(r *ResultRow) uint32 { return r.Claims }))
 		b.append(project(rows, func(r *ResultRow) uint32 { return uint32(r.Added.Len()) }))
 		b.append(project(rows, func(r *ResultRow) uint32 { return uint32(r.Duplicates.Len()) }))
 		b.append(project(rows, func(r *ResultRow) uint32 { return uint32(r.BadSignatures.Len()) }))
 		b.append(project(rows, func(r *ResultRow) uint32 { return uint32(r.ErrorCount()) }))
-		b.appendEntries(project(rows, func(r *ResultRow) *Entries { return &r.Added }))
+		appendArrays(b, project(rows, func(r *ResultRow) [][]byte {
+			return project(r.Certificates, func(c *CertificateCount) []byte { return c.Fingerprint[:] })
+		}))
+		appendArrays(b, project(rows, func(r *ResultRow) []uint32 {
+			return project(r.Certificates, func(c *CertificateCount) uint32 { return c.Added })
+		}))
+		appendArrays(b, project(rows, func(r *ResultRow) []uint32 {
+			return project(r.Certificates, func(c *CertificateCount) uint32 { return c.Duplicates })
+		}))
+		b.append(project(rows, func(r *ResultRow) int64 { return r.LogOffset }))
+	})
+}
+
+// InsertExceptions stores the pairs of rows that were not added. Nothing of rows is retained after the return.
+func (db *DB) InsertExceptions(ctx context.Context, rows []ResultRow) error {
+	for i := range rows {
+		if err := rows[i].check(); err != nil {
+			return err
+		}
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	const query = "INSERT INTO exceptions (upload, batch, shard, part, site, accepted_at, duplicate_hashes, duplicate_indexes, duplicate_upper," +
+		" bad_hashes, bad_indexes, bad_upper, error_indexes, error_texts, error_reasons," +
+		" failed_hashes, failed_indexes, failed_upper, failed_reason)"
+	return db.insert(ctx, "insert exceptions", query, len(rows), func(b *block, from, to int) {
+		rows := rows[from:to]
+		b.appendKeys(rows)
+		b.appendRepeating(project(rows, func(r *ResultRow) string { return r.Site }))
+		b.append(project(rows, func(r *ResultRow) int64 { return r.AcceptedAt }))
 		b.appendEntries(project(rows, func(r *ResultRow) *Entries { return &r.Duplicates }))
 		b.appendEntries(project(rows, func(r *ResultRow) *Entries { return &r.BadSignatures }))
 		appendArrays(b, project(rows, func(r *ResultRow) []uint16 {
@@ -107,6 +143,13 @@ func (db *DB) InsertResults(ctx context.Context, rows []ResultRow) error {
 	})
 }
 
+func (b *block) appendKeys(rows []ResultRow) {
+	b.append(project(rows, func(r *ResultRow) uuid.UUID { return r.Upload }))
+	b.append(project(rows, func(r *ResultRow) uint32 { return r.Batch }))
+	b.append(project(rows, func(r *ResultRow) int32 { return r.Shard }))
+	b.append(project(rows, func(r *ResultRow) uint32 { return r.Part }))
+}
+
 func (b *block) appendEntries(rows []*Entries) {
 	appendArrays(b, project(rows, func(e **Entries) [][]byte { return split((*e).Hashes) }))
 	appendArrays(b, project(rows, func(e **Entries) []uint16 { return (*e).Indexes }))
@@ -117,9 +160,9 @@ func (r *ResultRow) check() error {
 	for _, e := range []struct {
 		name string
 		*Entries
-	}{{"added", &r.Added}, {"duplicates", &r.Duplicates}, {"bad signatures", &r.BadSignatures}, {"failed", &r.Failed}} {
+	}{{"duplicates", &r.Duplicates}, {"bad signatures", &r.BadSignatures}, {"failed", &r.Failed}} {
 		if len(e.Hashes) != HashSize*e.Len() {
-			return fmt.Errorf("clickhouse: insert batch results: %s of batch %d of %s has %d indexes and %d bytes of hashes",
+			return fmt.Errorf("clickhouse: insert exceptions: %s of batch %d of %s has %d indexes and %d bytes of hashes",
 				e.name, r.Batch, r.Upload, e.Len(), len(e.Hashes))
 		}
 	}
@@ -134,19 +177,26 @@ type BatchProgress struct {
 	Added, Duplicates, BadSignatures, Errors uint64
 }
 
-// ProgressOf returns the batches that have any row, in their order, of each upload that has any. Once a batch is done
-// its numbers don't change. It is a read of callers: bound the number of uploads, a batch takes 48 bytes and an upload
-// may have a thousand.
+// ProgressOf returns the batches that have any row, in their order, of each upload that was accepted within
+// Config.Retention and has any. Once a batch is done its numbers don't change. It is a read of callers: bound the number
+// of uploads, a batch takes 48 bytes and an upload may have a thousand.
 func (db *DB) ProgressOf(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID][]BatchProgress, error) {
 	ctx, where, err := whereID(ctx, "upload", ids)
 	if err != nil {
 		return nil, fmt.Errorf("clickhouse: read the progress of uploads: %w", err)
 	}
+	const columns = "upload, batch, shard, part, claims, added, duplicates, bad_signatures, errors"
+	old := ""
+	if !db.moved.Load() {
+		old = " UNION ALL SELECT " + columns + " FROM batch_results WHERE " + where
+	}
 	query := `SELECT upload, batch, countIf(shard = -1) > 0, sumIf(c, shard = -1), sumIf(a + d, shard >= 0),
 	sum(a), sum(d), sum(b), sum(e) FROM (
 	SELECT upload, batch, shard, part,
 		any(claims) c, any(added) a, any(duplicates) d, any(bad_signatures) b, any(errors) e
-	FROM batch_results WHERE ` + where + ` GROUP BY upload, batch, shard, part
+	FROM (
+		SELECT ` + columns + ` FROM outcomes WHERE ` + where + ` AND shard >= -1 AND ` + db.recent() + old + `
+	) GROUP BY upload, batch, shard, part
 ) GROUP BY upload, batch ORDER BY upload, batch`
 	found := make(map[uuid.UUID][]BatchProgress, len(ids))
 	err = db.readAll(ctx, "read the progress of uploads", query, func(rows driver.Rows) error {
@@ -166,105 +216,12 @@ func (db *DB) ProgressOf(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID][]
 	return found, err
 }
 
-// BatchResult is what became of each pair of a batch, in upload order. Hashes are texts as sent.
-type BatchResult struct {
-	Done bool // as in BatchProgress
+// recent is the condition for rows of uploads whose results are given out. It spares whoever asks the parts of all
+// other months.
+func (db *DB) recent() string { return "accepted_at > " + moment(db.oldest()) }
 
-	Added, BadSignatures, Duplicates []string
-	Errors                           []Failure
-}
+// oldest is the acceptance of uploads whose results aren't given out any more, in Unix milliseconds.
+func (db *DB) oldest() int64 { return db.cfg.Clock().Add(-db.cfg.Retention).UnixMilli() }
 
-// Batch returns the result of a batch as far as it is known, and whether anything is known of it. Nothing is known of
-// the batches of an upload that was accepted longer ago than Config.Retention.
-func (db *DB) Batch(ctx context.Context, id uuid.UUID, batch uint32) (BatchResult, bool, error) {
-	oldest := db.cfg.Clock().Add(-db.cfg.Retention).UnixMilli()
-	query := fmt.Sprintf("SELECT shard, part, claims, added_hashes, added_indexes, added_upper,"+
-		" duplicate_hashes, duplicate_indexes, duplicate_upper, bad_hashes, bad_indexes, bad_upper,"+
-		" error_indexes, error_texts, error_reasons, failed_hashes, failed_indexes, failed_upper, failed_reason FROM batch_results"+
-		" WHERE upload = '%s' AND batch = %d AND accepted_at > fromUnixTimestamp64Milli(toInt64(%d), 'UTC')"+
-		" LIMIT 1 BY shard, part", id, batch, oldest)
-	var found bool
-	var c collector
-	err := db.readAll(ctx, fmt.Sprintf("read batch %d of upload %s", batch, id), query, func(rows driver.Rows) error {
-		found = true
-		return c.add(rows)
-	})
-	if err != nil || !found {
-		return BatchResult{}, false, err
-	}
-	return c.result(), true, nil
-}
-
-// collector puts the rows of one batch together.
-type collector struct {
-	state           record.BatchState
-	added, dup, bad []entry
-	failures        []Failure
-}
-
-type entry struct {
-	index uint16
-	text  string
-}
-
-func (c *collector) add(rows driver.Rows) error {
-	var shard int32
-	var part, claims uint32
-	var added, dup, bad, failed entries
-	var indexes []uint16
-	var texts, reasons []string
-	var reason string
-	if err := rows.Scan(&shard, &part, &claims, &added.hashes, &added.indexes, &added.upper,
-		&dup.hashes, &dup.indexes, &dup.upper, &bad.hashes, &bad.indexes, &bad.upper, &indexes, &texts, &reasons,
-		&failed.hashes, &failed.indexes, &failed.upper, &reason); err != nil {
-		return err
-	}
-	if shard == record.OutcomeShard {
-		c.state.Decided, c.state.Claims = true, uint64(claims)
-	} else {
-		c.state.Resolved += uint64(len(added.indexes) + len(dup.indexes))
-	}
-	c.added = added.appendTo(c.added)
-	c.dup = dup.appendTo(c.dup)
-	c.bad = bad.appendTo(c.bad)
-	for i, index := range indexes {
-		c.failures = append(c.failures, Failure{Index: index, Text: texts[i], Reason: reasons[i]})
-	}
-	for _, e := range failed.appendTo(nil) {
-		c.failures = append(c.failures, Failure{Index: e.index, Text: e.text, Reason: reason})
-	}
-	return nil
-}
-
-func (c *collector) result() BatchResult {
-	slices.SortStableFunc(c.failures, func(a, b Failure) int { return cmp.Compare(a.Index, b.Index) })
-	return BatchResult{
-		Done:  c.state.Done(),
-		Added: inOrder(c.added), BadSignatures: inOrder(c.bad), Duplicates: inOrder(c.dup),
-		Errors: c.failures,
-	}
-}
-
-// entries are one row's Entries as the driver reads them.
-type entries struct {
-	hashes  []string
-	indexes []uint16
-	upper   []byte
-}
-
-func (e *entries) appendTo(all []entry) []entry {
-	for i, index := range e.indexes {
-		all = append(all, entry{index: index, text: text([]byte(e.hashes[i]), e.upper, i)})
-	}
-	return all
-}
-
-func inOrder(all []entry) []string {
-	slices.SortFunc(all, func(a, b entry) int { return cmp.Compare(a.index, b.index) })
-	return project(all, func(e *entry) string { return e.text })
-}
-
-// text returns a hash as it was sent.
-func text(hash, upper []byte, i int) string {
-	return record.HexText(hash, record.Bit(upper, i))
-}
+// moment writes Unix milliseconds as a constant of a column's type.
+func moment(ms int64) string { return fmt.Sprintf("fromUnixTimestamp64Milli(toInt64(%d), 'UTC')", ms) }

@@ -208,7 +208,7 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 	q.Set("readonly", "2")
 	u.RawQuery = q.Encode()
 	contains(t, open(t, Config{URL: u.String()}).Check(t.Context()), "lets this user only read", "readonly is 2")
-	contains(t, open(t, Config{URL: newDatabase(t)}).Check(t.Context()), "signed_hashes")
+	contains(t, open(t, Config{URL: newDatabase(t)}).Check(t.Context()), "signatures")
 	nobody, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -117,4 +118,29 @@ func BenchmarkHash(b *testing.B) {
 	}
 	slices.Sort(took)
 	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "ms-median")
+}
+
+// BenchmarkBatch: the details of a batch whose pairs were all added, among a hundred.
+func BenchmarkBatch(b *testing.B) {
+	db := newDB(b)
+	rows := randomRows(rand.NewChaCha8([32]byte{}), 100_000)
+	var results []ResultRow
+	for i := range rows.SignedAt {
+		rows.SignedAt[i] = time.Now().UnixMilli() / 1000 * 1000
+	}
+	for batch := range uint32(100) {
+		key := ResultRow{Upload: rows.Upload[0], Batch: batch + 1, Shard: -1, Site: rows.Site[0], AcceptedAt: rows.SignedAt[0], Claims: 1000}
+		results = append(results, key)
+		key.Shard, key.Claims, key.Added.Indexes = 0, 0, make([]uint16, 1000)
+		results = append(results, key)
+	}
+	if err := errors.Join(db.InsertSignatures(b.Context(), rows), db.InsertResults(b.Context(), results)); err != nil {
+		b.Fatal(err)
+	}
+	for i := uint32(0); b.Loop(); i++ {
+		r, found, err := db.Batch(b.Context(), rows.Upload[0], i%100+1)
+		if err != nil || !found || len(r.Added) != 1000 {
+			b.Fatal(len(r.Added), found, err)
+		}
+	}
 }

@@ -16,6 +16,8 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/google/uuid"
+
+	"countersign/pipeline/record"
 )
 
 func hashOf(i int) [32]byte {
@@ -51,6 +53,49 @@ func (db *DB) Hash(ctx context.Context, hash [32]byte) (signed SignedHash, found
 	return signed, found, err
 }
 
+// InsertHashes stores rows as the sink does.
+func (db *DB) InsertHashes(ctx context.Context, rows *HashRows) error {
+	if err := db.InsertSignatures(ctx, rows); err != nil {
+		return err
+	}
+	return db.InsertOwners(ctx, rows)
+}
+
+// InsertResults stores rows as the sink does.
+func (db *DB) InsertResults(ctx context.Context, rows []ResultRow) error {
+	var exceptions []ResultRow
+	for i := range rows {
+		if rows[i].IsException() {
+			exceptions = append(exceptions, rows[i])
+		}
+	}
+	if err := db.InsertExceptions(ctx, exceptions); err != nil {
+		return err
+	}
+	return db.InsertOutcomes(ctx, rows)
+}
+
+// InsertAdded stores the signatures of what rows count as added.
+func (db *DB) InsertAdded(ctx context.Context, rows []ResultRow) error {
+	var added HashRows
+	for i := range rows {
+		r := &rows[i]
+		for j, index := range r.Added.Indexes {
+			added.add([32]byte(r.Added.Hashes[j*HashSize:]), SignedHash{Upload: r.Upload, Position: record.Position(r.Batch, int(index)),
+				Site: r.Site, SignedAt: r.AcceptedAt, Case: caseOf(record.Bit(r.Added.Upper, j))})
+		}
+	}
+	return db.InsertSignatures(ctx, &added)
+}
+
+// add appends a row.
+func (r *HashRows) add(hash [32]byte, s SignedHash) {
+	r.Hash, r.Upload, r.Position = append(r.Hash, hash[:]...), append(r.Upload, s.Upload), append(r.Position, s.Position)
+	r.Site, r.SignedAt, r.Algorithm = append(r.Site, s.Site), append(r.SignedAt, s.SignedAt), append(r.Algorithm, s.Algorithm)
+	r.Signature, r.Certificate = append(r.Signature, s.Signature), append(r.Certificate, s.Certificate)
+	r.Upper = append(r.Upper, s.Case == UpperCase)
+}
+
 // Progress is ProgressOf for one.
 func (db *DB) Progress(ctx context.Context, id uuid.UUID) ([]BatchProgress, error) {
 	all, err := db.ProgressOf(ctx, []uuid.UUID{id})
@@ -79,7 +124,7 @@ func TestOwnersFindsExactlyTheStoredHashes(t *testing.T) {
 		t.Fatalf("%d owners of %d hashes", len(owners), n)
 	}
 	for i := range n {
-		if got, want := owners[hashOf(i)], (Owner{uploadOf(1), uint32(i)}); got != want {
+		if got, want := owners[hashOf(i)], (Owner{uploadOf(1), uint32(i), "files.example.org"}); got != want {
 			t.Fatalf("hash %d belongs to %v, want %v", i, got, want)
 		}
 	}
@@ -159,7 +204,7 @@ func TestBatchAndProgressCountAReplayOnce(t *testing.T) {
 
 	insert := func(rows ...ResultRow) {
 		t.Helper()
-		if err := db.InsertResults(t.Context(), rows); err != nil {
+		if err := errors.Join(db.InsertAdded(t.Context(), rows), db.InsertResults(t.Context(), rows)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -347,5 +392,51 @@ func TestReadsHaveTheirOwnConnections(t *testing.T) {
 	}
 	if n := db.reads.Stats().Open; n != readConns {
 		t.Errorf("%d reads are under way", n)
+	}
+}
+
+// Who else signed a hash: each site once, the earliest first, a hundred at most, and how many there are.
+func TestCoSigners(t *testing.T) {
+	db := newDB(t)
+	const sites = MaxCoSigners + 3
+	var rows, again HashRows
+	for i := range sites {
+		s := SignedHash{Upload: uploadOf(i), Position: 7, Site: fmt.Sprintf("site%03d.example", i), SignedAt: 1_790_000_000_000 - int64(i),
+			Algorithm: "RSA-PKCS1-SHA256", Signature: fmt.Append(nil, "signature ", i), Certificate: sha256.Sum256([]byte("leaf")), Case: UpperCase}
+		rows.add(hashOf(1), s)
+		if i == 0 {
+			rows.add(hashOf(2), s)
+		}
+		s.Upload, s.SignedAt = uploadOf(1000+i), s.SignedAt+5000 // signed again
+		again.add(hashOf(1), s)
+	}
+	for _, r := range []*HashRows{&again, &rows, &rows, &again} { // replays, too
+		if err := db.InsertCosigners(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, merged := range []bool{false, true} {
+		if merged {
+			if err := db.conn.Exec(t.Context(), "OPTIMIZE TABLE cosigners FINAL"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all, err := db.CoSigners(t.Context(), [][32]byte{hashOf(1), hashOf(2), hashOf(3)})
+		if err != nil || len(all) != 2 {
+			t.Fatal(len(all), err)
+		}
+		also := all[hashOf(1)]
+		if also.Count != sites || len(also.First) != MaxCoSigners {
+			t.Errorf("merged %v: %d of %d sites", merged, len(also.First), also.Count)
+		}
+		for i, s := range also.First {
+			if at := sites - 1 - i; s.Site != fmt.Sprintf("site%03d.example", at) || s.Upload != uploadOf(at) || s.Case != UpperCase {
+				t.Fatalf("merged %v: number %d is %+v", merged, i, s)
+			}
+		}
+		one, err := db.CoSigners(t.Context(), [][32]byte{hashOf(2)})
+		if err != nil || !reflect.DeepEqual(one[hashOf(2)], all[hashOf(2)]) || one[hashOf(2)].Count != 1 {
+			t.Errorf("merged %v: alone %+v, with others %+v, %v", merged, one, all[hashOf(2)], err)
+		}
 	}
 }

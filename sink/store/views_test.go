@@ -2,15 +2,22 @@ package store
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math"
+	"math/big"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"countersign/pipeline/record"
 )
@@ -96,16 +103,17 @@ func TestScanStopsWhenAsked(t *testing.T) {
 // The views are what docs promise to analysts: exact with every row stored twice.
 func TestViewsAreExactWhileReplaysAreUnmerged(t *testing.T) {
 	db := newDB(t)
-	for _, table := range []string{"signed_hashes", "uploads", "batch_results", "certificates"} {
+	for _, table := range []string{"signatures", "owners", "cosigners", "uploads", "outcomes", "exceptions", "certificates"} {
 		if err := db.conn.Exec(t.Context(), "SYSTEM STOP MERGES "+table); err != nil {
 			t.Fatal(err)
 		}
 	}
-	const accepted = 1_790_000_000_123
+	accepted := time.Now().Add(-time.Hour).UnixMilli() // results expire
 	hash, leaf := hashOf(0), []byte("leaf in DER")
 	fingerprint := sha256.Sum256(leaf)
 	rows := rowsOf(uploadOf(1), 0, 2)
 	rows.Certificate[0] = fingerprint
+	rows.SignedAt[0], rows.SignedAt[1] = accepted, accepted
 	upload := Upload{ID: uploadOf(1), Site: "files.example.org", Count: 1001, AcceptedAt: accepted}
 	outcome := ResultRow{Upload: uploadOf(1), Batch: 1, Shard: -1, AcceptedAt: accepted, Claims: 1, Errors: []Failure{{3, "x", "y"}}}
 	added := ResultRow{Upload: uploadOf(1), Batch: 1, Shard: 2, AcceptedAt: accepted, Added: Entries{Hashes: hash[:], Indexes: []uint16{0}}}
@@ -131,7 +139,7 @@ func TestViewsAreExactWhileReplaysAreUnmerged(t *testing.T) {
 		t.Errorf("a certificate that nobody served: %v, %v", found, err)
 	}
 	fp := hex.EncodeToString(fingerprint[:])
-	at := "2026-09-21 14:13:20.123"
+	at, later := clickhouseTime(accepted), clickhouseTime(accepted+1)
 	for _, c := range []struct{ query, want string }{
 		{"SELECT sha256, site, toString(signed_at), upload, position, algorithm, signature, certificate FROM v_signed_hashes WHERE hash = unhex('" + hex.EncodeToString(hash[:]) + "')",
 			strings.Join([]string{hex.EncodeToString(hash[:]), "files.example.org", at, uploadOf(1).String(), "0", "RSA-2048",
@@ -141,12 +149,110 @@ func TestViewsAreExactWhileReplaysAreUnmerged(t *testing.T) {
 		{"SELECT batch, done, added, duplicates, bad_signatures, errors, toString(accepted_at) FROM v_batch_results WHERE upload = '" + uploadOf(1).String() + "' ORDER BY batch",
 			"1|1|1|0|0|1|" + at + "\n2|0|0|0|0|1|" + at},
 		{"SELECT certificate, site, toString(first_seen), toString(last_seen), arrayMap(x -> hex(x), chain) FROM v_certificates",
-			fp + "|files.example.org|" + at + "|2026-09-21 14:13:20.124|['" + strings.ToUpper(hex.EncodeToString(leaf)) + "','726F6F74']"},
+			fp + "|files.example.org|" + at + "|" + later + "|['" + strings.ToUpper(hex.EncodeToString(leaf)) + "','726F6F74']"},
 	} {
 		if got := rowsAsText(t, db, c.query); got != c.want {
 			t.Errorf("%s\ngot  %s\nwant %s", c.query, got, c.want)
 		}
 	}
+}
+
+// The views that count, with every row stored twice, the second time from another place in the log.
+func TestCountsAreExactWhileReplaysAreUnmerged(t *testing.T) {
+	db := newDB(t)
+	for _, table := range []string{"cosigners", "uploads", "outcomes", "exceptions", "certificates"} {
+		if err := db.conn.Exec(t.Context(), "SYSTEM STOP MERGES "+table); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := time.Now()
+	today, before := now.UnixMilli(), now.Add(-24*time.Hour).UnixMilli()
+	day, yesterday := now.UTC().Format(time.DateOnly), now.Add(-24*time.Hour).UTC().Format(time.DateOnly)
+	leaf := testLeaf(t)
+	first, second := [32]byte{1}, sha256.Sum256(leaf)
+	some := func(n int) Entries {
+		return Entries{Hashes: make([]byte, n*HashSize), Indexes: make([]uint16, n)}
+	}
+	a := ResultRow{Upload: uploadOf(1), Batch: 1, Shard: 0, Site: "a.example", AcceptedAt: today, Added: some(5), Duplicates: some(2),
+		Certificates: []CertificateCount{{first, 4, 0}, {second, 1, 2}}}
+	verified := ResultRow{Upload: uploadOf(1), Batch: 1, Shard: -1, Site: "a.example", AcceptedAt: today, Claims: 7, BadSignatures: some(1),
+		Errors: []Failure{{9, "x", "not hex"}, {10, "y", "not hex"}}, Failed: some(3), FailedReason: "nobody home"}
+	b := ResultRow{Upload: uploadOf(2), Batch: 1, Shard: 3, Site: "b.example", AcceptedAt: before, Added: some(1),
+		Certificates: []CertificateCount{{second, 1, 0}}}
+	moved := ResultRow{Upload: uploadOf(3), Batch: 1, Shard: movedShard, Site: "b.example", AcceptedAt: before, Added: some(7)} // without certificates
+	uploads := []Upload{{uploadOf(1), "a.example", 13, today}, {uploadOf(2), "b.example", 2, before}}
+	var also HashRows
+	also.add(hashOf(1), SignedHash{Upload: uploadOf(1), Position: 6, Site: "a.example", SignedAt: today, Algorithm: "RSA", Signature: []byte("s"), Certificate: second})
+	for range 2 {
+		rows := []ResultRow{a, verified, b, moved}
+		for i := range rows {
+			rows[i].LogOffset = int64(i + 1)
+		}
+		err := errors.Join(db.InsertResults(t.Context(), rows), db.InsertUploads(t.Context(), uploads), db.InsertCosigners(t.Context(), &also),
+			db.InsertCertificates(t.Context(), []Certificate{{"a.example", [][]byte{leaf}, today}}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.LogOffset, verified.LogOffset = 100, 100
+	}
+	fp := hex.EncodeToString(second[:])
+	for _, c := range []struct{ query, want string }{
+		{"SELECT site, day, certificate, added, duplicates, bad_signatures, errors FROM v_outcomes ORDER BY site, certificate",
+			"a.example|" + day + "||0|0|1|5\n" + "a.example|" + day + "|01" + strings.Repeat("0", 62) + "|4|0|0|0\n" + "a.example|" + day + "|" + fp + "|1|2|0|0\n" +
+				"b.example|" + yesterday + "||7|0|0|0\nb.example|" + yesterday + "|" + fp + "|1|0|0|0"},
+		{"SELECT site, day, uploads, added, duplicates, bad_signatures, errors FROM v_site_daily ORDER BY site",
+			"a.example|" + day + "|1|5|2|1|5\nb.example|" + yesterday + "|2|8|0|0|0"},
+		{"SELECT day, sites, uploads, added, duplicates, bad_signatures, errors FROM v_daily ORDER BY day",
+			yesterday + "|1|2|8|0|0|0\n" + day + "|1|1|5|2|1|5"},
+		{"SELECT reason, pairs FROM v_failures WHERE site = 'a.example' ORDER BY reason", "nobody home|3\nnot hex|2"},
+		{"SELECT sha256, site, upload, position, toString(signed_at), algorithm, signature, certificate FROM v_cosigners",
+			hex.EncodeToString(also.Hash) + "|a.example|" + uploadOf(1).String() + "|6|" + clickhouseTime(today) + "|RSA|cw==|" + fp},
+		{"SELECT site, pairs_added, pairs_duplicate, pairs_bad, pairs_failed, finished_at >= accepted_at, seconds >= 0 FROM v_uploads WHERE site = 'a.example'",
+			"a.example|5|2|1|5|1|1"},
+		{"SELECT pairs_added, finished_at IS NULL FROM v_uploads WHERE site = 'b.example'", "1|1"},
+		{"SELECT subject, issuer, serial, toString(not_after) FROM v_certificates WHERE certificate = '" + fp + "'",
+			"CN=a.example,O=A|CN=a.example,O=A|ff|" + clickhouseTime(2_000_000_000_000)},
+	} {
+		if got := rowsAsText(t, db, c.query); got != c.want {
+			t.Errorf("%s\ngot  %s\nwant %s", c.query, got, c.want)
+		}
+	}
+	// What was stored before the certificates were read is filled in.
+	for _, statement := range []string{
+		"TRUNCATE TABLE certificates",
+		fmt.Sprintf("INSERT INTO certificates (fingerprint, site, chain) VALUES (%s, 'a.example', [unhex('%x')])", literal(second[:]), leaf),
+	} {
+		if err := db.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.describeCertificates(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := rowsAsText(t, db, "SELECT subject, serial FROM v_certificates"); got != "CN=a.example,O=A|ff" {
+		t.Errorf("described again: %s", got)
+	}
+}
+
+// testLeaf makes a certificate.
+func testLeaf(t *testing.T) []byte {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &x509.Certificate{SerialNumber: big.NewInt(255), Subject: pkix.Name{CommonName: "a.example", Organization: []string{"A"}},
+		NotBefore: time.Unix(1_700_000_000, 0), NotAfter: time.Unix(2_000_000_000, 0)}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
+}
+
+// clickhouseTime writes Unix milliseconds as toString does.
+func clickhouseTime(ms int64) string {
+	return time.UnixMilli(ms).UTC().Format("2006-01-02 15:04:05.000")
 }
 
 // rowsAsText joins columns by | and rows by newlines.

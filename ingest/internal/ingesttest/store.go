@@ -19,6 +19,7 @@ type Store struct {
 	Rows    map[uuid.UUID]store.Upload // of table uploads
 	Results map[uuid.UUID][]store.BatchResult
 	Signed  map[[32]byte]store.SignedHash
+	Also    map[[32]byte]store.CoSigners
 	Chain   store.Certificate // the only one
 
 	Away     bool          // everything fails
@@ -32,7 +33,7 @@ type Store struct {
 func NewStore() *Store {
 	return &Store{
 		Rows: make(map[uuid.UUID]store.Upload), Results: make(map[uuid.UUID][]store.BatchResult),
-		Signed: make(map[[32]byte]store.SignedHash),
+		Signed: make(map[[32]byte]store.SignedHash), Also: make(map[[32]byte]store.CoSigners),
 	}
 }
 
@@ -111,6 +112,12 @@ func (s *Store) Hashes(_ context.Context, hashes [][32]byte) (map[[32]byte]store
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return known(s.Signed, hashes), s.unavailable()
+}
+
+func (s *Store) CoSigners(_ context.Context, hashes [][32]byte) (map[[32]byte]store.CoSigners, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return known(s.Also, hashes), s.unavailable()
 }
 
 func (s *Store) Certificate(_ context.Context, fingerprint [32]byte) (store.Certificate, bool, error) {

@@ -1061,6 +1061,7 @@ type Outcome struct {
 	FailedIndexes []byte `protobuf:"bytes,11,opt,name=failed_indexes,json=failedIndexes,proto3" json:"failed_indexes,omitempty"` // 2 bytes each, ascending
 	FailedUpper   []byte `protobuf:"bytes,12,opt,name=failed_upper,json=failedUpper,proto3" json:"failed_upper,omitempty"`       // bitmap
 	FailedReason  string `protobuf:"bytes,13,opt,name=failed_reason,json=failedReason,proto3" json:"failed_reason,omitempty"`
+	Site          string `protobuf:"bytes,14,opt,name=site,proto3" json:"site,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1182,6 +1183,13 @@ func (x *Outcome) GetFailedUpper() []byte {
 func (x *Outcome) GetFailedReason() string {
 	if x != nil {
 		return x.FailedReason
+	}
+	return ""
+}
+
+func (x *Outcome) GetSite() string {
+	if x != nil {
+		return x.Site
 	}
 	return ""
 }
@@ -1810,7 +1818,7 @@ const file_pipeline_record_recordpb_record_proto_rawDesc = "" +
 	"\bOutcomes\x12:\n" +
 	"\boutcomes\x18\x01 \x03(\v2\x1e.countersign.record.v1.OutcomeR\boutcomes\x129\n" +
 	"\auploads\x18\x02 \x03(\v2\x1f.countersign.record.v1.AcceptedR\auploads\x12?\n" +
-	"\fcertificates\x18\x03 \x03(\v2\x1b.countersign.record.v1.SeenR\fcertificates\"\xb5\x03\n" +
+	"\fcertificates\x18\x03 \x03(\v2\x1b.countersign.record.v1.SeenR\fcertificates\"\xc9\x03\n" +
 	"\aOutcome\x12\x16\n" +
 	"\x06upload\x18\x01 \x01(\fR\x06upload\x12\x14\n" +
 	"\x05batch\x18\x02 \x01(\rR\x05batch\x12\x1f\n" +
@@ -1828,7 +1836,8 @@ const file_pipeline_record_recordpb_record_proto_rawDesc = "" +
 	" \x01(\fR\ffailedHashes\x12%\n" +
 	"\x0efailed_indexes\x18\v \x01(\fR\rfailedIndexes\x12!\n" +
 	"\ffailed_upper\x18\f \x01(\fR\vfailedUpper\x12#\n" +
-	"\rfailed_reason\x18\r \x01(\tR\ffailedReason\"K\n" +
+	"\rfailed_reason\x18\r \x01(\tR\ffailedReason\x12\x12\n" +
+	"\x04site\x18\x0e \x01(\tR\x04site\"K\n" +
 	"\aFailure\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12\x16\n" +

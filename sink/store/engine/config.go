@@ -15,7 +15,7 @@ import (
 )
 
 // configText is the configuration with gaps. background_pool_size bounds merges; the number_of_free_entries settings
-// refer to it and must not exceed it.
+// refer to it and must not exceed it. Statistics of columns would be made of random bytes, at each merge.
 const configText = `<clickhouse>
     <log-level>warning</log-level>
     <logger><console>1</console></logger>
@@ -42,6 +42,7 @@ const configText = `<clickhouse>
     <merge_tree>
         <fsync_after_insert>1</fsync_after_insert>
         <fsync_part_directory>1</fsync_part_directory>
+        <auto_statistics_types></auto_statistics_types>
         <number_of_free_entries_in_pool_to_lower_max_size_of_merge>1</number_of_free_entries_in_pool_to_lower_max_size_of_merge>
         <number_of_free_entries_in_pool_to_execute_mutation>1</number_of_free_entries_in_pool_to_execute_mutation>
         <number_of_free_entries_in_pool_to_execute_optimize_entire_partition>1</number_of_free_entries_in_pool_to_execute_optimize_entire_partition>

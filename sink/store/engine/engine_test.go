@@ -48,7 +48,7 @@ func parentMain(args []string) int {
 		}
 		fmt.Println("engine", engine.child.Pid)
 		for n := 0; ; n += rowsOfInsert {
-			if err := db.InsertHashes(ctx, rowsOf(n, rowsOfInsert)); err != nil {
+			if err := insertHashes(ctx, db, rowsOf(n, rowsOfInsert)); err != nil {
 				return err
 			}
 			fmt.Println("stored", n+rowsOfInsert)
@@ -180,7 +180,7 @@ func startEngine(t *testing.T, cfg Config) *Engine {
 func TestEngineIsReplacedWhenItDies(t *testing.T) {
 	engine := startEngine(t, Config{Dir: t.TempDir()})
 	db := open(t, engine.URL())
-	if err := db.InsertHashes(t.Context(), rowsOf(0, 1)); err != nil {
+	if err := insertHashes(t.Context(), db, rowsOf(0, 1)); err != nil {
 		t.Fatal(err)
 	}
 	was := childOf(engine)
@@ -292,7 +292,7 @@ func useOnce(ctx context.Context, e *Engine) error {
 	}
 	defer db.Close()
 	for range 5 {
-		if err = errors.Join(db.Migrate(ctx), db.InsertHashes(ctx, rowsOf(0, 1))); !errors.Is(err, store.ErrUnavailable) {
+		if err = errors.Join(db.Migrate(ctx), insertHashes(ctx, db, rowsOf(0, 1))); !errors.Is(err, store.ErrUnavailable) {
 			break
 		}
 	}
@@ -488,4 +488,12 @@ func rowsOf(from, n int) *store.HashRows {
 		r.Upper = append(r.Upper, i%3 == 1)
 	}
 	return r
+}
+
+// insertHashes stores rows as the sink does.
+func insertHashes(ctx context.Context, db *store.DB, rows *store.HashRows) error {
+	if err := db.InsertSignatures(ctx, rows); err != nil {
+		return err
+	}
+	return db.InsertOwners(ctx, rows)
 }

@@ -82,7 +82,8 @@ func TestUsersMayDoWhatTheyNeedAndNoMore(t *testing.T) {
 			}
 			expect("default", session, map[string]string{"SELECT version()": "AST is too big", "SHOW TABLES": "", "SELECT * FROM uploads": ""})
 			expect("analyst", analyst, map[string]string{
-				"SELECT * FROM signed_hashes":                            denied,
+				"SELECT * FROM signatures":                               denied,
+				"SELECT * FROM outcomes":                                 denied,
 				"INSERT INTO uploads (id) SELECT generateUUIDv4()":       "",
 				"TRUNCATE TABLE uploads":                                 "",
 				"DROP VIEW v_uploads":                                    "",
@@ -96,6 +97,7 @@ func TestUsersMayDoWhatTheyNeedAndNoMore(t *testing.T) {
 			})
 			for _, query := range []string{
 				"SELECT count() FROM v_signed_hashes", "SELECT * FROM v_uploads", "SELECT * FROM v_batch_results", "SELECT * FROM v_certificates",
+				"SELECT * FROM v_outcomes", "SELECT * FROM v_site_daily", "SELECT * FROM v_daily", "SELECT * FROM v_cosigners", "SELECT * FROM v_failures",
 				"SELECT table, sum(rows) FROM system.parts WHERE active AND database = currentDatabase() GROUP BY table", "SHOW TABLES",
 			} {
 				if err := analyst.Exec(t.Context(), query); err != nil {

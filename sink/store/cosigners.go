@@ -1,0 +1,60 @@
+package store
+
+// Who else signed a hash: rows of cosigners.
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+)
+
+// MaxCoSigners is how many sites beside the owner's are told for one hash: the earliest.
+const MaxCoSigners = 100
+
+// CoSigners are the sites that signed a hash and don't own it.
+type CoSigners struct {
+	First []SignedHash // the earliest, in the order of their time, at most MaxCoSigners
+	Count uint64       // of all
+}
+
+// CoSigners returns who else signed each of the hashes. Hashes that nobody else signed are left out. It is a read of
+// callers: bound the number of hashes, a hundred may come to 4 MB with RSA-2048.
+func (db *DB) CoSigners(ctx context.Context, hashes [][32]byte) (map[[32]byte]CoSigners, error) {
+	with, where, err := whereHash(ctx, hashes)
+	if err != nil {
+		return nil, fmt.Errorf("clickhouse: look up co-signers: %w", err)
+	}
+	// A site may have rows that are not merged yet: its earliest is the one that stays.
+	query := fmt.Sprintf("SELECT %s FROM (SELECT %s FROM cosigners WHERE %s ORDER BY signed_at, upload, position LIMIT 1 BY hash, site)"+
+		" ORDER BY signed_at, site LIMIT %d BY hash", signedColumns, signedColumns, where, MaxCoSigners)
+	found := make(map[[32]byte]CoSigners)
+	many := false
+	err = db.readAll(with, "look up co-signers", query, func(rows driver.Rows) error {
+		hash, s, err := scanSigned(rows)
+		also := found[hash]
+		also.First = append(also.First, s)
+		also.Count = uint64(len(also.First))
+		many = many || also.Count == MaxCoSigners
+		found[hash] = also
+		return err
+	})
+	if err != nil || !many {
+		return found, err
+	}
+	if with, where, err = whereHash(ctx, hashes); err != nil {
+		return nil, fmt.Errorf("clickhouse: count co-signers: %w", err)
+	}
+	query = "SELECT hash, uniqExact(site) FROM cosigners WHERE " + where + " GROUP BY hash"
+	err = db.readAll(with, "count co-signers", query, func(rows driver.Rows) error {
+		var hash []byte
+		var n uint64
+		err := rows.Scan(&hash, &n)
+		if also, ok := found[[32]byte(hash)]; ok && err == nil {
+			also.Count = n
+			found[[32]byte(hash)] = also
+		}
+		return err
+	})
+	return found, err
+}

@@ -1,0 +1,86 @@
+package store
+
+// Who signed a hash, as callers ask: the owner's key is looked up in owners, and leads to the row of signatures.
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/google/uuid"
+)
+
+// LetterCase is the case of the hexadecimal text that was signed.
+type LetterCase int8
+
+// The values of column upper.
+const (
+	UnknownCase LetterCase = -1 // the row is from before migration 6
+	LowerCase   LetterCase = 0
+	UpperCase   LetterCase = 1
+)
+
+func caseOf(upper bool) LetterCase {
+	if upper {
+		return UpperCase
+	}
+	return LowerCase
+}
+
+// SignedHash is who owns a hash, with the signature.
+type SignedHash struct {
+	Upload      uuid.UUID
+	Position    uint32 // index in the upload, from 0
+	Site        string
+	SignedAt    int64 // Unix milliseconds
+	Algorithm   string
+	Signature   []byte
+	Certificate [32]byte // fingerprint of the leaf
+	Case        LetterCase
+}
+
+// signedColumns are those of a SignedHash, with its hash, as scanSigned reads them.
+const signedColumns = "hash, upload, position, site, signed_at, algorithm, signature, certificate, upper"
+
+func scanSigned(rows driver.Rows) (hash [32]byte, s SignedHash, err error) {
+	var h []byte
+	var letters int8
+	err = rows.Scan(&h, &s.Upload, &s.Position, &s.Site, &s.SignedAt, &s.Algorithm, &s.Signature, &s.Certificate, &letters)
+	if err == nil {
+		hash, s.Case = [32]byte(h), LetterCase(letters)
+	}
+	return hash, s, err
+}
+
+// whereHash is the condition that hash is one of hashes, and the context that a query with it needs.
+func whereHash(ctx context.Context, hashes [][32]byte) (context.Context, string, error) {
+	if len(hashes) == 1 { // nearly always: without a table it is faster
+		return ctx, "hash = " + literal(hashes[0][:]), nil
+	}
+	ctx, err := withWanted(ctx, "FixedString(32)", views(hashes))
+	return ctx, "hash IN (SELECT key FROM wanted)", err
+}
+
+// Hashes returns who signed each of the hashes. Hashes that nobody signed are left out. It is a read of callers: bound
+// the number of hashes, 10,000 come to some 5 MB.
+func (db *DB) Hashes(ctx context.Context, hashes [][32]byte) (map[[32]byte]SignedHash, error) {
+	ctx, where, err := whereHash(ctx, hashes)
+	if err != nil {
+		return nil, fmt.Errorf("clickhouse: look up hashes: %w", err)
+	}
+	const key = "site, signed_at, upload, position"
+	query := "SELECT " + signedColumns + " FROM signatures WHERE (" + key + ") IN (SELECT " + key + " FROM owners WHERE " + where + ")"
+	if !db.moved.Load() {
+		query += " UNION ALL SELECT " + signedColumns + " FROM signed_hashes WHERE " + where
+	}
+	found := make(map[[32]byte]SignedHash, len(hashes))
+	err = db.readAll(ctx, "look up hashes", query, func(rows driver.Rows) error {
+		hash, s, err := scanSigned(rows)
+		// A replay of a row from before migration 6 knows the case, and is the same row otherwise.
+		if was, there := found[hash]; err == nil && (!there || was.Case == UnknownCase) {
+			found[hash] = s
+		}
+		return err
+	})
+	return found, err
+}
