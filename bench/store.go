@@ -8,6 +8,7 @@ package bench
 // because most of it is the page cache.
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -240,7 +241,7 @@ func processorTimeOf(pid int) (processorTime, error) {
 	if err != nil {
 		return processorTime{}, fmt.Errorf("read the engine's processor time: %w", err)
 	}
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 	const user, kernel = 14 - 3, 15 - 3
 	if len(fields) <= kernel {
 		return processorTime{}, fmt.Errorf("read the engine's processor time: %q is no stat", text)

@@ -276,7 +276,7 @@ func TestWhoElseSigned(t *testing.T) {
 		}}
 	})
 	golden(t, "hash-cosigned", h.Do("GET", "/api/v1/hash/"+hashText(1), nil).Body)
-	if body := h.Do("GET", "/api/v1/hash/"+hashText(0), nil).Body; strings.Contains(string(body), "alsoSigned") {
+	if body := h.Do("GET", "/api/v1/hash/"+hashText(0), nil).Body; strings.Contains(body, "alsoSigned") {
 		t.Errorf("a hash that nobody else signed: %s", body)
 	}
 }

@@ -43,7 +43,7 @@ func (db *DB) MoveOldRows(ctx context.Context) {
 		}
 		if ctx.Err() == nil {
 			wait := moveRetries.After(n)
-			db.cfg.Logger.Warn("moving the rows of version 1 failed; it is tried again, and they are found where they are", "error", err, "wait", wait)
+			db.cfg.Logger.Warn("moving the rows of version 1 failed; it is tried again, and they are found where they are", "error", err, "in", wait)
 			_ = pause.For(ctx, wait)
 		}
 	}
@@ -158,7 +158,7 @@ func (db *DB) moveRanges(ctx context.Context, s moveState) error {
 	if err != nil {
 		return err
 	}
-	db.cfg.Logger.Info("moving the rows of version 1", "rows", s.rows, "ranges", p.ranges, "from", s.next)
+	db.cfg.Logger.Info("moving the rows of version 1", "hashes", s.rows, "ranges", p.ranges, "from", s.next)
 	if s.next == 0 {
 		if err := db.moveCounts(ctx, p); err != nil {
 			return err

@@ -99,7 +99,14 @@ async function signed(file, body, facts) {
   show("signed", "Signed by " + body.site,
     "Whoever held the private key of " + body.site + "’s certificate signed exactly this file. The signature was checked when this server received it; " +
     "you can check it again yourself. The date is this server’s word: a signature has none.",
-    [["Received", when(body.signedAt)], ...facts, ["Signature", body.algorithm], ["Certificate", certificate]], steps(file.name, body, kept));
+    [["Received", when(body.signedAt)], ...also(body), ...facts, ["Signature", body.algorithm], ["Certificate", certificate]], steps(file.name, body, kept));
+}
+
+// also names the other sites that signed the file.
+function also(body) {
+  if (!body.alsoSignedBy) return [];
+  const more = body.alsoSignedByCount - body.alsoSignedBy.length;
+  return [["Also signed by", body.alsoSignedBy.map((s) => s.site).join(", ") + (more > 0 ? " and " + more + " more" : "")]];
 }
 
 function when(text) {
