@@ -112,6 +112,9 @@ func (s *session) compareTurn(ctx context.Context, server *server, p *pool, b *b
 		}
 		return l.uploads[0].uploaded, nil
 	}
+	if err := server.engineRests(ctx); err != nil { // from the turn before
+		return nil, err
+	}
 	before, err := server.engineTime()
 	if err != nil {
 		return nil, err
