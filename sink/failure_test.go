@@ -91,7 +91,7 @@ func TestHealthTellsOfRepeatedCalls(t *testing.T) {
 		w := newWorld(1)
 		healthy := time.Now().Add(time.Minute)
 		w.fault = func(call string) fault {
-			if call == "hashes" && time.Now().Before(healthy) {
+			if call == "signatures" && time.Now().Before(healthy) {
 				return fails
 			}
 			return works
@@ -107,7 +107,7 @@ func TestHealthTellsOfRepeatedCalls(t *testing.T) {
 		w.produce(0, block(part(1, 1, 0, 0, hashOf(0, 1, 0))))
 		for range 50 {
 			time.Sleep(time.Second)
-			if err := c.Health.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "hashes") {
+			if err := c.Health.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "signatures") {
 				t.Fatalf("while inserts fail: %v", err)
 			}
 		}
@@ -115,7 +115,7 @@ func TestHealthTellsOfRepeatedCalls(t *testing.T) {
 		if err := c.Health.Check(t.Context()); err != nil {
 			t.Errorf("after the insert: %v", err)
 		}
-		if lines := strings.Count(log.String(), "inserting hashes failed"); lines != 1 {
+		if lines := strings.Count(log.String(), "inserting signatures failed"); lines != 1 {
 			t.Errorf("%d lines of the log in a minute:\n%s", lines, &log)
 		}
 		healthy = time.Now().Add(time.Hour)
