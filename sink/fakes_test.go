@@ -337,18 +337,24 @@ func (w *world) InsertOutcomes(ctx context.Context, rows []store.ResultRow) erro
 	})
 }
 
-// insertResult keeps the row of the record that is first in the log, as the table of outcomes does. Otherwise copies of
-// a row are the same.
+// insertResult keeps the row of the record that is first in the log, as the table of outcomes does; of one record's rows
+// it could keep any. Copies of a row are the same, but for the time of an upload that was sent twice under one key.
 func (w *world) insertResult(into map[resultKey]store.ResultRow, r store.ResultRow) {
 	r = cloneResult(r)
 	was, ok := into[keyOf(&r)]
-	if first := min(r.LogOffset, was.LogOffset); ok {
-		r.LogOffset, was.LogOffset = first, first
+	kept := r
+	if ok && was.LogOffset < r.LogOffset {
+		kept = was
+	}
+	if ok {
+		if was.LogOffset != r.LogOffset {
+			r.LogOffset, r.AcceptedAt = was.LogOffset, was.AcceptedAt
+		}
 		if !reflect.DeepEqual(was, r) {
 			w.breaks("result stored as %+v and again as %+v", was, r)
 		}
 	}
-	into[keyOf(&r)] = r
+	into[keyOf(&r)] = kept
 }
 
 func (w *world) InsertUploads(ctx context.Context, rows []store.Upload) error {

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"countersign/pipeline/record/recordpb"
 	"countersign/sink/dedupe"
 	"countersign/sink/store"
@@ -24,7 +26,8 @@ type flush struct {
 	certificates []store.Certificate
 	events       []*recordpb.Event // that leave once all is stored
 	marks        []mark
-	bytes        int64 // of its records and its columns
+	bytes        int64                // of its records and its columns
+	keys         map[partKey]struct{} // of the results of the record that is being added
 	begun        time.Time
 	awaited      bool // somebody waits for rows of it, so it doesn't linger
 }
@@ -53,9 +56,12 @@ func (f *flush) add(s *shard, next, size int64, r *rows) (grown int64) {
 		if slices.Contains(c.verdicts, dedupe.Cosigned) {
 			appendHashes(&f.cosigned, c.Claims, c.verdicts, dedupe.Cosigned)
 		}
-		f.results = append(f.results, c.result)
+		f.addResult(&c.result)
 	}
-	f.results = append(f.results, r.outcomes...)
+	for i := range r.outcomes {
+		f.addResult(&r.outcomes[i])
+	}
+	clear(f.keys)
 	for i := results; i < len(f.results); i++ {
 		if f.results[i].IsException() {
 			f.exceptions = append(f.exceptions, f.results[i])
@@ -70,6 +76,28 @@ func (f *flush) add(s *shard, next, size int64, r *rows) (grown int64) {
 	grown = int64(added+f.cosigned.Len()-cosigned)*hashRowBytes + int64(len(f.results)-results)*resultRowBytes
 	f.bytes += size + grown
 	return grown
+}
+
+// partKey is the key of a result.
+type partKey struct {
+	upload      uuid.UUID
+	batch, part uint32
+	shard       int32
+}
+
+// addResult appends a result, unless its record has one of the same key before. That is so where an upload was sent
+// twice under one Idempotency-Key, and both were verified together. The store keeps the result of the lowest offset, and
+// of one offset it couldn't tell which was the first: the one with the time under which the signatures are stored.
+func (f *flush) addResult(r *store.ResultRow) {
+	key := partKey{r.Upload, r.Batch, r.Part, r.Shard}
+	if _, repeated := f.keys[key]; repeated {
+		return
+	}
+	if f.keys == nil {
+		f.keys = make(map[partKey]struct{})
+	}
+	f.keys[key] = struct{}{}
+	f.results = append(f.results, *r)
 }
 
 func (f *flush) mark(s *shard, next int64, rows, announced int) {
@@ -94,7 +122,7 @@ func (f *flush) reset() {
 	clear(f.events)
 	clear(f.marks)
 	*f = flush{
-		hashes: f.hashes, cosigned: f.cosigned,
+		hashes: f.hashes, cosigned: f.cosigned, keys: f.keys,
 		results: f.results[:0], exceptions: f.exceptions[:0], uploads: f.uploads[:0], certificates: f.certificates[:0],
 		events: f.events[:0], marks: f.marks[:0],
 	}

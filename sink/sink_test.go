@@ -117,6 +117,24 @@ func TestClaimsBecomeRows(t *testing.T) {
 	}
 }
 
+// An upload that was sent twice under one Idempotency-Key, and whose claims are in one record both times, has its
+// result once: with the time of the first, which is the time of its signatures.
+func TestTwinsInOneRecordHaveTheFirstOnesTime(t *testing.T) {
+	w := newWorld(1)
+	r := start(t, w.config(0))
+	first, second := part(1, 1, 0, 0, hashOf(0, 1, 0), hashOf(0, 1, 1)), part(1, 1, 0, 0, hashOf(0, 1, 0), hashOf(0, 1, 1))
+	second.AcceptedMs += 851
+	w.produce(0, block(first, second))
+	r.drain(w)
+	r.end(w)
+	if got := w.results[resultKey{uploadID(1), 1, 0, 0}]; got.AcceptedAt != first.AcceptedMs || got.Added.Len() != 2 {
+		t.Errorf("the result is %+v", got)
+	}
+	if !slices.Contains(w.calls, "outcomes 1") {
+		t.Errorf("calls: %q", w.calls)
+	}
+}
+
 // What verifying found becomes a result of its own, beside the upload and the certificates; no hash is waited for.
 func TestOutcomesBecomeRows(t *testing.T) {
 	w := newWorld(1)

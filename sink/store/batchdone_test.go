@@ -74,12 +74,21 @@ func randomBatch(random *rand.Rand, key ResultRow) (state record.BatchState, row
 			rows = append(rows, r)
 		}
 	}
+	next := 0
+	some := func(n int) Entries { // each index once
+		e := someEntries(n)
+		for i := range e.Indexes {
+			e.Indexes[i] = uint16(next)
+			next++
+		}
+		return e
+	}
 	most := 3 * random.IntN(2) // in half of the batches, shards tell of no pair at all
 	for shard := range int32(random.IntN(3)) {
 		for part := range uint32(1 + random.IntN(2)) {
 			r := key
 			r.Shard, r.Part = shard, part
-			r.Added, r.Duplicates = someEntries(random.IntN(most+1)), someEntries(random.IntN(most+1))
+			r.Added, r.Duplicates = some(random.IntN(most+1)), some(random.IntN(most+1))
 			state.Resolved += uint64(r.Added.Len() + r.Duplicates.Len())
 			add(r)
 		}

@@ -179,7 +179,13 @@ func (db *DB) readAdded(ctx context.Context, id uuid.UUID, batch uint32, c *coll
 	}
 	// Version 1 stored these hashes and ended before it stored their result. Its table has no such key, so this reads all
 	// of it; it is empty but while it is migrated.
-	return db.readAll(ctx, "read signed hashes", "SELECT position, hash, upper FROM signed_hashes WHERE "+of, add)
+	if err := db.readAll(ctx, "read signed hashes", "SELECT position, hash, upper FROM signed_hashes WHERE "+of, add); err != nil {
+		return err
+	}
+	if c.added = inOrder(c.added); len(c.added) < want {
+		return fmt.Errorf("clickhouse: %d pairs are counted as added, and %d of them are found", want, len(c.added))
+	}
+	return nil
 }
 
 // state is what the rows come to.
