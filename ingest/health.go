@@ -8,9 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
-
-	"github.com/google/uuid"
 
 	"countersign/ingest/problem"
 	"countersign/internal/health"
@@ -23,11 +20,7 @@ const (
 	checkEvents     = "events"     // topic events is followed
 	checkBacklog    = "backlog"    // no more waits in the log than may wait
 	checkUnrecorded = "unrecorded" // no more accepted uploads wait for their row than may wait
-	checkStore      = "store"      // ClickHouse takes what was accepted; in place of a check of the process that knows less
 )
-
-// storePatience is how long ClickHouse may fail before it counts: a connection may break.
-const storePatience = 3 * time.Second
 
 // Checks are what the server knows of its health, for the board of the whole process.
 func (s *Server) Checks() []health.Check {
@@ -35,7 +28,6 @@ func (s *Server) Checks() []health.Check {
 		{Name: checkEvents, Probe: s.probeEvents},
 		{Name: checkBacklog, Probe: s.probeBacklog},
 		{Name: checkUnrecorded, Probe: s.probeUnrecorded},
-		{Name: checkStore, Probe: s.probeStore, Patience: storePatience},
 		{Name: "api", Probe: func(context.Context) error { return s.Serving() }},
 	}
 }
@@ -61,14 +53,6 @@ func (s *Server) probeUnrecorded(context.Context) error {
 			waiting)
 	}
 	return nil
-}
-
-func (s *Server) probeStore(ctx context.Context) error {
-	if store, ok := s.cfg.Store.(interface{ Check(context.Context) error }); ok {
-		return store.Check(ctx)
-	}
-	_, _, err := s.cfg.Store.Upload(ctx, uuid.Nil)
-	return err
 }
 
 // Serving is nil while the API listens and takes new requests, and otherwise says why it doesn't.

@@ -38,7 +38,7 @@ var columns = []struct {
 	{columnLog, true, 1.15, 0.02},
 	{columnStore, true, 1.15, 0.02},
 	{columnFetches, true, 1.1, 1}, // looks that several requests share depend on when these come
-	{columnProcessor, false, 2.5, 0},
+	{columnProcessor, false, 5, 0},
 	{columnMemory, false, 2, 16},
 	{columnMemoryMultiple, false, 2, 1},
 }
