@@ -71,16 +71,18 @@ type callers struct {
 	accepted [2]atomic.Int64 // by process: the newest phase of which it accepted an upload
 	finished atomic.Int64    // the newest phase of which an upload is complete
 
-	mu      sync.Mutex
-	uploads []*sent        // accepted, or perhaps accepted; guarded by mu
-	refused []*sent        // guarded by mu
-	signed  []client.Pair  // "signed OK"; guarded by mu
-	answers map[string]int // by kind, for the test's log; guarded by mu
+	mu       sync.Mutex
+	inFlight map[int64]int  // uploads and signings without a reply, by the phase in which they began; guarded by mu
+	uploads  []*sent        // accepted, or perhaps accepted; guarded by mu
+	refused  []*sent        // guarded by mu
+	signed   []client.Pair  // "signed OK"; guarded by mu
+	answers  map[string]int // by kind, for the test's log; guarded by mu
 }
 
 // newCallers begins to call two processes.
 func newCallers(t *testing.T, site string, sign signer, known []entry, ingests [2]*seat) *callers {
-	c := &callers{t: t, site: site, sign: sign, known: known, ingests: ingests, answers: make(map[string]int)}
+	c := &callers{t: t, site: site, sign: sign, known: known, ingests: ingests,
+		inFlight: make(map[int64]int), answers: make(map[string]int)}
 	c.ctx, c.cancel = context.WithCancel(t.Context())
 	for at := range ingests {
 		c.working.Go(func() { c.repeat(func(n int) { c.upload(at, n) }) })
@@ -108,6 +110,21 @@ func (c *callers) repeat(call func(n int)) {
 // request bounds one request. It is seen through when the callers are stopped.
 func (c *callers) request() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(c.t.Context(), callTimeout)
+}
+
+// begin notes that an upload or a signing begins, and returns what notes that it has its reply.
+func (c *callers) begin() (end func()) {
+	phase := c.phase.Load()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.inFlight[phase]++
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.inFlight[phase]--; c.inFlight[phase] == 0 {
+			delete(c.inFlight, phase)
+		}
+	}
 }
 
 // answered notes a kind of answer for the test's log.
@@ -149,6 +166,7 @@ func (c *callers) upload(at, n int) {
 func (c *callers) send(u *sent, at int) reply {
 	ctx, cancel := c.request()
 	defer cancel()
+	defer c.begin()()
 	options := client.UploadOptions{IdempotencyKey: u.key}
 	r, err := c.ingests[at].Load().UploadBody(ctx, c.site, bytes.NewReader(body(u.entries)), options)
 	if err != nil {
@@ -174,6 +192,7 @@ func (c *callers) signOne(at int, seed string) {
 	u := &sent{entries: []entry{text}, phase: c.phase.Load()}
 	ctx, cancel := c.request()
 	defer cancel()
+	defer c.begin()()
 	result, err := c.ingests[at].Load().Sign(ctx, c.site, p.Hash, p.Signature)
 	if err != nil {
 		if c.refusal("signing", u, err) == refused {
@@ -366,10 +385,19 @@ func (c *callers) awaitFinished() {
 	c.await("an upload is complete", func() bool { return c.finished.Load() >= c.phase.Load() })
 }
 
-// awaitDoubt returns when a call got the answer that it isn't known whether it was accepted.
-func (c *callers) awaitDoubt() {
+// awaitReplies returns when every upload and signing that began before this phase has its reply, whatever it is.
+func (c *callers) awaitReplies() {
 	c.t.Helper()
-	c.await("a call got no certain answer", func() bool { return len(c.doubtful()) > 0 })
+	c.await("every earlier call has its reply", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for phase := range c.inFlight {
+			if phase < c.phase.Load() {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // refusedAtOnce returns when a process has refused an upload within the time that a caller may have to wait for that. What
