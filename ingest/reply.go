@@ -113,30 +113,53 @@ func appendDuplicate(dst []byte, hash string) []byte {
 func appendSignedHash(dst []byte, hash [32]byte, h *store.SignedHash, also *store.CoSigners) []byte {
 	dst = jsontext.AppendString(append(dst, `{"hash":`...), hex.EncodeToString(hash[:]))
 	dst = appendSignature(append(dst, ','), hash, h)
-	if also.Count > 0 {
-		dst = append(dst, `,"alsoSignedBy":[`...)
-		for i := range also.First {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = append(appendSignature(append(dst, '{'), hash, &also.First[i]), '}')
-		}
-		dst = strconv.AppendUint(append(dst, `],"alsoSignedByCount":`...), also.Count, 10)
-	}
-	return append(dst, "}\n"...)
+	return append(appendAlso(dst, hash, also, appendSignature), "}\n"...)
 }
 
-// appendSignature appends the members that describe one site's signature of a hash. signedText is left out where it
-// isn't known.
+// appendAlso appends the members that say who else signed a hash, if anybody has. one appends the members of one site.
+func appendAlso(dst []byte, hash [32]byte, also *store.CoSigners, one func([]byte, [32]byte, *store.SignedHash) []byte) []byte {
+	if also.Count == 0 {
+		return dst
+	}
+	dst = append(dst, `,"alsoSignedBy":[`...)
+	for i := range also.First {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(one(append(dst, '{'), hash, &also.First[i]), '}')
+	}
+	return strconv.AppendUint(append(dst, `],"alsoSignedByCount":`...), also.Count, 10)
+}
+
+// appendSignature appends the members that describe one site's signature of a hash, with the signature.
 func appendSignature(dst []byte, hash [32]byte, h *store.SignedHash) []byte {
+	dst = appendText(dst, hash, h)
+	dst = appendSignedBy(dst, h)
+	dst = jsontext.AppendString(append(dst, `,"signature":`...), base64.StdEncoding.EncodeToString(h.Signature))
+	return appendCertificate(dst, h)
+}
+
+// appendSigner appends the same members, but for the signature.
+func appendSigner(dst []byte, hash [32]byte, h *store.SignedHash) []byte {
+	return appendCertificate(appendSignedBy(appendText(dst, hash, h), h), h)
+}
+
+// appendText appends signedText, which is left out where it isn't known.
+func appendText(dst []byte, hash [32]byte, h *store.SignedHash) []byte {
 	if h.Case != store.UnknownCase {
 		dst = jsontext.AppendString(append(dst, `"signedText":`...), record.HexText(hash[:], h.Case == store.UpperCase))
 		dst = append(dst, ',')
 	}
+	return dst
+}
+
+func appendSignedBy(dst []byte, h *store.SignedHash) []byte {
 	dst = jsontext.AppendString(append(dst, `"site":`...), h.Site)
 	signedAt := time.UnixMilli(h.SignedAt).UTC().Format("2006-01-02T15:04:05.000Z07:00")
 	dst = jsontext.AppendString(append(dst, `,"signedAt":`...), signedAt)
-	dst = jsontext.AppendString(append(dst, `,"algorithm":`...), h.Algorithm)
-	dst = jsontext.AppendString(append(dst, `,"signature":`...), base64.StdEncoding.EncodeToString(h.Signature))
+	return jsontext.AppendString(append(dst, `,"algorithm":`...), h.Algorithm)
+}
+
+func appendCertificate(dst []byte, h *store.SignedHash) []byte {
 	return jsontext.AppendString(append(dst, `,"certificate":`...), hex.EncodeToString(h.Certificate[:]))
 }

@@ -23,6 +23,9 @@ type Config struct {
 	MaxUploads int
 	// MaxCalls is the most synchronous calls open at a time. Each takes a goroutine and some KiB. Default 1024.
 	MaxCalls int
+	// MaxChecks is the most lists of hashes that are asked about at a time. Each takes up to 4 MiB, and its reply has a
+	// place by its size. Default 64.
+	MaxChecks int
 	// Replies says how many replies of which size may be in flight, by rising size. Default: usualReplies.
 	Replies []ReplySize
 	// MaxConnections is the most connections open at a time. Each takes some 24 KiB. Default 8192.
@@ -110,6 +113,7 @@ type Config struct {
 func (c Config) withDefaults() (Config, error) {
 	orDefault(&c.MaxUploads, 64)
 	orDefault(&c.MaxCalls, 1024)
+	orDefault(&c.MaxChecks, 64)
 	orDefault(&c.MaxConnections, 8192)
 	orDefault(&c.MaxBacklog, 20_000)
 	orDefault(&c.MaxWaiting, 1024)
@@ -152,7 +156,8 @@ func (c *Config) check() error {
 		name  string
 		value int64
 	}{
-		{"MaxUploads", int64(c.MaxUploads)}, {"MaxCalls", int64(c.MaxCalls)}, {"MaxConnections", int64(c.MaxConnections)},
+		{"MaxUploads", int64(c.MaxUploads)}, {"MaxCalls", int64(c.MaxCalls)}, {"MaxChecks", int64(c.MaxChecks)},
+		{"MaxConnections", int64(c.MaxConnections)},
 		{"MaxBacklog", c.MaxBacklog}, {"MaxWaiting", int64(c.MaxWaiting)}, {"MaxWait", int64(c.MaxWait)},
 		{"RecallAfter", int64(c.RecallAfter)}, {"StruckTime", int64(c.StruckTime)}, {"ReviewInterval", int64(c.ReviewInterval)},
 		{"BodyGrace", int64(c.BodyGrace)}, {"BodyCredit", int64(c.BodyCredit)}, {"BodyPatience", int64(c.BodyPatience)},
@@ -180,6 +185,8 @@ type Admission struct {
 	Uploads *Gate
 	// Calls has a place for each synchronous call.
 	Calls *Gate
+	// Checks has a place for each list of hashes that is asked about.
+	Checks *Gate
 	// Replies has places for replies in flight that name every pair of a call.
 	Replies *Replies
 	// Connections has a place for each connection.
@@ -214,21 +221,23 @@ func New(c Config) (*Admission, error) {
 	}
 	m := newMetrics()
 	a := &Admission{cfg: cfg}
-	bodies := newGate(nameUploads, cfg.MaxUploads, &cfg, m)
-	bodies.grace = cfg.BodyGrace
-	if cfg.MinBodyRate > 0 {
-		bodies.perByte = max(time.Second/time.Duration(cfg.MinBodyRate), 1)
-	} else {
-		bodies.grace = never
+	bodies, checks := newGate(nameUploads, cfg.MaxUploads, &cfg, m), newGate(nameChecks, cfg.MaxChecks, &cfg, m)
+	for _, g := range []*Gate{bodies, checks} {
+		g.grace = cfg.BodyGrace
+		if cfg.MinBodyRate > 0 {
+			g.perByte = max(time.Second/time.Duration(cfg.MinBodyRate), 1)
+		} else {
+			g.grace = never
+		}
 	}
 	calls := newGate(nameCalls, cfg.MaxCalls, &cfg, m)
 	calls.grace, calls.byDomain = cfg.CallGrace, true
-	a.Uploads, a.Calls, a.Replies = bodies, calls, newReplies(&cfg, m)
+	a.Uploads, a.Calls, a.Checks, a.Replies = bodies, calls, checks, newReplies(&cfg, m)
 	o := &others{recent: cfg.RecentTime}
 	a.Arrivals = newPace(nameArrivals, cfg.MinArrivals, &cfg, o, m)
 	a.Arrivals.newestFirst = true
 	a.Requests = newPace(nameRequests, cfg.MinRequests, &cfg, o, m)
-	for _, g := range []*Gate{bodies, calls} {
+	for _, g := range []*Gate{bodies, calls, checks} {
 		g.struckToo = []*Pace{a.Arrivals, a.Requests}
 	}
 	if a.Connections, err = newConnections(&cfg, m); err != nil {

@@ -12,6 +12,7 @@ import (
 const (
 	nameUploads     = "uploads"
 	nameCalls       = "calls"
+	nameChecks      = "checks"
 	nameConnections = "connections"
 	nameUndecided   = "undecided"
 	nameArrivals    = "arrivals"
@@ -79,7 +80,7 @@ func (m *metrics) register(r prometheus.Registerer, a *Admission) error {
 		gauge("held", "Places taken; of gate undecided, records.", gate, held)
 		gauge("largest_holder", largestHelp, gate, largest)
 	}
-	for _, g := range append([]*Gate{a.Uploads, a.Calls}, a.Replies.places()...) {
+	for _, g := range append([]*Gate{a.Uploads, a.Calls, a.Checks}, a.Replies.places()...) {
 		taken(g.name, func() int64 { return int64(g.Held()) }, g.largest)
 		gauge("waiting", waitingHelp, g.name, g.lineLength)
 	}

@@ -98,6 +98,23 @@ func MalformedBody(syntax error, element int, offset int64) *Problem {
 	return p
 }
 
+// MalformedHashes says what in a body is no hash. reason has no full stop. element is the index in the list or of the
+// line; -1: it is about the whole.
+func MalformedHashes(reason string, element int) *Problem {
+	p := newProblem(http.StatusBadRequest, "malformed-hashes", "Not a list of hashes",
+		`%s A body is a JSON list ["hash","hash"], or one hash a line, alone or as sha256sum writes it.`, sentence(reason))
+	p.Element = element
+	return p
+}
+
+// TooManyHashes says that the list has more than limit hashes. element is the index of the first one too many.
+func TooManyHashes(limit int64, element int) *Problem {
+	p := newProblem(http.StatusRequestEntityTooLarge, "too-many-hashes", "Too many hashes",
+		"One call takes %d hashes: send the rest in another request.", limit)
+	p.Limit, p.Element = limit, element
+	return p
+}
+
 // ElementTooLong says which element of the list has more than limit bytes.
 func ElementTooLong(tooLong error, limit int64, element int, offset int64) *Problem {
 	p := newProblem(http.StatusRequestEntityTooLarge, "element-too-long", "Pair too long", "%s", sentence(tooLong.Error()))

@@ -21,6 +21,7 @@ func Examples() []*Problem {
 		InvalidKey(),
 		MalformedBody(errors.New("the body is not a list of pairs of strings: element 1, at byte 90: "+
 			"the signature, second of a pair, must be a string, found a number"), 1, 90),
+		MalformedHashes("element 0 is not a SHA-256 in hex: 3 characters, want 64", 0),
 		CutOff(500, 1000),
 		DamagedEncoding("gzip", errors.New("invalid checksum")),
 		NotFound("/api/v1/nothing"),
@@ -34,6 +35,7 @@ func Examples() []*Problem {
 		BodyTooLarge(512 << 20),
 		UnfoldsTooFar(6418, 193_896),
 		TooManyPairs(1_000_000, false, 1_000_000, 90_000_000),
+		TooManyHashes(10_000, 10_000),
 		ElementTooLong(errors.New("element 1, at byte 90, is longer than 65536 bytes, the most that one pair may "+
 			"take: send the hash in hex and its signature in base64, nothing else"), 64<<10, 1, 90),
 		UnsupportedEncoding("br"),

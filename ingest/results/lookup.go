@@ -144,30 +144,80 @@ func (t *Tracker) CoSigners(ctx context.Context, hash [32]byte) (store.CoSigners
 	return also, err
 }
 
-// SignedHash returns who signed a hash, and whether anybody has. It knows a single signing as soon as the caller of
-// that signing has its answer, from whichever process, although the row may not be stored yet. Rows that were announced
-// before this process followed the events are only in the store, or will be: so after each beginning nobody is told that
-// a hash is unknown before the stages have settled once. Errors are ErrBusy, ErrNotCertain and the store's.
-func (t *Tracker) SignedHash(ctx context.Context, hash [32]byte) (store.SignedHash, bool, error) {
-	if row, ok := t.announced.get(hash); ok {
-		return row, true, nil
+// SignedHash returns who signed a hash, and whether anybody has. Errors are ErrBusy, ErrNotCertain and the store's.
+func (t *Tracker) SignedHash(ctx context.Context, hash [32]byte) (row store.SignedHash, found bool, err error) {
+	err = t.untilCertain(ctx, [][32]byte{hash}, func(_ [32]byte, signed store.SignedHash) { row, found = signed, true },
+		func([][32]byte) (missing [][32]byte, err error) {
+			if row, found, err = t.questions.hashes.get(ctx, hash); !found {
+				missing = [][32]byte{hash}
+			}
+			return missing, err
+		})
+	return row, found, err
+}
+
+// Signers returns who signed each of the hashes, in their order and without the signatures. Whoever is nobody's has an
+// owner without a site. Errors are ErrBusy, ErrNotCertain and the store's.
+func (t *Tracker) Signers(ctx context.Context, hashes [][32]byte) ([]store.Signers, error) {
+	found := make(map[[32]byte]store.Signers, len(hashes))
+	err := t.untilCertain(ctx, hashes,
+		func(hash [32]byte, signed store.SignedHash) { found[hash] = store.Signers{Owner: signed} },
+		func(hashes [][32]byte) (missing [][32]byte, err error) {
+			stored, _, err := t.questions.lists.get(ctx, &hashes)
+			for _, hash := range hashes {
+				if signers, ok := stored[hash]; ok {
+					found[hash] = signers
+				} else {
+					missing = append(missing, hash)
+				}
+			}
+			return missing, err
+		})
+	signers := make([]store.Signers, len(hashes))
+	for i, hash := range hashes {
+		signers[i] = found[hash]
 	}
-	row, found, err := t.questions.hashes.get(ctx, hash)
-	if found || err != nil {
-		return row, found, err
+	return signers, err
+}
+
+// untilCertain looks hashes up until it is certain which of them nobody has signed. A single signing is known as soon as
+// its caller has its answer, from whichever process, although its row may not be stored yet: announced is called with
+// those of which this process has heard. ask asks the store about the others, and returns which it doesn't have. Rows
+// that were announced before this process followed the events are only in the store, or will be: so after each beginning
+// nobody is told that a hash is unknown before the stages have settled once.
+func (t *Tracker) untilCertain(
+	ctx context.Context, hashes [][32]byte, announced func([32]byte, store.SignedHash), ask func([][32]byte) ([][32]byte, error),
+) error {
+	hear := func(hashes [][32]byte) (missing [][32]byte) {
+		for _, hash := range hashes {
+			if row, ok := t.announced.get(hash); ok {
+				announced(hash, row)
+			} else {
+				missing = append(missing, hash)
+			}
+		}
+		return missing
+	}
+	missing := hear(hashes)
+	if len(missing) == 0 {
+		return nil
+	}
+	missing, err := ask(missing)
+	if err != nil || len(missing) == 0 {
+		return err
 	}
 	if followed := t.followed.Load(); followed != t.settledIn.Load() {
 		if err := t.settled(ctx); err != nil {
-			return row, false, err
+			return err
 		}
 		t.settledIn.Store(followed)
-		if row, found, err = t.questions.hashes.get(ctx, hash); found || err != nil {
-			return row, found, err
+		if missing, err = ask(missing); err != nil || len(missing) == 0 {
+			return err
 		}
 	}
 	if err := t.caughtUp(ctx); err != nil {
-		return row, false, err
+		return err
 	}
-	row, found = t.announced.get(hash)
-	return row, found, nil
+	hear(missing)
+	return nil
 }

@@ -34,6 +34,9 @@ const (
 	progressPerCall = 1000
 	// coSignersPerCall is the same for co-signers, of which each hash may have store.MaxCoSigners with their signatures.
 	coSignersPerCall = 100
+	// listsAtOnce is how many lists of hashes ClickHouse is asked about at once. It takes a core for a good part of a
+	// second over a long one.
+	listsAtOnce = 2
 	// followTimeout is how long a caller waits until the events up to its question were seen.
 	followTimeout = 3 * time.Second
 	// settleTimeout is how long a caller waits until the stages have stored what was in the log when it asked.
@@ -61,6 +64,7 @@ type batchKey struct {
 type questions struct {
 	hashes       question[[32]byte, store.SignedHash]
 	coSigners    question[[32]byte, store.CoSigners]
+	lists        question[*[][32]byte, map[[32]byte]store.Signers] // each list is a question of its own
 	uploads      question[uuid.UUID, store.Upload]
 	progress     question[uuid.UUID, []store.BatchProgress]
 	batches      question[batchKey, store.BatchResult]
@@ -74,6 +78,11 @@ func newQuestions(c *Config, m *metrics) *questions {
 	timeout := c.StoreTimeout
 	q.hashes = ask(m, "hash", callsAtOnce, keysPerCall, timeout, c.Store.Hashes)
 	q.coSigners = ask(m, "cosigners", callsAtOnce, coSignersPerCall, timeout, c.Store.CoSigners)
+	list := func(ctx context.Context, hashes *[][32]byte) (map[[32]byte]store.Signers, bool, error) {
+		found, err := c.Store.Signers(ctx, *hashes)
+		return found, err == nil, err
+	}
+	q.lists = ask(m, "list", listsAtOnce, 1, timeout, each(list))
 	q.uploads = ask(m, "upload", callsAtOnce, keysPerCall, timeout, c.Store.Uploads)
 	q.progress = ask(m, "progress", callsAtOnce, progressPerCall, timeout, c.Store.ProgressOf)
 	batch := func(ctx context.Context, k batchKey) (store.BatchResult, bool, error) {
@@ -91,6 +100,7 @@ func newQuestions(c *Config, m *metrics) *questions {
 func (q *questions) close() {
 	q.hashes.group.Close()
 	q.coSigners.group.Close()
+	q.lists.group.Close()
 	q.uploads.group.Close()
 	q.progress.group.Close()
 	q.batches.group.Close()

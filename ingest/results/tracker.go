@@ -60,6 +60,8 @@ type Store interface {
 	Hashes(ctx context.Context, hashes [][32]byte) (map[[32]byte]store.SignedHash, error)
 	// CoSigners returns which sites beside the owner's signed the hashes.
 	CoSigners(ctx context.Context, hashes [][32]byte) (map[[32]byte]store.CoSigners, error)
+	// Signers returns who signed the hashes, without the signatures.
+	Signers(ctx context.Context, hashes [][32]byte) (map[[32]byte]store.Signers, error)
 	// Certificate returns the chain whose leaf has this SHA-256, and whether it was ever seen.
 	Certificate(ctx context.Context, fingerprint [32]byte) (store.Certificate, bool, error)
 	InsertUploads(ctx context.Context, rows []store.Upload) error

@@ -14,20 +14,24 @@ const MaxCoSigners = 100
 
 // CoSigners are the sites that signed a hash and don't own it.
 type CoSigners struct {
-	First []SignedHash // the earliest, in the order of their time, at most MaxCoSigners
+	First []SignedHash // the earliest, in the order of their time, at most as many as were asked for
 	Count uint64       // of all
 }
 
 // CoSigners returns who else signed each of the hashes. Hashes that nobody else signed are left out. It is a read of
-// callers: bound the number of hashes, a hundred may come to 4 MB with RSA-2048.
+// callers: bound the number of hashes, a hundred may come to 4 MB with RSA-2048. Of each at most MaxCoSigners are named.
 func (db *DB) CoSigners(ctx context.Context, hashes [][32]byte) (map[[32]byte]CoSigners, error) {
+	return db.coSigners(ctx, signedColumns, MaxCoSigners, hashes)
+}
+
+func (db *DB) coSigners(ctx context.Context, columns string, most int, hashes [][32]byte) (map[[32]byte]CoSigners, error) {
 	with, where, err := whereHash(ctx, hashes)
 	if err != nil {
 		return nil, fmt.Errorf("clickhouse: look up co-signers: %w", err)
 	}
 	// A site may have rows that are not merged yet: its earliest is the one that stays.
-	query := fmt.Sprintf("SELECT %s FROM (SELECT %s FROM cosigners WHERE %s ORDER BY signed_at, upload, position LIMIT 1 BY hash, site)"+
-		" ORDER BY signed_at, site LIMIT %d BY hash", signedColumns, signedColumns, where, MaxCoSigners)
+	query := fmt.Sprintf("SELECT * FROM (SELECT %s FROM cosigners WHERE %s ORDER BY signed_at, upload, position LIMIT 1 BY hash, site)"+
+		" ORDER BY signed_at, site LIMIT %d BY hash", columns, where, most)
 	found := make(map[[32]byte]CoSigners)
 	many := false
 	err = db.readAll(with, "look up co-signers", query, func(rows driver.Rows) error {
@@ -35,7 +39,7 @@ func (db *DB) CoSigners(ctx context.Context, hashes [][32]byte) (map[[32]byte]Co
 		also := found[hash]
 		also.First = append(also.First, s)
 		also.Count = uint64(len(also.First))
-		many = many || also.Count == MaxCoSigners
+		many = many || also.Count == uint64(most)
 		found[hash] = also
 		return err
 	})

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 )
 
 // LetterCase is the case of the hexadecimal text that was signed.
@@ -39,8 +40,12 @@ type SignedHash struct {
 	Case        LetterCase
 }
 
-// signedColumns are those of a SignedHash, with its hash, as scanSigned reads them.
-const signedColumns = "hash, upload, position, site, signed_at, algorithm, signature, certificate, upper"
+// signedColumns are those of a SignedHash, with its hash, as scanSigned reads them. signerColumns leave the signature
+// out, which is nearly all that a row takes to read.
+const (
+	signedColumns = "hash, upload, position, site, signed_at, algorithm, signature, certificate, upper"
+	signerColumns = "hash, upload, position, site, signed_at, algorithm, '' AS none, certificate, upper"
+)
 
 func scanSigned(rows driver.Rows) (hash [32]byte, s SignedHash, err error) {
 	var h []byte
@@ -64,17 +69,54 @@ func whereHash(ctx context.Context, hashes [][32]byte) (context.Context, string,
 // Hashes returns who signed each of the hashes. Hashes that nobody signed are left out. It is a read of callers: bound
 // the number of hashes, 10,000 come to some 5 MB.
 func (db *DB) Hashes(ctx context.Context, hashes [][32]byte) (map[[32]byte]SignedHash, error) {
+	return db.ownersOf(ctx, "look up hashes", signedColumns, hashes)
+}
+
+// Signers are the sites that signed a hash, without their signatures.
+type Signers struct {
+	Owner SignedHash
+	Also  CoSigners
+}
+
+// MostNamed is how many sites beside the owner's are named in Signers: the earliest.
+const MostNamed = 10
+
+// Signers returns who signed each of the hashes, whether they own it or not. Hashes that nobody signed are left out. It
+// is a read of callers: bound the number of hashes, 10,000 come to some 3 MB.
+func (db *DB) Signers(ctx context.Context, hashes [][32]byte) (map[[32]byte]Signers, error) {
+	var owners map[[32]byte]SignedHash
+	var also map[[32]byte]CoSigners
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() (err error) {
+		owners, err = db.ownersOf(ctx, "look up signers", signerColumns, hashes)
+		return err
+	})
+	both.Go(func() (err error) {
+		also, err = db.coSigners(ctx, signerColumns, MostNamed, hashes)
+		return err
+	})
+	if err := both.Wait(); err != nil {
+		return nil, err
+	}
+	found := make(map[[32]byte]Signers, len(owners))
+	for hash, owner := range owners {
+		found[hash] = Signers{owner, also[hash]}
+	}
+	return found, nil
+}
+
+func (db *DB) ownersOf(ctx context.Context, what, columns string, hashes [][32]byte) (map[[32]byte]SignedHash, error) {
 	ctx, where, err := whereHash(ctx, hashes)
 	if err != nil {
-		return nil, fmt.Errorf("clickhouse: look up hashes: %w", err)
+		return nil, fmt.Errorf("clickhouse: %s: %w", what, err)
 	}
 	const key = "site, signed_at, upload, position"
-	query := "SELECT " + signedColumns + " FROM signatures WHERE (" + key + ") IN (SELECT " + key + " FROM owners WHERE " + where + ")"
+	query := "SELECT " + columns + " FROM signatures WHERE (" + key + ") IN (SELECT " + key + " FROM owners WHERE " + where + ")"
 	if !db.moved.Load() {
-		query += " UNION ALL SELECT " + signedColumns + " FROM signed_hashes WHERE " + where
+		query += " UNION ALL SELECT " + columns + " FROM signed_hashes WHERE " + where
 	}
 	found := make(map[[32]byte]SignedHash, len(hashes))
-	err = db.readAll(ctx, "look up hashes", query, func(rows driver.Rows) error {
+	err = db.readAll(ctx, what, query, func(rows driver.Rows) error {
 		hash, s, err := scanSigned(rows)
 		// A replay of a row from before migration 6 knows the case, and is the same row otherwise.
 		if was, there := found[hash]; err == nil && (!there || was.Case == UnknownCase) {

@@ -434,9 +434,44 @@ func TestCoSigners(t *testing.T) {
 				t.Fatalf("merged %v: number %d is %+v", merged, i, s)
 			}
 		}
+		checkSigners(t, db, all)
 		one, err := db.CoSigners(t.Context(), [][32]byte{hashOf(2)})
 		if err != nil || !reflect.DeepEqual(one[hashOf(2)], all[hashOf(2)]) || one[hashOf(2)].Count != 1 {
 			t.Errorf("merged %v: alone %+v, with others %+v, %v", merged, one, all[hashOf(2)], err)
+		}
+	}
+}
+
+// checkSigners compares Signers with what CoSigners says of the same hashes, before and after one of them has an owner.
+func checkSigners(t *testing.T, db *DB, all map[[32]byte]CoSigners) {
+	t.Helper()
+	var owned HashRows
+	owner := SignedHash{Upload: uploadOf(500), Site: "owner.example", SignedAt: 1_780_000_000_000, Algorithm: "RSA-PKCS1-SHA256",
+		Signature: []byte("signature"), Certificate: sha256.Sum256([]byte("leaf"))}
+	owned.add(hashOf(1), owner)
+	if err := db.InsertSignatures(t.Context(), owned.Slice(0, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.InsertOwners(t.Context(), &owned); err != nil {
+		t.Fatal(err)
+	}
+	signers, err := db.Signers(t.Context(), [][32]byte{hashOf(1), hashOf(2), hashOf(3)})
+	if err != nil || len(signers) != 1 {
+		t.Fatal(len(signers), err)
+	}
+	got := signers[hashOf(1)]
+	if owner.Signature = nil; len(got.Owner.Signature) != 0 {
+		t.Errorf("the signature is read: %q", got.Owner.Signature)
+	}
+	if got.Owner.Signature = nil; !reflect.DeepEqual(got.Owner, owner) {
+		t.Errorf("the owner is %+v, want %+v", got.Owner, owner)
+	}
+	if got.Also.Count != all[hashOf(1)].Count || len(got.Also.First) != MostNamed {
+		t.Errorf("%d of %d sites", len(got.Also.First), got.Also.Count)
+	}
+	for i, s := range got.Also.First {
+		if s.Site != all[hashOf(1)].First[i].Site {
+			t.Errorf("number %d is %s", i, s.Site)
 		}
 	}
 }

@@ -120,6 +120,19 @@ func (s *Store) CoSigners(_ context.Context, hashes [][32]byte) (map[[32]byte]st
 	return known(s.Also, hashes), s.unavailable()
 }
 
+func (s *Store) Signers(_ context.Context, hashes [][32]byte) (map[[32]byte]store.Signers, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	signers := make(map[[32]byte]store.Signers)
+	for hash, owner := range known(s.Signed, hashes) {
+		owner.Signature = nil
+		also := s.Also[hash]
+		also.First = also.First[:min(len(also.First), store.MostNamed)]
+		signers[hash] = store.Signers{Owner: owner, Also: also}
+	}
+	return signers, s.unavailable()
+}
+
 func (s *Store) Certificate(_ context.Context, fingerprint [32]byte) (store.Certificate, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
