@@ -13,6 +13,10 @@
 // says what happened to each. [Client.Sign] and [Client.SignBatch] send one or some thousands of
 // pairs and wait for the outcome within the call.
 //
+// # Checking
+//
+// [Client.Hash] says who signed a file, and [Client.Check] who signed each of any number of files.
+//
 // # Signing
 //
 // [HashFile], [LoadKey] and [SignHash] make a pair from a file and a certificate's private key, on
@@ -27,7 +31,7 @@
 //
 // # Files
 //
-// client.go has the options; local.go hashes and signs; upload.go, sign.go and results.go are the calls, on call.go,
+// client.go has the options; local.go hashes and signs; upload.go, sign.go, results.go and check.go are the calls, on call.go,
 // which sends and repeats, body.go, which makes bodies as they are read, and problem.go, the server's refusals.
 //
 // It must not know Kafka, ClickHouse, records, certificates, signatures or the stages.

@@ -34,10 +34,10 @@ func run(args []string) int {
 		Version:       versionText(),
 	}
 	root.SetVersionTemplate("{{.Version}}")
-	root.AddCommand(serveCommand(), uploadCommand(), queryCommand(), versionCommand())
+	root.AddCommand(serveCommand(), uploadCommand(), checkCommand(), queryCommand(), versionCommand())
 	root.SetArgs(args)
 	if err := root.ExecuteContext(ctx); err != nil {
-		if !errors.Is(err, context.Canceled) {
+		if !errors.Is(err, context.Canceled) && !errors.Is(err, errSilent) {
 			fmt.Fprintln(os.Stderr, "countersign: "+err.Error())
 		}
 		return 1

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/google/uuid"
@@ -156,12 +157,16 @@ func (t *Tracker) SignedHash(ctx context.Context, hash [32]byte) (row store.Sign
 	return row, found, err
 }
 
-// Signers returns who signed each of the hashes, in their order and without the signatures. Whoever is nobody's has an
+// Signers returns who signed each of the hashes, in their order and without the signatures. A hash that nobody signed has an
 // owner without a site. Errors are ErrBusy, ErrNotCertain and the store's.
 func (t *Tracker) Signers(ctx context.Context, hashes [][32]byte) ([]store.Signers, error) {
 	found := make(map[[32]byte]store.Signers, len(hashes))
+	var heard [][32]byte // their owners are known, and who else signed them isn't
 	err := t.untilCertain(ctx, hashes,
-		func(hash [32]byte, signed store.SignedHash) { found[hash] = store.Signers{Owner: signed} },
+		func(hash [32]byte, signed store.SignedHash) {
+			found[hash] = store.Signers{Owner: signed}
+			heard = append(heard, hash)
+		},
 		func(hashes [][32]byte) (missing [][32]byte, err error) {
 			stored, _, err := t.questions.lists.get(ctx, &hashes)
 			for _, hash := range hashes {
@@ -173,6 +178,11 @@ func (t *Tracker) Signers(ctx context.Context, hashes [][32]byte) ([]store.Signe
 			}
 			return missing, err
 		})
+	if len(heard) > 0 && err == nil {
+		var stored map[[32]byte]store.Signers
+		stored, _, err = t.questions.lists.get(ctx, &heard)
+		maps.Copy(found, stored)
+	}
 	signers := make([]store.Signers, len(hashes))
 	for i, hash := range hashes {
 		signers[i] = found[hash]
