@@ -46,7 +46,7 @@ func (c *Client) json(ctx context.Context, k *call, v any) error {
 
 // do does the call and returns its answer's body. A refusal is a *Problem, wrapped.
 func (c *Client) do(ctx context.Context, k *call) ([]byte, error) {
-	pause := c.retry.First
+	pause, begun := c.retry.First, c.now()
 	for attempt := 1; ; attempt++ {
 		b, err := k.newBody()
 		if err != nil {
@@ -58,7 +58,8 @@ func (c *Client) do(ctx context.Context, k *call) ([]byte, error) {
 			return reply, nil
 		}
 		wait, ok := c.pauseAfter(err, pause)
-		if !ok || attempt == c.retry.Attempts || ctx.Err() != nil || !k.repeatable(err) {
+		late := c.retry.For > 0 && c.now().Add(wait).Sub(begun) > c.retry.For
+		if !ok || late || attempt == c.retry.Attempts || ctx.Err() != nil || !k.repeatable(err) {
 			return nil, fmt.Errorf("%s: %w", k, err)
 		}
 		if stopped := c.sleep(ctx, wait); stopped != nil {

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -29,7 +30,8 @@ type Client struct {
 
 // Retry says how often and when a call is repeated.
 type Retry struct {
-	Attempts int           // most requests for one call; 1: never repeat; 0 means 6
+	Attempts int           // most requests for one call; 1: never repeat; 0 means 6, or any number where For is set
+	For      time.Duration // how long after its beginning a call is repeated at most; 0: Attempts alone bounds it
 	First    time.Duration // pause before the second attempt, doubled for each further one; 0 means 250 ms
 	Longest  time.Duration // longest pause, and longest Retry-After that is waited for; 0 means 2 min
 }
@@ -136,7 +138,9 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // withDefaults fills the gaps.
 func (r Retry) withDefaults() Retry {
-	if r.Attempts <= 0 {
+	if r.Attempts <= 0 && r.For > 0 {
+		r.Attempts = math.MaxInt
+	} else if r.Attempts <= 0 {
 		r.Attempts = 6
 	}
 	if r.First <= 0 {

@@ -123,16 +123,13 @@ func (k *checker) run(ctx context.Context, args []string) error {
 	return k.summary()
 }
 
-// errHashAlone is why there is no file: the item's tag is its hash.
-var errHashAlone = errors.New("a hash alone")
-
 // named are the files of the command line. Where there is no file of a name that is a hash, the hash is meant.
 func named(args []string) iter.Seq[hashfiles.Item] {
 	return func(yield func(hashfiles.Item) bool) {
 		for _, arg := range args {
 			if hash, ok := hashOf(arg); ok {
 				if _, err := os.Lstat(arg); errors.Is(err, fs.ErrNotExist) {
-					if !yield(hashfiles.Item{Name: arg, Err: errHashAlone, Tag: hash}) {
+					if !yield(hashfiles.Item{Name: arg, Known: &hash}) {
 						return
 					}
 					continue
@@ -157,8 +154,6 @@ func (k *checker) note(f hashfiles.File) {
 	c := checked{Name: f.Name, hash: f.Hash}
 	want, listed := f.Tag.([32]byte)
 	switch {
-	case errors.Is(f.Err, errHashAlone):
-		c.hash = want
 	case errors.Is(f.Err, hashfiles.ErrSkipped), k.ignore && listed && errors.Is(f.Err, fs.ErrNotExist):
 		return
 	case f.Err != nil:
@@ -174,12 +169,12 @@ func (k *checker) listed(lists []string) iter.Seq[hashfiles.Item] {
 	return func(yield func(hashfiles.Item) bool) {
 		for _, list := range lists {
 			for e, err := range k.entries(list) {
-				item := hashfiles.Item{Name: e.Name}
-				item.Tag, _ = hashOf(e.Hash)
+				hash, _ := hashOf(e.Hash)
+				item := hashfiles.Item{Name: e.Name, Tag: hash}
 				if err != nil {
 					item = hashfiles.Item{Name: list, Err: err}
 				} else if e.Name == "" {
-					item.Name, item.Err = e.Hash, errHashAlone
+					item = hashfiles.Item{Name: e.Hash, Known: &hash}
 				}
 				if !yield(item) {
 					return
@@ -192,15 +187,12 @@ func (k *checker) listed(lists []string) iter.Seq[hashfiles.Item] {
 // entries reads a list. Lines that are no sums are counted.
 func (k *checker) entries(list string) iter.Seq2[sumfile.Entry, error] {
 	return func(yield func(sumfile.Entry, error) bool) {
-		f := os.Stdin
-		if list != "-" {
-			var err error
-			if f, err = os.Open(list); err != nil {
-				yield(sumfile.Entry{}, errors.Unwrap(err))
-				return
-			}
-			defer f.Close()
+		f, err := open(list)
+		if err != nil {
+			yield(sumfile.Entry{}, err)
+			return
 		}
+		defer f.Close()
 		r := bufio.NewReader(f)
 		for number := 1; ; number++ {
 			line, err := r.ReadString('\n')
@@ -360,10 +352,7 @@ func (k *checker) summary() error {
 	case len(wrong) == 0:
 		return nil
 	case k.status:
-		return errSilent
+		return exitCode(1)
 	}
 	return errors.New(strings.Join(wrong, ", "))
 }
-
-// errSilent ends the program with exit code 1 and nothing else.
-var errSilent = errors.New("")

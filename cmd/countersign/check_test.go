@@ -2,10 +2,8 @@ package main
 
 import (
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -94,24 +92,14 @@ func TestCheckCommand(t *testing.T) {
 		{args: "-c /dev/null", code: 1, errs: "no file was checked"},
 		{args: "--json one", out: []string{`{"file":"one","status":"signed","signers":{"hash":"` + oneHash + `","signed":true,"site":"first.example"`}},
 	} {
-		cmd := exec.Command(os.Args[0], append([]string{"check", "--url", "http://" + n.API}, strings.Fields(c.args)...)...)
-		cmd.Env, cmd.Dir, cmd.Stdin = append(os.Environ(), runAsProgram+"=1"), dir, strings.NewReader(c.stdin)
-		var errs strings.Builder
-		cmd.Stderr = &errs
-		out, err := cmd.Output()
-		code := 0
-		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-			code = exit.ExitCode()
-		} else {
-			must(t, err)
-		}
-		ok := code == c.code && (c.absent == "" || !strings.Contains(string(out), c.absent)) &&
-			(c.errs == "") == (errs.Len() == 0) && strings.Contains(errs.String(), c.errs)
+		out, errs, code := command(t, dir, c.stdin, append([]string{"check", "--url", "http://" + n.API}, strings.Fields(c.args)...)...)
+		ok := code == c.code && (c.absent == "" || !strings.Contains(out, c.absent)) &&
+			(c.errs == "") == (errs == "") && strings.Contains(errs, c.errs)
 		for _, part := range c.out {
-			ok = ok && strings.Contains(string(out), part)
+			ok = ok && strings.Contains(out, part)
 		}
 		if !ok {
-			t.Errorf("check %s: exit code %d\n%s%s", c.args, code, out, errs.String())
+			t.Errorf("check %s: exit code %d\n%s%s", c.args, code, out, errs)
 		}
 	}
 }

@@ -90,25 +90,3 @@ func TestAllProblemsAreReportedTogether(t *testing.T) {
 		}
 	}
 }
-
-func TestUploadCommand(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	site := w.site("ec.example", p256)
-	n := start(t, append(append(w.args(), logArgs(t)...), "--data-dir", t.TempDir())...)
-	defer n.stop()
-	dir := t.TempDir()
-	must(t, site.WriteKeys(dir))
-	file := filepath.Join(dir, "contract.txt")
-	must(t, os.WriteFile(file, []byte("we agree"), 0o600))
-	for _, want := range []string{"added 1, signed before 0", file + ": signed before"} {
-		if out, err := output("upload", "--url", "http://"+n.API, "--site", "ec.example", "--key", filepath.Join(dir, "ec.example.ecdsa.key"), file); err != nil || !strings.Contains(out, want) {
-			t.Errorf("%v, output without %q:\n%s", err, want, out)
-		}
-	}
-	other := w.site("other.example", p256)
-	must(t, other.WriteKeys(dir))
-	if out, err := output("upload", "--url", "http://"+n.API, "--site", "ec.example", "--key", filepath.Join(dir, "other.example.ecdsa.key"), w.roots); err == nil || !strings.Contains(out, "does not fit") {
-		t.Errorf("%v, output:\n%s", err, out)
-	}
-}

@@ -34,13 +34,17 @@ func run(args []string) int {
 		Version:       versionText(),
 	}
 	root.SetVersionTemplate("{{.Version}}")
-	root.AddCommand(serveCommand(), uploadCommand(), checkCommand(), queryCommand(), versionCommand())
+	root.AddCommand(serveCommand(), signCommand(), uploadCommand(), checkCommand(), queryCommand(), versionCommand())
 	root.SetArgs(args)
-	if err := root.ExecuteContext(ctx); err != nil {
-		if !errors.Is(err, context.Canceled) && !errors.Is(err, errSilent) {
-			fmt.Fprintln(os.Stderr, "countersign: "+err.Error())
-		}
-		return 1
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
 	}
-	return 0
+	if code, ok := errors.AsType[exitCode](err); ok {
+		return int(code)
+	}
+	if !errors.Is(err, context.Canceled) {
+		fmt.Fprintln(os.Stderr, "countersign: "+err.Error())
+	}
+	return 1
 }

@@ -1,31 +1,37 @@
 package main
 
+// For pairs that were signed elsewhere.
+
 import (
-	"crypto"
-	"crypto/rand"
 	"fmt"
-	"iter"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"countersign/client"
 )
 
-const uploadManual = `Hashes files, signs the hashes with the private key of the site's certificate, uploads hashes and signatures, and waits
-until each is judged. The files and the key stay where they are. Prints every file that was not added and why; the exit code is 0
-only if all were added or signed before.`
+const uploadManual = `Uploads a JSON list of pairs, [["hash","signature"],...], and waits for what becomes of them. Without a file it reads
+standard input. countersign sign hashes, signs and uploads files.
+
+Prints every pair that was not added and why. The exit code is 0 only if all were added or signed before.`
 
 func uploadCommand() *cobra.Command {
-	var server, site, keyFile, roots string
+	var server, site, roots string
 	c := &cobra.Command{
-		Use:   "upload --site SITE --key KEY.pem FILE...",
-		Short: "Sign files and upload their hashes",
+		Use:   "upload --site SITE [PAIRS.json]",
+		Short: "Upload pairs that were signed elsewhere",
 		Long:  uploadManual,
-		Args:  cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, files []string) error {
-			key, err := client.LoadKey(keyFile)
-			if err != nil {
-				return err
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f := os.Stdin
+			if len(args) > 0 {
+				var err error
+				if f, err = os.Open(args[0]); err != nil {
+					return err
+				}
+				defer f.Close()
 			}
 			var options []client.Option
 			if roots != "" {
@@ -36,66 +42,54 @@ func uploadCommand() *cobra.Command {
 				return err
 			}
 			defer api.Close()
-			names := make(map[string]string) // by hash
-			receipt, err := api.UploadSeq(cmd.Context(), site, signed(files, key, names), client.UploadOptions{})
+			receipt, err := api.UploadBody(cmd.Context(), site, f, client.UploadOptions{})
 			if err != nil {
 				return err
 			}
-			cmd.Printf("%d files accepted as upload %s\n", receipt.Hashes, receipt.UUID)
+			fmt.Fprintf(cmd.ErrOrStderr(), "%d pairs accepted as upload %s\n", receipt.Hashes, receipt.UUID)
 			status, err := api.Wait(cmd.Context(), receipt.UUID, nil)
 			if err != nil {
 				return err
 			}
-			cmd.Printf("added %d, signed before %d, bad signatures %d, errors %d\n", status.OKHash, status.DupHash, status.BadSigHash, status.ErrorHash)
-			return report(cmd, api, receipt, status, names)
+			if err := printNotAdded(cmd, api, receipt, status); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "added %d, signed before %d, bad signatures %d, errors %d\n",
+				status.OKHash, status.DupHash, status.BadSigHash, status.ErrorHash)
+			if failed := status.BadSigHash + status.ErrorHash; failed > 0 {
+				return fmt.Errorf("%d of %d pairs were not added", failed, receipt.Hashes)
+			}
+			return nil
 		},
 	}
 	c.Flags().StringVar(&server, "url", "http://localhost:8080", "`URL` of the service")
 	c.Flags().StringVar(&site, "site", "", "`host` name of the site whose certificate has the key")
-	c.Flags().StringVar(&keyFile, "key", "", "PEM `file` with the private key, RSA or ECDSA")
 	c.Flags().StringVar(&roots, "roots", "", "PEM `file` of the roots for the service's own certificate; default: the system's")
-	for _, name := range []string{"site", "key"} {
-		_ = c.MarkFlagRequired(name) // the flag is there
-	}
+	_ = c.MarkFlagRequired("site") // the flag is there
 	return c
 }
 
-// signed hashes and signs files one after the other, and notes their names.
-func signed(files []string, key crypto.Signer, names map[string]string) iter.Seq2[client.Pair, error] {
-	return func(yield func(client.Pair, error) bool) {
-		for _, file := range files {
-			hash, err := client.HashFile(file)
-			var signature []byte
-			if err == nil {
-				signature, err = client.SignHash(rand.Reader, key, hash)
-			}
-			names[fmt.Sprintf("%x", hash)] = file
-			if !yield(client.Pair{Hash: hash, Signature: signature}, err) || err != nil {
-				return
-			}
-		}
-	}
-}
-
-// report prints what was not added, and is an error where a file is not signed now.
-func report(cmd *cobra.Command, api *client.Client, receipt client.Receipt, status client.Status, names map[string]string) error {
+// printNotAdded prints the pairs that were not added, and why.
+func printNotAdded(cmd *cobra.Command, api *client.Client, receipt client.Receipt, status client.Status) error {
+	var text strings.Builder
 	for batch := 1; batch <= receipt.Batches && status.OKHash < receipt.Hashes; batch++ {
 		r, err := api.Batch(cmd.Context(), receipt.UUID, batch)
 		if err != nil {
 			return err
 		}
+		text.Reset()
 		for _, hash := range r.Duplicate {
-			cmd.Printf("%s: signed before\n", names[hash])
+			fmt.Fprintf(&text, "%s: signed before\n", hash)
 		}
 		for _, hash := range r.BadSignature {
-			cmd.Printf("%s: the signature does not fit the certificate that the site serves\n", names[hash])
+			fmt.Fprintf(&text, "%s: the signature does not fit the certificate that the site serves\n", hash)
 		}
 		for hash, reason := range r.Errors {
-			cmd.Printf("%s: %s\n", names[hash], reason)
+			fmt.Fprintf(&text, "%s: %s\n", hash, reason)
 		}
-	}
-	if failed := status.BadSigHash + status.ErrorHash; failed > 0 {
-		return fmt.Errorf("%d of %d files were not added", failed, receipt.Hashes)
+		if _, err := fmt.Fprint(cmd.OutOrStdout(), text.String()); err != nil {
+			return err
+		}
 	}
 	return nil
 }

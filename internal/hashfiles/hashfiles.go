@@ -27,6 +27,8 @@ type Item struct {
 	Name string // - is standard input
 	Err  error  // why it can't be hashed; nil: it is to be tried
 	Tag  any    // the caller's own, which comes back with the file
+	// Known is the hash of what is not to be read; nil: it is.
+	Known *[32]byte
 }
 
 // Walk yields the files that paths name: each as it is, and for a folder all files below it, hidden ones too, by name.
@@ -97,8 +99,12 @@ func Each(ctx context.Context, items iter.Seq[Item]) iter.Seq[File] {
 				case <-ctx.Done():
 					return
 				}
-				if item.Err != nil {
-					promise <- File{Item: item}
+				if item.Err != nil || item.Known != nil {
+					f := File{Item: item}
+					if item.Known != nil {
+						f.Hash = *item.Known
+					}
+					promise <- f
 					continue
 				}
 				turns <- struct{}{}
