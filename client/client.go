@@ -3,17 +3,16 @@ package client
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"os"
 	"time"
 
 	"countersign/internal/pause"
+	"countersign/internal/pemfile"
 )
 
 // Client calls one service. It is safe for concurrent use.
@@ -66,17 +65,17 @@ func WithTLS(cfg *tls.Config) Option {
 	}
 }
 
-// WithRootsFile makes the Client trust the certificate authorities in a PEM file, and no others, as
-// issuers of the service's own certificate. Given after WithTLS, it adds to it.
+// WithRootsFile makes the Client trust the certificate authorities in a file, PEM or DER, and no others, as issuers of
+// the service's own certificate. A certificate in the file that can't be read is an error, which says what to do about
+// it. Given after WithTLS, it adds to it.
 func WithRootsFile(path string) Option {
 	return func(s *settings) error {
-		pem, err := os.ReadFile(path)
+		roots, problems, err := pemfile.Roots(path)
+		if err == nil && len(problems) > 0 {
+			err = problems[0]
+		}
 		if err != nil {
 			return fmt.Errorf("read the trusted certificates: %w", err)
-		}
-		roots := x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(pem) {
-			return fmt.Errorf("%s holds no certificate: give a file with PEM blocks of type CERTIFICATE", path)
 		}
 		if s.tls == nil {
 			s.tls = &tls.Config{}

@@ -6,13 +6,12 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/hex"
-	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"os"
+
+	"countersign/internal/pemfile"
 )
 
 // Making pairs, on the side of whoever has the key.
@@ -55,53 +54,12 @@ func SignHash(random io.Reader, key crypto.Signer, hash [32]byte) ([]byte, error
 	return signature, nil
 }
 
-// LoadKey reads an RSA or ECDSA private key from a PEM file: PKCS #8, PKCS #1 or SEC 1, not
-// encrypted. Other blocks in the file, such as the certificate, are skipped.
-func LoadKey(pemPath string) (crypto.Signer, error) {
-	rest, err := os.ReadFile(pemPath)
+// LoadKey reads the RSA or ECDSA private key in a file: PEM, in whatever state it is, or DER; PKCS #8, PKCS #1 or SEC 1;
+// not encrypted. Certificates in the file are passed over; a second key is an error.
+func LoadKey(path string) (crypto.Signer, error) {
+	key, err := pemfile.PrivateKey(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the private key: %w", err)
 	}
-	for {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			return nil, fmt.Errorf("%s holds no private key: give a PEM file with a block of type PRIVATE KEY", pemPath)
-		}
-		key, err := parseKey(block)
-		if err != nil {
-			return nil, fmt.Errorf("private key in %s: %w", pemPath, err)
-		}
-		if key != nil {
-			return key, nil
-		}
-	}
-}
-
-// parseKey returns the key of a block, nil if it holds something else.
-func parseKey(block *pem.Block) (crypto.Signer, error) {
-	if block.Headers["DEK-Info"] != "" || block.Type == "ENCRYPTED PRIVATE KEY" {
-		return nil, errors.New("it is encrypted: decrypt it with openssl pkey -in FILE -out FILE")
-	}
-	var key any
-	var err error
-	switch block.Type {
-	case "PRIVATE KEY":
-		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
-	case "RSA PRIVATE KEY":
-		key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
-	case "EC PRIVATE KEY":
-		key, err = x509.ParseECPrivateKey(block.Bytes)
-	default:
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	switch key := key.(type) {
-	case *rsa.PrivateKey:
-		return key, nil
-	case *ecdsa.PrivateKey:
-		return key, nil
-	}
-	return nil, fmt.Errorf("a key of type %T: the service takes RSA and ECDSA keys", key)
+	return key, nil
 }

@@ -94,10 +94,10 @@ func TestLoadKey(t *testing.T) {
 		{"PKCS #1", block("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(keys.rsa), nil), keys.rsa.Public(), ""},
 		{"SEC 1, with parameters before it", block("EC PARAMETERS", []byte{6, 0}, nil) + block("EC PRIVATE KEY", sec1, err), keys.ecdsa.Public(), ""},
 		{"behind a certificate", "text\n" + certificate + pkcs8(keys.rsa), keys.rsa.Public(), ""},
-		{"Ed25519", pkcs8(keys.ed25519), nil, "RSA and ECDSA"},
+		{"Ed25519", pkcs8(keys.ed25519), nil, "RSA or ECDSA"},
 		{"encrypted", block("ENCRYPTED PRIVATE KEY", []byte{1}, nil), nil, "decrypt it with openssl"},
 		{"encrypted, old style", "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n", nil, "decrypt it with openssl"},
-		{"damaged", block("PRIVATE KEY", []byte{1, 2}, nil), nil, "private key in"},
+		{"damaged", block("PRIVATE KEY", []byte{1, 2}, nil), nil, "can't be used"},
 		{"a certificate only", certificate, nil, "no private key"},
 		{"empty", "", nil, "no private key"},
 	} {

@@ -1,8 +1,7 @@
 package main
 
 // What `countersign serve` can be told: one struct, one table of flags that is also the manual, and one check that
-// reports everything that is wrong at once. A flag wins over COUNTERSIGN_* in the environment, which wins over the YAML
-// file.
+// reports everything that is wrong at once. settings.go says where the values come from.
 
 import (
 	"crypto/sha256"
@@ -12,18 +11,13 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/go-viper/mapstructure/v2"
-	"github.com/knadh/koanf/parsers/yaml"
-	"github.com/knadh/koanf/providers/env/v2"
-	"github.com/knadh/koanf/providers/file"
-	"github.com/knadh/koanf/providers/posflag"
-	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
 
 	"countersign/ingest/admission"
@@ -74,6 +68,8 @@ type config struct {
 	Kafka            []string      `koanf:"kafka"`
 	KafkaTLS         bool          `koanf:"kafka-tls"`
 	KafkaCA          string        `koanf:"kafka-ca"`
+	KafkaCert        string        `koanf:"kafka-cert"`
+	KafkaKey         string        `koanf:"kafka-key"`
 	KafkaSASL        string        `koanf:"kafka-sasl"`
 	KafkaUser        string        `koanf:"kafka-user"`
 	KafkaPassword    string        `koanf:"kafka-password"`
@@ -84,6 +80,9 @@ type config struct {
 	Shards           int           `koanf:"shards"`
 
 	ClickHouse        string        `koanf:"clickhouse"`
+	ClickHouseCA      string        `koanf:"clickhouse-ca"`
+	ClickHouseCert    string        `koanf:"clickhouse-cert"`
+	ClickHouseKey     string        `koanf:"clickhouse-key"`
 	ClickHouseCluster string        `koanf:"clickhouse-cluster"`
 	EngineLib         string        `koanf:"engine-lib"`
 	EngineLibSHA256   string        `koanf:"engine-lib-sha256"`
@@ -140,6 +139,8 @@ func bind(f *pflag.FlagSet) {
 	f.StringSlice("kafka", nil, "`host:port` of brokers; default: an embedded broker in the data dir")
 	f.Bool("kafka-tls", false, "connect to the brokers with TLS")
 	f.String("kafka-ca", "", "PEM `file` of the roots for the brokers' certificates; default: the system's")
+	f.String("kafka-cert", "", "PEM `file` with the certificate chain that is shown to brokers that want one; read again for each connection")
+	f.String("kafka-key", "", "PEM `file` with its private key")
 	f.String("kafka-sasl", "", "SASL `mechanism`: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
 	f.String("kafka-user", "", "SASL user")
 	f.String("kafka-password", "", "SASL password; better given as "+envPrefix+"KAFKA_PASSWORD")
@@ -152,62 +153,17 @@ func bind(f *pflag.FlagSet) {
 	f.Int("shards", 4, "partitions of topic verified where it is created; bounds how many sinks can share the work; can't be changed later")
 
 	f.String("clickhouse", "", "`URL` of a ClickHouse server, clickhouse://user:password@host:9000/database?secure=true; default: an embedded engine in the data dir")
+	f.String("clickhouse-ca", "", "PEM `file` of the roots for ClickHouse's certificate; default: the system's")
+	f.String("clickhouse-cert", "", "PEM `file` with the certificate chain that is shown to a ClickHouse that wants one; read again for each connection")
+	f.String("clickhouse-key", "", "PEM `file` with its private key")
 	f.String("clickhouse-cluster", "", "`name` of the ClickHouse cluster for replicated tables")
 	f.String("engine-lib", "", "`file` of the embedded engine, libchdb.so; default: where `make engine` puts it")
 	f.String("engine-lib-sha256", engine.LibDigest, "SHA-256 that the embedded engine must have, in `hex`; name that of another file to trust it")
 	f.String("engine-binary", "", "`file` of a clickhouse binary to embed instead; default: the library, or clickhouse on the PATH where there is none")
-	sized("engine-memory", engine.DefaultMemory, "bytes of memory that the embedded engine may use")
+	sized("engine-memory", 0, "memory that the embedded engine may use; 0: half of what the machine, or the cgroup, has, and 4 GiB at most")
 
 	f.String("log-level", "info", "debug, info, warn or error")
 	f.String("log-format", "text", "text or json")
-}
-
-// load merges flags, environment and file. Every problem is in the error, one a line.
-func load(flags *pflag.FlagSet) (*config, error) {
-	k := koanf.New("::") // host names hold dots
-	var problems []error
-	fromEnv := env.Provider("::", env.Opt{Prefix: envPrefix, TransformFunc: func(key, value string) (string, any) {
-		name := strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(key, envPrefix)), "_", "-")
-		if flags.Lookup(name) == nil {
-			return "", nil // COUNTERSIGN_CPU and the like are not settings of serve
-		}
-		return name, value
-	}})
-	if path := configPath(flags); path != "" {
-		if err := k.Load(file.Provider(path), yaml.Parser()); err != nil {
-			problems = append(problems, fmt.Errorf("--config %s: %w", path, err))
-		}
-	}
-	for _, name := range k.Keys() {
-		if flags.Lookup(name) == nil {
-			problems = append(problems, fmt.Errorf("the file has %q, which is no setting: see countersign serve --help", name))
-		}
-	}
-	for _, p := range []koanf.Provider{fromEnv, posflag.Provider(flags, "::", k)} {
-		if err := k.Load(p, nil); err != nil {
-			problems = append(problems, err)
-		}
-	}
-	c := new(config)
-	err := k.UnmarshalWithConf("", c, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
-		Result: c, WeaklyTypedInput: true, TagName: "koanf",
-		DecodeHook: mapstructure.ComposeDecodeHookFunc(
-			mapstructure.TextUnmarshallerHookFunc(), mapstructure.StringToTimeDurationHookFunc(), mapstructure.StringToSliceHookFunc(",")),
-	}})
-	if err != nil {
-		problems = append(problems, err)
-	} else {
-		problems = append(problems, c.check()...)
-	}
-	return c, errors.Join(problems...)
-}
-
-// configPath finds the file before the layers are merged.
-func configPath(flags *pflag.FlagSet) string {
-	if f := flags.Lookup("config"); f.Changed {
-		return f.Value.String()
-	}
-	return os.Getenv(envPrefix + "CONFIG")
 }
 
 // check returns everything that is wrong with the settings together.
@@ -246,11 +202,12 @@ func (c *config) check() []error {
 	_, err = c.proxies()
 	wrong(err != nil, "--trusted-proxies: %v", err)
 	wrong(!slices.Contains([]string{"", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}, c.KafkaSASL), "--kafka-sasl %q: there are PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512", c.KafkaSASL)
+	c.checkTLS(wrong)
 	wrong((c.KafkaSASL == "") != (c.KafkaUser == ""), "--kafka-sasl and --kafka-user go together")
 	for name, n := range map[string]int64{
 		"max-pairs": int64(c.MaxPairs), "max-body": int64(c.MaxBody), "max-uploads": int64(c.MaxUploads), "max-backlog": c.MaxBacklog,
 		"stall-timeout": int64(c.StallTimeout), "cert-grace": int64(c.CertGrace), "upload-timeout": int64(c.UploadTimeout), "upload-partitions": int64(c.UploadPartitions),
-		"shards": int64(c.Shards), "engine-memory": int64(c.EngineMemory),
+		"shards": int64(c.Shards),
 	} {
 		wrong(n <= 0, "--%s must be more than 0", name)
 	}
@@ -266,8 +223,22 @@ func (c *config) check() []error {
 	_, err = c.level()
 	wrong(err != nil, "--log-level %q: there are debug, info, warn and error", c.LogLevel)
 	wrong(c.LogFormat != "text" && c.LogFormat != "json", "--log-format %q: there are text and json", c.LogFormat)
-	slices.SortFunc(problems, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return problems
+}
+
+// checkTLS checks what is said about TLS towards Kafka and ClickHouse: no file is named in vain.
+func (c *config) checkTLS(wrong func(bad bool, format string, args ...any)) {
+	for _, f := range []tlsFiles{c.kafkaFiles(), c.clickHouseFiles()} {
+		wrong((f.cert == "") != (f.key == ""), "%s-cert and %[1]s-key go together", f.prefix)
+	}
+	wrong(c.KafkaTLS && len(c.Kafka) == 0, "--kafka-tls: the embedded log has no connections; name brokers with --kafka")
+	wrong(!c.KafkaTLS && c.kafkaFiles().any(), "--kafka-ca, --kafka-cert and --kafka-key need --kafka-tls")
+	u, err := url.Parse(c.ClickHouse)
+	secure := false
+	if err == nil {
+		secure, _ = strconv.ParseBool(u.Query().Get("secure"))
+	}
+	wrong(!secure && c.clickHouseFiles().any(), "--clickhouse-ca, --clickhouse-cert and --clickhouse-key need --clickhouse with secure=true in its URL")
 }
 
 // proxies is --trusted-proxies.

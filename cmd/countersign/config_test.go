@@ -24,6 +24,7 @@ func loadFrom(t *testing.T, args []string, env map[string]string, file string) (
 	}
 	flags := pflag.NewFlagSet("serve", pflag.ContinueOnError)
 	bind(flags)
+	recordTexts(flags)
 	must(t, flags.Parse(args))
 	return load(flags)
 }

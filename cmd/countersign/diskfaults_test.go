@@ -126,7 +126,7 @@ func TestDiskIsFullInTheMiddleOfAWrite(t *testing.T) {
 			t.Parallel()
 			data := t.TempDir()
 			disk := newMemoryDisk(t, data)
-			n, uploads, args := underWork(t, "--data-dir", data, "--min-free-disk", "1")
+			n, uploads, args := underWork(t, "--data-dir", data, "--min-free-disk", "1B")
 
 			disk.leave(640 << 10)
 			for until := time.Now().Add(patience); ; {

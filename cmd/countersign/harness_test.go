@@ -41,6 +41,9 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(restSocket); path != "" {
 		go restOnRequest(path)
 	}
+	if os.Getenv(noMachineCode) != "" {
+		forbidMachineCode()
+	}
 	if os.Getenv(runAsProgram) != "" || len(os.Args) > 1 && os.Args[1] == engine.ChildArg {
 		failSyncsWhenTold()
 		os.Exit(run(os.Args[1:]))

@@ -4,12 +4,10 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"path/filepath"
 
 	"countersign/internal/health"
-	"countersign/pipeline/certs"
 	"countersign/pipeline/log"
 	"countersign/pipeline/log/embedded"
 	"countersign/pipeline/record"
@@ -98,13 +96,7 @@ func (p *process) kafkaConfig() (log.Config, error) {
 	if !p.cfg.KafkaTLS {
 		return c, nil
 	}
-	c.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
-	if p.cfg.KafkaCA != "" {
-		roots, err := certs.LoadRoots(p.cfg.KafkaCA)
-		if err != nil {
-			return c, fmt.Errorf("--kafka-ca: %w", err)
-		}
-		c.TLS.RootCAs = roots
-	}
-	return c, nil
+	var err error
+	c.TLS, err = p.cfg.kafkaFiles().config(p.warn)
+	return c, err
 }

@@ -15,6 +15,7 @@ import (
 
 func queryCommand() *cobra.Command {
 	var url, dataDir string
+	files := tlsFiles{prefix: "--clickhouse"}
 	c := &cobra.Command{
 		Use:   "query SQL",
 		Short: "Ask the ClickHouse of a running service, and print one value a line",
@@ -29,7 +30,15 @@ The views are documented in docs/api.md. It only reads: what writes is refused, 
 					return err
 				}
 			}
-			db, err := store.Open(cmd.Context(), store.Config{URL: url, ReadOnly: true})
+			config := store.Config{URL: url, ReadOnly: true}
+			if files.any() {
+				warn := func(setting string, err error) { cmd.PrintErrln("countersign: " + setting + ": " + err.Error()) }
+				var err error
+				if config.TLS, err = files.config(warn); err != nil {
+					return err
+				}
+			}
+			db, err := store.Open(cmd.Context(), config)
 			if err != nil {
 				return err
 			}
@@ -42,6 +51,10 @@ The views are documented in docs/api.md. It only reads: what writes is refused, 
 		},
 	}
 	c.Flags().StringVar(&url, "clickhouse", "", "`URL` of the server")
+	c.Flags().StringVar(&files.ca, "clickhouse-ca", "", "PEM `file` of the roots for its certificate; default: the system's")
+	c.Flags().StringVar(&files.cert, "clickhouse-cert", "", "PEM `file` with the certificate chain to show to it")
+	c.Flags().StringVar(&files.key, "clickhouse-key", "", "PEM `file` with its private key")
+	c.MarkFlagsRequiredTogether("clickhouse-cert", "clickhouse-key")
 	c.Flags().StringVar(&dataDir, "data-dir", "data", "`folder` of the service")
 	return c
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -24,7 +25,7 @@ func serveCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			hangUps := catchHangUps()
 			cfg, err := load(cmd.Flags())
-			if err != nil {
+			if err := errors.Join(err, cfg.files()); err != nil {
 				return fmt.Errorf("the configuration can't be used:\n%w", err)
 			}
 			again := func() (*config, error) { return load(cmd.Flags()) }
@@ -33,5 +34,6 @@ func serveCommand() *cobra.Command {
 	}
 	c.Flags().SortFlags = false
 	bind(c.Flags())
+	recordTexts(c.Flags())
 	return c
 }

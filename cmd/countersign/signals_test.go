@@ -28,6 +28,7 @@ func TestAHangUpReadsSettingsAgain(t *testing.T) {
 	write("max-pairs: 10\nlog-level: info\n")
 	flags := pflag.NewFlagSet("serve", pflag.ContinueOnError)
 	bind(flags)
+	recordTexts(flags)
 	must(t, flags.Parse([]string{"--config", file}))
 	started, err := load(flags)
 	must(t, err)

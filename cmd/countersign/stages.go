@@ -76,8 +76,8 @@ func (p *process) certificates() (*certs.Sites, error) {
 	}
 	var roots *x509.CertPool
 	if p.cfg.CertRoots != "" {
-		if roots, err = certs.LoadRoots(p.cfg.CertRoots); err != nil {
-			return nil, fmt.Errorf("--cert-roots: %w", err)
+		if roots, err = readRoots("--cert-roots", p.cfg.CertRoots, p.warn); err != nil {
+			return nil, err
 		}
 	}
 	denied, err := certs.ParsePrefixes(p.cfg.DenyAddress)

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"os"
@@ -67,7 +68,14 @@ func (p *process) startStore(ctx context.Context) (*store.DB, error) {
 			return nil, fmt.Errorf("note where the embedded ClickHouse is reached: %w", err)
 		}
 	}
-	db, err := store.Open(ctx, store.Config{URL: url, Cluster: p.cfg.ClickHouseCluster, Logger: p.log})
+	var secure *tls.Config
+	if files := p.cfg.clickHouseFiles(); files.any() {
+		var err error
+		if secure, err = files.config(p.warn); err != nil {
+			return nil, err
+		}
+	}
+	db, err := store.Open(ctx, store.Config{URL: url, TLS: secure, Cluster: p.cfg.ClickHouseCluster, Logger: p.log})
 	if err != nil {
 		return nil, fmt.Errorf("--clickhouse: %w", err)
 	}

@@ -42,8 +42,8 @@ func (l Limits) withDefaults() Limits {
 // Invalid UTF-8 and lone surrogate escapes become U+FFFD, as in encoding/json, so that they make an
 // unparsed hash or a bad signature, not an error.
 //
-// It holds up to 256 KiB of the body (or four times MaxElement), the strings of 500 unusual pairs
-// and one run.
+// It holds up to 256 KiB of the body (or four times MaxElement), the strings of one unusual pair and
+// one run.
 func Decode(r io.Reader, lim Limits, sink func(*Columns) error) (pairs int, err error) {
 	d := newDecoder(r, lim.withDefaults(), sink)
 	if err := d.list(); err != nil {
@@ -55,10 +55,10 @@ func Decode(r io.Reader, lim Limits, sink func(*Columns) error) (pairs int, err 
 type decoder struct {
 	window
 	lim      Limits
-	elements int // whole elements so far, those in group included
-	group    group
+	elements int // whole elements so far
 	out      output
-	careful  bool // never the quick way: for tests of the general one
+	texts    [2][]byte // room for the strings of a pair that aren't as they stand in the body
+	careful  bool      // never the quick way: for tests of the general one
 }
 
 func newDecoder(r io.Reader, lim Limits, sink func(*Columns) error) *decoder {
@@ -130,27 +130,24 @@ func (d *decoder) open() error {
 
 // close makes sure that nothing follows the list.
 func (d *decoder) close() error {
-	more, err := d.skip()
 	switch {
-	case err != nil:
-		return err
-	case more:
+	case d.skip():
 		return d.broken(-1, "expected the end of the body after the list, found "+describe(d.buf[d.pos]))
 	case !errors.Is(d.err, io.EOF):
-		return d.fail(d.err)
+		return d.err
 	}
-	return d.flush()
+	return nil
 }
 
 // element consumes one element, which starts with c at pos.
 func (d *decoder) element(c byte) error {
 	if c == '[' && d.elements == d.lim.MaxPairs {
-		return d.fail(&LimitError{LimitPairs, int64(d.lim.MaxPairs), d.elements, d.offset()})
+		return &LimitError{LimitPairs, int64(d.lim.MaxPairs), d.elements, d.offset()}
 	}
 	for {
 		b := d.unread()
 		b = b[:min(len(b), d.lim.MaxElement)]
-		if c == '[' && d.group.count == 0 && !d.careful {
+		if c == '[' && !d.careful {
 			if n := d.quick(b); n > 0 {
 				d.pos += n
 				d.elements++
@@ -160,87 +157,63 @@ func (d *decoder) element(c byte) error {
 		n, outcome := scanPair(b)
 		switch outcome {
 		case whole:
-			return d.postpone(n)
+			return d.pair(b[:n])
 		case wrong:
 			return d.wrong(b)
 		case partial: // more of it is to come
 		}
 		if len(b) == d.lim.MaxElement {
-			return d.fail(&LimitError{LimitElement, int64(d.lim.MaxElement), d.elements, d.offset()})
+			return &LimitError{LimitElement, int64(d.lim.MaxElement), d.elements, d.offset()}
 		}
 		if errors.Is(d.err, io.EOF) {
 			return d.wrong(b)
 		}
 		if d.err != nil {
-			return d.fail(d.err)
+			return d.err
 		}
 		// Twice as much before it is looked at again: a body that trickles in makes the same work
 		// as one that arrives at once.
-		if err := d.refill(min(2*len(b), d.lim.MaxElement)); err != nil {
-			return err
-		}
+		d.more(min(2*len(b), d.lim.MaxElement))
 	}
 }
 
 // skip consumes white space and reports whether a byte follows it, at pos. If none does, the
 // window's err says why.
-func (d *decoder) skip() (bool, error) {
+func (d *decoder) skip() bool {
 	for {
 		for ; d.pos < d.end; d.pos++ {
 			if !isSpace(d.buf[d.pos]) {
-				return true, nil
+				return true
 			}
 		}
 		if d.err != nil {
-			return false, nil //nolint:nilerr // the callers ask the window why it ended
+			return false
 		}
-		if err := d.refill(1); err != nil {
-			return false, err
-		}
+		d.more(1)
 	}
 }
 
 // next returns the next byte that is not white space, without consuming it. It fails where the body
 // ends, for the reason and in the element given.
 func (d *decoder) next(element int, ended string) (byte, error) {
-	found, err := d.skip()
 	switch {
-	case err != nil:
-		return 0, err
-	case found:
+	case d.skip():
 		return d.buf[d.pos], nil
 	case !errors.Is(d.err, io.EOF):
-		return 0, d.fail(d.err)
+		return 0, d.err
 	}
 	return 0, d.broken(element, ended)
 }
 
-// refill is more for when elements may be waiting in the group, whose text it would move.
-func (d *decoder) refill(want int) error {
-	if err := d.flush(); err != nil {
-		return err
-	}
-	d.more(want)
-	return nil
-}
-
-// fail returns err unless something before it in the body is wrong.
-func (d *decoder) fail(err error) error {
-	if earlier := d.flush(); earlier != nil {
-		return earlier
-	}
-	return err
-}
-
 // broken fails at pos.
 func (d *decoder) broken(element int, reason string) error {
-	return d.fail(&SyntaxError{element, d.offset(), reason})
+	return &SyntaxError{element, d.offset(), reason}
 }
 
 // wrong fails somewhere in the element that starts b.
 func (d *decoder) wrong(b []byte) error {
 	at, reason := explain(b)
-	return d.fail(&SyntaxError{d.elements, d.offset() + int64(at), reason})
+	return &SyntaxError{d.elements, d.offset() + int64(at), reason}
 }
 
 // isSpace tells JSON's white space (RFC 8259, section 2).

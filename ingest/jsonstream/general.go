@@ -1,14 +1,12 @@
 package jsonstream
 
-// The general way: any element. scanPair finds where it ends and that it is a list of two strings,
-// so sonic only ever sees such lists: no nesting, no null, no number reaches it. What is inside the
-// strings, escapes, control characters and UTF-8, is sonic's.
+// The general way: any element. scanPair finds where it ends and that it is a list of two strings, and unquote reads
+// what is inside the strings: escapes, control characters and UTF-8.
 
 import (
 	"bytes"
-	"unsafe"
-
-	"github.com/bytedance/sonic"
+	"unicode/utf16"
+	"unicode/utf8"
 )
 
 type scanOutcome int
@@ -60,66 +58,31 @@ func stringEnd(b []byte) int {
 	}
 }
 
-// groupPairs is how many elements sonic gets at once.
-const groupPairs = 500
-
-// group is the elements that are scanned but not yet decoded. They stand in the window one after
-// the other, commas and white space between them, from start on; refill flushes them before it
-// moves them.
-type group struct {
-	count      int
-	start, end int    // in window.buf
-	text       []byte // what sonic reads; the strings point into it
-	pairs      [][2]string
-}
-
-// pairDecoder gives the strings that encoding/json would, without copying those that have no
-// escape.
-var pairDecoder = sonic.Config{ValidateString: true}.Froze()
-
-// postpone adds the element of n bytes at pos to the group and consumes it.
-func (d *decoder) postpone(n int) error {
-	g := &d.group
-	if g.count == 0 {
-		g.start = d.pos
+// pair reads an element of two strings, which scanPair has measured, into the columns.
+func (d *decoder) pair(element []byte) error {
+	rest := element[bytes.IndexByte(element, '"')+1:]
+	first := stringEnd(rest)
+	hashText, ok := unquote(&d.texts[0], rest[:first])
+	if !ok {
+		return d.wrong(element)
 	}
-	g.count++
+	rest = rest[first+1:]
+	rest = rest[bytes.IndexByte(rest, '"')+1:]
+	signatureText, ok := unquote(&d.texts[1], rest[:stringEnd(rest)])
+	if !ok {
+		return d.wrong(element)
+	}
+	d.pos += len(element)
 	d.elements++
-	d.pos += n
-	g.end = d.pos
-	if g.count == groupPairs {
-		return d.flush()
-	}
-	return nil
-}
-
-// flush decodes the group into the columns.
-func (d *decoder) flush() error {
-	g := &d.group
-	if g.count == 0 {
-		return nil
-	}
-	g.text = append(append(append(g.text[:0], '['), d.buf[g.start:g.end]...), ']')
-	// The strings in pairs may point into text, and are gone before it is written again.
-	err := pairDecoder.UnmarshalFromString(unsafe.String(&g.text[0], len(g.text)), &g.pairs)
-	if err != nil || len(g.pairs) != g.count {
-		return d.blame(err)
-	}
-	g.count = 0
-	for _, pair := range g.pairs {
-		if err := d.addPair(pair[0], pair[1]); err != nil {
-			return err
-		}
-	}
-	return nil
+	return d.addPair(hashText, signatureText)
 }
 
 // addPair applies the pair rules to two strings.
-func (d *decoder) addPair(hashText, signatureText string) error {
+func (d *decoder) addPair(hashText, signatureText []byte) error {
 	c := d.out.cols
 	hash, upper, reason := ParseHash(hashText)
 	if reason != "" {
-		c.appendUnparsed(hashText, reason)
+		c.appendUnparsed(string(hashText), reason)
 		return d.out.cut()
 	}
 	if upper {
@@ -132,19 +95,100 @@ func (d *decoder) addPair(hashText, signatureText string) error {
 	return d.out.cut()
 }
 
-// blame finds the element of the group that sonic refused with err.
-func (d *decoder) blame(err error) error {
-	g := &d.group
-	first, at := d.elements-g.count, g.start
-	for i := range g.count {
-		for d.buf[at] != '[' { // the comma and the white space between elements
-			at++
-		}
-		n, _ := scanPair(d.buf[at:g.end])
-		if where, reason := explain(d.buf[at : at+n]); reason != "" {
-			return &SyntaxError{first + i, d.base + int64(at+where), reason}
-		}
-		at += n
+// unquote returns the text of a JSON string, given what stands between its quotes: as encoding/json reads it, so that
+// invalid UTF-8 and lone surrogates become U+FFFD. It is false where encoding/json would refuse the string; [explain]
+// then says why. The text is valid until room, or what is quoted, is written again.
+func unquote(room *[]byte, quoted []byte) (text []byte, ok bool) {
+	plain := plainLength(quoted)
+	if plain == len(quoted) {
+		return quoted, true
 	}
-	return &SyntaxError{first, d.base + int64(g.start), "not valid JSON: " + err.Error()}
+	out := append((*room)[:0], quoted[:plain]...)
+	for i := plain; i < len(quoted); {
+		c := quoted[i]
+		switch {
+		case c < ' ':
+			return nil, false
+		case c == '\\':
+			r, n := unescape(quoted[i:])
+			if n == 0 {
+				return nil, false
+			}
+			out = utf8.AppendRune(out, r)
+			i += n
+		case c < utf8.RuneSelf:
+			out = append(out, c)
+			i++
+		default:
+			r, n := utf8.DecodeRune(quoted[i:]) // U+FFFD, 1 where it is no UTF-8
+			out = utf8.AppendRune(out, r)
+			i += n
+		}
+	}
+	*room = out
+	return out, true
+}
+
+// plainLength is how many bytes at the start of a string mean what they are.
+func plainLength(quoted []byte) int {
+	for i, c := range quoted {
+		if c < ' ' || c == '\\' || c >= utf8.RuneSelf {
+			return i
+		}
+	}
+	return len(quoted)
+}
+
+// unescape reads the escape at the start of b, and both halves of a pair of surrogates. length is 0 if it is none that
+// JSON has.
+func unescape(b []byte) (r rune, length int) {
+	if len(b) < 2 {
+		return 0, 0
+	}
+	switch b[1] {
+	case '"', '\\', '/':
+		return rune(b[1]), 2
+	case 'b':
+		return '\b', 2
+	case 'f':
+		return '\f', 2
+	case 'n':
+		return '\n', 2
+	case 'r':
+		return '\r', 2
+	case 't':
+		return '\t', 2
+	case 'u':
+	default:
+		return 0, 0
+	}
+	r, ok := hexRune(b[2:])
+	if !ok {
+		return 0, 0
+	}
+	if utf16.IsSurrogate(r) {
+		if len(b) > 8 && b[6] == '\\' && b[7] == 'u' {
+			low, ok := hexRune(b[8:])
+			if both := utf16.DecodeRune(r, low); ok && both != utf8.RuneError {
+				return both, 12
+			}
+		}
+		return utf8.RuneError, 6
+	}
+	return r, 6
+}
+
+// hexRune reads four hex digits.
+func hexRune(b []byte) (r rune, ok bool) {
+	if len(b) < 4 {
+		return 0, false
+	}
+	for _, c := range b[:4] {
+		digit := hexTable[c]
+		if digit&hexInvalid != 0 {
+			return 0, false
+		}
+		r = r<<4 | rune(digit&0xf)
+	}
+	return r, true
 }

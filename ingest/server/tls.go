@@ -10,9 +10,11 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"countersign/internal/pemfile"
 )
 
-// keyPair serves a certificate from two PEM files.
+// keyPair serves a certificate from two files, which may be the same one.
 type keyPair struct {
 	certFile, keyFile string
 	logger            *slog.Logger
@@ -34,13 +36,10 @@ const recheck = time.Second
 
 func newKeyPair(certFile, keyFile string, logger *slog.Logger) (*keyPair, error) {
 	k := &keyPair{certFile: certFile, keyFile: keyFile, logger: logger}
-	k.seen, k.checked = k.stamps(), time.Now()
-	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
-	if err != nil {
-		return nil, fmt.Errorf("load the HTTPS certificate from --tls-cert %s and --tls-key %s: %w",
-			certFile, keyFile, err)
+	k.checked = time.Now()
+	if err := k.read(k.stamps()); err != nil {
+		return nil, fmt.Errorf("load the HTTPS certificate from --tls-cert and --tls-key: %w", err)
 	}
-	k.current = &pair
 	return k, nil
 }
 
@@ -81,12 +80,23 @@ func (k *keyPair) reload() error {
 
 // load reads the files. stamps are those of a moment before. The caller holds mu.
 func (k *keyPair) load(stamps [2]fileStamp) error {
+	err := k.read(stamps)
+	if err == nil {
+		k.logger.Info("HTTPS certificate loaded again", "cert", k.certFile)
+	}
+	return err
+}
+
+// read reads the files, and says which certificates in them are of no use. The caller holds mu, or nobody else has k.
+func (k *keyPair) read(stamps [2]fileStamp) error {
 	k.seen = stamps
-	pair, err := tls.LoadX509KeyPair(k.certFile, k.keyFile)
+	pair, problems, err := pemfile.Pair(k.certFile, k.keyFile)
 	if err != nil {
 		return err
 	}
-	k.logger.Info("HTTPS certificate loaded again", "cert", k.certFile)
+	for _, problem := range problems {
+		k.logger.Warn("a file of certificates has something that can't be read, and is used without it", "setting", "--tls-cert", "error", problem)
+	}
 	k.current = &pair
 	return nil
 }

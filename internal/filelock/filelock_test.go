@@ -4,7 +4,11 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestOneHolderAtATime(t *testing.T) {
@@ -30,5 +34,15 @@ func TestMissingFolderIsNamed(t *testing.T) {
 	_, err := Try(filepath.Join(t.TempDir(), "missing", "lock"))
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%v", err)
+	}
+}
+
+// A file system without locks isn't one where somebody else has the lock: the error says what to use instead.
+func TestFileSystemsWithoutLocks(t *testing.T) {
+	for _, errno := range []syscall.Errno{unix.ENOLCK, unix.EOPNOTSUPP, unix.ENOSYS, unix.EINVAL} {
+		_, err := try(filepath.Join(t.TempDir(), "lock"), func(int, int) error { return errno })
+		if !errors.Is(err, ErrNoLocks) || !errors.Is(err, errno) || errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), "local disk") {
+			t.Errorf("%v: %v", errno, err)
+		}
 	}
 }

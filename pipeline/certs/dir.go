@@ -8,41 +8,42 @@ package certs
 // little, so there are no turns and no Interval.
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
 	"countersign/internal/fifo"
+	"countersign/internal/pemfile"
 )
 
-// dir reads <folder>/<site>.pem. A file holds one or more chains in PEM, each leaf followed by its issuers; other
-// blocks are skipped.
+// dir reads <folder>/<site>.pem, in whatever form package pemfile takes. A file holds certificates of the site and those
+// above them, in any order; what can't be read is left out, with a word in the log, and spoils nothing else.
 type dir struct {
 	folder string
 	clock  func() time.Time
+	logger *slog.Logger
 	reads  chan struct{}                 // an element for each read that is under way, at most maxReads
 	files  *fifo.Map[string, parsedFile] // by site
 }
 
 // parsedFile is a file as it was read.
 type parsedFile struct {
-	info         fs.FileInfo
-	read         time.Time // when reading it began
-	certificates []*x509.Certificate
+	info fs.FileInfo
+	read time.Time // when reading it began
+	*pemfile.File
 }
 
-func newDir(folder string, clock func() time.Time) *dir {
+func newDir(folder string, clock func() time.Time, logger *slog.Logger) *dir {
 	return &dir{
-		folder: folder, clock: clock,
+		folder: folder, clock: clock, logger: logger,
 		reads: make(chan struct{}, maxReads), files: fifo.New[string, parsedFile](maxFiles),
 	}
 }
@@ -111,14 +112,15 @@ func (d *dir) read(site string) ([]found, error) {
 		if err != nil {
 			return nil, unusableFile(site, "can't be read", err)
 		}
-		certificates, err := parseCertificates(text)
-		if err != nil {
-			return nil, unusableFile(site, "can't be parsed", err)
+		file = parsedFile{info: info, read: began, File: pemfile.Parse(path, text)}
+		for _, problem := range file.Problems {
+			if problem.Kind == pemfile.Certificate {
+				d.logger.Warn("a file of certificates has something that can't be read, and is used without it", "site", site, "error", problem)
+			}
 		}
-		file = parsedFile{info: info, read: began, certificates: certificates}
 		d.files.Put(site, file)
 	}
-	return chooseChains(site, file.certificates, d.clock())
+	return chooseChains(site, file.File, d.clock())
 }
 
 // sameAs reports whether a file is the one that was read. A file that was changed shortly before it was read counts as
@@ -172,32 +174,38 @@ func readFile(path string, info fs.FileInfo) ([]byte, error) {
 
 // chooseChains returns the chains of a file whose leaves can be used. Of more than MaxLeaves it takes those whose
 // leaves became valid last.
-func chooseChains(site string, certificates []*x509.Certificate, now time.Time) ([]found, error) {
+func chooseChains(site string, file *pemfile.File, now time.Time) ([]found, error) {
 	type usable struct {
 		kind kind
 		leaf *x509.Certificate
 		found
 	}
 	var chains []usable
-	reason, cause := "holds no certificate", error(nil)
-	for _, certificates := range splitChains(certificates) {
-		leaf := certificates[0]
+	reason, cause := nothingIn(file)
+	var taken []*x509.Certificate
+	for i, leaf := range file.Certificates {
+		if slices.ContainsFunc(taken, leaf.Equal) {
+			continue
+		}
+		taken = append(taken, leaf)
+		if err := leaf.VerifyHostname(site); err != nil {
+			if cause == nil {
+				reason, cause = "holds certificates for other names alone", err
+			}
+			continue
+		}
 		k, err := leafKind(leaf)
 		if err != nil {
 			reason, cause = "holds a certificate with a key of a kind or size that isn't accepted", err
 			continue
 		}
-		if err := leaf.VerifyHostname(site); err != nil {
-			reason, cause = "holds a certificate for other names", err
-			continue
-		}
 		if now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
-			reason, cause = "holds a certificate that has expired or is not valid yet", nil
+			reason, cause = "holds a certificate that has expired or is not valid yet", errNotNow
 			continue
 		}
-		chain := chainOf(certificates)
+		chain := chainOf(pemfile.Chain(file.Certificates, i))
 		if chain.size() > maxChain {
-			reason, cause = fmt.Sprintf("holds a chain of more than %d KiB", maxChain>>10), nil
+			reason, cause = fmt.Sprintf("holds a chain of more than %d KiB", maxChain>>10), errLongChain
 			continue
 		}
 		chains = append(chains, usable{kind: k, leaf: leaf, found: found{chain: chain, until: leaf.NotAfter}})
@@ -215,6 +223,19 @@ func chooseChains(site string, certificates []*x509.Certificate, now time.Time) 
 	return all, nil
 }
 
+var errNotNow = errors.New("outside of its time")
+
+// nothingIn says why a file has no certificate that can be read, or which of them can't. The reason holds no text of the
+// file, and no path: uploaders see it.
+func nothingIn(file *pemfile.File) (reason string, cause error) {
+	for _, problem := range file.Problems {
+		if problem.Kind == pemfile.Certificate {
+			return fmt.Sprintf("can't be used: %s: %s", problem.Where(), problem.Why), problem
+		}
+	}
+	return "holds no certificate", nil
+}
+
 func unusableFile(site, what string, err error) *Unavailable {
 	return &Unavailable{
 		Site: site,
@@ -222,39 +243,6 @@ func unusableFile(site, what string, err error) *Unavailable {
 			"the operator must mend it", site, what),
 		Err: err,
 	}
-}
-
-func parseCertificates(text []byte) ([]*x509.Certificate, error) {
-	var certificates []*x509.Certificate
-	for {
-		var block *pem.Block
-		if block, text = pem.Decode(text); block == nil {
-			return certificates, nil
-		}
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		certificate, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, err
-		}
-		certificates = append(certificates, certificate)
-	}
-}
-
-// splitChains cuts a list after a certificate that isn't followed by its
-// issuer, or is its own.
-func splitChains(certificates []*x509.Certificate) [][]*x509.Certificate {
-	var chains [][]*x509.Certificate
-	start := 0
-	for i, certificate := range certificates {
-		selfIssued := bytes.Equal(certificate.RawIssuer, certificate.RawSubject)
-		if i+1 == len(certificates) || selfIssued || !bytes.Equal(certificate.RawIssuer, certificates[i+1].RawSubject) {
-			chains = append(chains, certificates[start:i+1])
-			start = i + 1
-		}
-	}
-	return chains
 }
 
 func chainOf(certificates []*x509.Certificate) Chain {

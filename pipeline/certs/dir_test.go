@@ -8,13 +8,16 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"countersign/internal/pemfile"
 	"countersign/testsite"
 )
 
@@ -24,7 +27,7 @@ func TestDirGivesTheChainsOfItsFile(t *testing.T) {
 	if _, err := site.WriteChain(dir); err != nil {
 		t.Fatal(err)
 	}
-	source := newDir(dir, time.Now)
+	source := quietDir(dir)
 	chains, err := chainsIn(t, source)
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +83,7 @@ func TestAFileIsReadAgainWhenItChanged(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	d := newDir(folder, time.Now)
+	d := quietDir(folder)
 	check := func(what string, want bool) {
 		t.Helper()
 		if _, err := chainsIn(t, d); (err == nil) != want {
@@ -133,7 +136,7 @@ func TestAllLeavesOfAFileThatAreValidCount(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, siteName+".pem"), text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	chains, err := chainsIn(t, newDir(dir, func() time.Time { return now }))
+	chains, err := chainsIn(t, newDir(dir, func() time.Time { return now }, slog.New(slog.DiscardHandler)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +176,9 @@ func TestDirSaysWhatIsWrongWithAFile(t *testing.T) {
 	}{
 		{"empty", text(""), "holds no certificate"},
 		{"not PEM", text("hello"), "holds no certificate"},
-		{"not a certificate", text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), "can't be parsed"},
+		{"not a certificate", text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), "block 1 (line 1): it is a certificate that can't be parsed"},
+		{"PKCS #12", text("\x30\x03\x02\x01\x03"), "openssl pkcs12"},
+		{"key alone", text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"), "holds no certificate"},
 		{"too long", text(strings.Repeat("x", maxFile+1)), "can't be read"},
 		{"directory", func(t *testing.T, _, path string) {
 			if err := os.Mkdir(path, 0o700); err != nil {
@@ -192,7 +197,7 @@ func TestDirSaysWhatIsWrongWithAFile(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
 			c.write(t, dir, filepath.Join(dir, siteName+".pem"))
-			_, err := chainsIn(t, newDir(dir, time.Now))
+			_, err := chainsIn(t, quietDir(dir))
 			u := unavailable(t, err, siteName, c.why)
 			if errors.Is(u, errUnknownSite) {
 				t.Error("the site counts as unknown; it has a file")
@@ -221,7 +226,7 @@ func TestDirStaysInside(t *testing.T) {
 		_, err := sites.Await(t.Context(), name, "")
 		unavailable(t, err, name, "is not a host name")
 	}
-	_, err := chainsIn(t, newDir(dir, time.Now))
+	_, err := chainsIn(t, quietDir(dir))
 	if u := unavailable(t, err, siteName, "set up no certificate"); !errors.Is(u, errUnknownSite) {
 		t.Errorf("%v; want one that wraps errUnknownSite", u)
 	}
@@ -306,16 +311,45 @@ func FuzzChooseChains(f *testing.F) {
 	f.Add([]byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))
 	now := time.Now()
 	f.Fuzz(func(t *testing.T, text []byte) {
-		certificates, err := parseCertificates(text)
-		if err != nil {
-			return
-		}
-		chains, err := chooseChains(siteName, certificates, now)
+		chains, err := chooseChains(siteName, pemfile.Parse("f", text), now)
 		if _, ok := errors.AsType[*Unavailable](err); (err == nil) != (len(chains) > 0) || err != nil && !ok {
 			t.Errorf("%d chains and error %v", len(chains), err)
 		}
 	})
 }
+
+// The order in a file doesn't matter, and neither does a certificate in it that can't be read; the log says which.
+func TestWhatIsOddInAFileSpoilsNothing(t *testing.T) {
+	folder := t.TempDir()
+	site := newSite(t, newCA(t), siteName, testsite.SiteConfig{Curve: elliptic.P256()})
+	path, err := site.WriteChain(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const end = "-----END CERTIFICATE-----\n"
+	blocks := strings.SplitAfter(strings.TrimSpace(string(text))+"\n", end)
+	slices.Reverse(blocks)
+	odd := "-----BEGIN CERTIFICATE-----\nMAA=\n" + end
+	if err := os.WriteFile(path, []byte("\xef\xbb\xbf"+odd+strings.Join(blocks, "")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	d := newDir(folder, time.Now, slog.New(slog.NewTextHandler(&log, nil)))
+	chains, err := chainsIn(t, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkSame(t, chains, site)
+	if text := log.String(); !strings.Contains(text, "used without it") || !strings.Contains(text, "block 1") || !strings.Contains(text, path) {
+		t.Errorf("the log says %q", text)
+	}
+}
+
+func quietDir(folder string) *dir { return newDir(folder, time.Now, slog.New(slog.DiscardHandler)) }
 
 // chainsIn are the chains of siteName's file.
 func chainsIn(t *testing.T, d *dir) ([]Chain, error) {

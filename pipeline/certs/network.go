@@ -17,7 +17,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -31,7 +30,6 @@ import (
 // NetworkConfig says how sites are asked. The zero value asks the public Internet with the system's roots.
 type NetworkConfig struct {
 	// Roots are the authorities that chains must end with. Nil: the system's.
-	// [LoadRoots] reads --cert-roots.
 	Roots *x509.CertPool
 	// Hosts maps a site to the host:port to dial for it instead of site:443 (--cert-host). It is the operator's word,
 	// so the address may be private, and is dialled as often as there are looks. It isn't changed, and must not be
@@ -99,20 +97,6 @@ func (c NetworkConfig) withDefaults() NetworkConfig {
 		c.DialContext = dialer.DialContext
 	}
 	return c
-}
-
-// LoadRoots reads the certificates in file, in PEM, into a new pool that holds no others.
-func LoadRoots(file string) (*x509.CertPool, error) {
-	pool := x509.NewCertPool()
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("loading root certificates: %w", err)
-	}
-	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("loading root certificates: %s holds no certificate in PEM; "+
-			"it must have at least one BEGIN CERTIFICATE block", file)
-	}
-	return pool, nil
 }
 
 // ParseHost splits an entry of --cert-host, site=host:port.

@@ -14,8 +14,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -284,28 +282,6 @@ func notNames() []string {
 		"", ".", "..", "a..b", ".example", "example.", "../x", "a/b", `a\b`, "a b", "EXAMPLE.com", "exämple.com", "a_b.example",
 		"-a.example", "a-.example", "127.0.0.1", "1.2.3", "::1", "[::1]", "example.com:443", "a\x00b", "a%2e", "*.example",
 		strings.Repeat("a", 64) + ".example", strings.Repeat("a.", 126) + "example",
-	}
-}
-
-func TestLoadRoots(t *testing.T) {
-	ca := newCA(t)
-	dir := t.TempDir()
-	file := filepath.Join(dir, "roots.pem")
-	if err := ca.WriteRoots(file); err != nil {
-		t.Fatal(err)
-	}
-	pool, err := LoadRoots(file)
-	if err != nil || !pool.Equal(ca.Roots()) {
-		t.Errorf("the pool isn't the file's root: %v", err)
-	}
-	empty := filepath.Join(dir, "empty.pem")
-	if err := os.WriteFile(empty, []byte("no PEM"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, bad := range []string{empty, filepath.Join(dir, "missing.pem")} {
-		if _, err := LoadRoots(bad); err == nil || !strings.Contains(err.Error(), bad) {
-			t.Errorf("loading %s: error %v, want one that names the file", bad, err)
-		}
 	}
 }
 

@@ -42,7 +42,8 @@ type Config struct {
 	Grace time.Duration
 	// Clock is what Grace, validity and Interval are measured with. Nil: time.Now.
 	Clock func() time.Time
-	// Logger gets, at debug level, which addresses of a site gave no certificate. Nil: nothing is logged.
+	// Logger gets which certificates in Dir can't be read and, at debug level, which addresses of a site gave none. Nil:
+	// nothing is logged.
 	Logger *slog.Logger
 	// Registerer exports the metrics. Nil: none are exported.
 	Registerer prometheus.Registerer
@@ -113,7 +114,7 @@ func New(config Config) (*Sites, error) {
 		s.config.source, s.limiter = network.look, network.limiter
 	}
 	if config.Dir != "" {
-		s.dir = newDir(config.Dir, config.Clock)
+		s.dir = newDir(config.Dir, config.Clock, config.Logger)
 	}
 	s.metrics = newMetrics(config.Registerer, s)
 	s.working.Go(s.dispatch)

@@ -27,12 +27,16 @@ import (
 func TestTLSAndSASL(t *testing.T) {
 	server, roots := loopbackCertificate(t)
 	trusting := &tls.Config{RootCAs: roots}
+	demanding, known := server.Clone(), trusting.Clone()
+	demanding.ClientAuth, demanding.ClientCAs = tls.RequireAndVerifyClientCert, roots
+	known.Certificates = server.Certificates
 	for _, tc := range []struct {
 		name   string
 		opts   []kfake.Opt
 		config log.Config
 	}{
 		{"TLS", []kfake.Opt{kfake.TLS(server)}, log.Config{TLS: trusting}},
+		{"TLS with client certificates", []kfake.Opt{kfake.TLS(demanding)}, log.Config{TLS: known}},
 		{"PLAIN", login("PLAIN"), log.Config{SASL: log.SASL{"PLAIN", "user", "secret"}}},
 		{"SCRAM-SHA-256", login("SCRAM-SHA-256"), log.Config{SASL: log.SASL{"SCRAM-SHA-256", "user", "secret"}}},
 		{"TLS and SCRAM-SHA-512", append(login("SCRAM-SHA-512"), kfake.TLS(server)),

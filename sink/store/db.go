@@ -4,6 +4,7 @@ package store
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,6 +29,8 @@ type Config struct {
 	// engine's are (package fdpass); the host only stands in messages then. The database must exist. Compression is off
 	// unless asked for: nearly all bytes are random.
 	URL string
+	// TLS has roots and the client's certificate for a URL with secure=true. Default: the system's roots, no certificate.
+	TLS *tls.Config
 	// Cluster, if set, makes tables ON CLUSTER with Replicated engines, inserts with a quorum, and reads that see every
 	// confirmed insert. The cluster must have one shard (any number of replicas): a hash is looked up on one server.
 	Cluster string
@@ -84,6 +87,15 @@ func Open(_ context.Context, cfg Config) (*DB, error) {
 	opts, err := clickhouse.ParseDSN(cfg.URL)
 	if err != nil {
 		return nil, fmt.Errorf("clickhouse URL: %w; it should look like clickhouse://user:password@host:9000/database", err)
+	}
+	if cfg.TLS != nil {
+		if opts.TLS == nil {
+			return nil, errors.New("clickhouse URL: it lacks secure=true, and there are files for TLS; " +
+				"add it, and give the port for TLS, which usually is 9440")
+		}
+		skip := opts.TLS.InsecureSkipVerify // skip_verify=true
+		opts.TLS = cfg.TLS.Clone()
+		opts.TLS.InsecureSkipVerify = skip
 	}
 	fillOptions(opts, cfg)
 	socket, err := socketOf(opts)

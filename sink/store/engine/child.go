@@ -123,6 +123,7 @@ func (o order) setUp() error {
 		return nil
 	}
 	syscall.Umask(0o077) // the data is nobody else's
+	offerToKernel()
 	program := o.Binary
 	if program == "" {
 		program = o.Lib

@@ -27,9 +27,9 @@
 //
 // Reading order, as a start goes: engine.go (Start, the Engine and its end), lock.go (the directory), find.go (which
 // program), library.go (its digest), network.go (which network), config.go and users.go (the ClickHouse configuration),
-// supervise.go (the child and its replacement), isolation_linux.go and isolation_other.go (what separates it), child.go
-// (what the child does), listening.go (when it listens), log.go (what it prints). Directory enginetest helps tests to
-// find the library.
+// memory.go (how much memory), supervise.go (the child and its replacement), ends.go (what its end means),
+// isolation_linux.go and isolation_other.go (what separates it), child.go (what the child does), listening.go (when it
+// listens), log.go (what it prints). Directory enginetest helps tests to find the library.
 //
 // It must not know Kafka, HTTP, records or the stages.
 package engine

@@ -31,8 +31,8 @@ type Config struct {
 	Lib string
 	// LibDigest is the SHA-256, in lower-case hex, that the library must have. Default: the constant LibDigest.
 	LibDigest string
-	// MemoryLimit bounds the engine's memory in bytes. Queries beyond it fail, and may be tried again. Default
-	// DefaultMemory.
+	// MemoryLimit bounds the engine's memory in bytes. Queries beyond it fail, and may be tried again. Default: what
+	// UsualMemory gives.
 	MemoryLimit int64
 	// Grants are what the user of URL may do: ClickHouse's GRANT statements without their first word and without the
 	// user, such as "SELECT ON default.*". Default: nothing.
@@ -47,9 +47,6 @@ type Config struct {
 	Registerer prometheus.Registerer
 }
 
-// DefaultMemory bounds the engine's memory, in bytes, where nothing else is said.
-const DefaultMemory = 4 << 30
-
 const (
 	startTimeout = 60 * time.Second // old parts are checked at the start: a large database takes a while
 	stopTimeout  = 30 * time.Second // how long the engine may take to end in order
@@ -61,7 +58,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.MemoryLimit == 0 {
-		c.MemoryLimit = DefaultMemory
+		c.MemoryLimit = UsualMemory()
 	}
 	if c.LibDigest == "" {
 		c.LibDigest = LibDigest
@@ -151,7 +148,12 @@ func (e *Engine) setUp(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := writeUsers(e.cfg, e.passwords); err != nil {
+	code := makesCode()
+	if !code {
+		e.cfg.Logger.Info("this process may make no machine code (MemoryDenyWriteExecute=yes, or the like): " +
+			"the embedded ClickHouse compiles no queries, which slows large ones down")
+	}
+	if err := writeUsers(e.cfg, e.passwords, code); err != nil {
 		return err
 	}
 	reason := errShared
@@ -263,7 +265,7 @@ func (e *Engine) startError() error {
 	if strings.Contains(out, "Address already in use") {
 		return errPortTaken
 	}
-	return fmt.Errorf("the embedded engine ended at its start (%w): %s", e.err, out)
+	return fmt.Errorf("the embedded engine ended at its start (%w): %s", explainEnd(e.err, out), out)
 }
 
 // URL returns the data source name for package store, as the user that Config.Grants speaks of. It stays the same when
@@ -298,7 +300,8 @@ func (e *Engine) Err() error {
 	if e.err == nil {
 		return nil
 	}
-	return fmt.Errorf("the embedded engine ended (%w): %s", e.err, e.out.tail())
+	out := e.out.tail()
+	return fmt.Errorf("the embedded engine ended (%w): %s", explainEnd(e.err, out), out)
 }
 
 // Close ends the engine in order, and by force when ctx ends first or half a minute went by. It returns when the engine

@@ -35,6 +35,7 @@ func (e *Engine) supervise() {
 		began := time.Now()
 		listened, err := e.runChild()
 		e.err = err
+		reason := explainEnd(err, e.out.tail())
 		if !e.hasListened() || e.stopping.Err() != nil {
 			return
 		}
@@ -43,10 +44,10 @@ func (e *Engine) supervise() {
 		}
 		e.metrics.ends.WithLabelValues(map[bool]string{true: "crashed", false: "failed to start"}[listened]).Inc()
 		if failed == maxFailedStarts {
-			e.cfg.Logger.Error("embedded ClickHouse can't be started again; giving up", "error", err, "tries", failed)
+			e.cfg.Logger.Error("embedded ClickHouse can't be started again; giving up", "error", reason, "tries", failed)
 			return
 		}
-		e.cfg.Logger.Error("embedded ClickHouse ended; starting it again", "error", err)
+		e.cfg.Logger.Error("embedded ClickHouse ended; starting it again", "error", reason)
 		if time.Since(began) > stableAfter {
 			short = 0
 			continue

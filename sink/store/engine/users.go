@@ -49,12 +49,14 @@ const (
 // usersText is the users' configuration with gaps.
 const usersText = `<clickhouse>
     <profiles>
-        <default/>
+        <default>{{code}}<constraints>{{codeBounds}}</constraints></default>
         <session>
+            {{code}}
             <max_ast_elements>{{sessionWords}}</max_ast_elements>
-            <constraints><max_ast_elements><const/></max_ast_elements></constraints>
+            <constraints>{{codeBounds}}<max_ast_elements><const/></max_ast_elements></constraints>
         </session>
         <analyst>
+            {{code}}
             <readonly>2</readonly>
             <max_memory_usage>{{memory}}</max_memory_usage>
             <max_threads>{{threads}}</max_threads>
@@ -63,6 +65,7 @@ const usersText = `<clickhouse>
             <result_overflow_mode>throw</result_overflow_mode>
             <max_concurrent_queries_for_user>{{queries}}</max_concurrent_queries_for_user>
             <constraints>
+                {{codeBounds}}
                 <max_memory_usage><min>1</min><max>{{memory}}</max></max_memory_usage>
                 <max_threads><min>1</min><max>{{threads}}</max></max_threads>
                 <max_execution_time><min>1</min><max>{{seconds}}</max></max_execution_time>
@@ -110,8 +113,26 @@ type passwords struct{ service, analyst string }
 
 func newPasswords() passwords { return passwords{service: rand.Text(), analyst: rand.Text()} }
 
-func writeUsers(cfg Config, p passwords) error {
+// compilers are the settings with which ClickHouse turns a query into machine code, and runs that.
+var compilers = []string{"compile_expressions", "compile_aggregate_expressions", "compile_sort_description"}
+
+// codeText is what profiles, and their constraints, say about machine code. Where it may not be made, a query that asks
+// for it would end the engine.
+func codeText(makesCode bool) (settings, constraints string) {
+	if makesCode {
+		return "", ""
+	}
+	for _, name := range compilers {
+		settings += fmt.Sprintf("<%s>0</%[1]s>", name)
+		constraints += fmt.Sprintf("<%s><const/></%[1]s>", name)
+	}
+	return settings, constraints
+}
+
+func writeUsers(cfg Config, p passwords, makesCode bool) error {
+	code, codeBounds := codeText(makesCode)
 	text := strings.NewReplacer(
+		"{{code}}", code, "{{codeBounds}}", codeBounds,
 		"{{sessionWords}}", fmt.Sprint(sessionWords), "{{sessionQueries}}", fmt.Sprint(sessionQueries),
 		"{{memory}}", fmt.Sprint(cfg.MemoryLimit/analystMemoryShare), "{{threads}}", fmt.Sprint(max(1, runtime.NumCPU()/2)),
 		"{{seconds}}", fmt.Sprint(int(analystTime.Seconds())), "{{rows}}", fmt.Sprint(analystRows),
