@@ -202,7 +202,7 @@ func (n *network) targets(ctx context.Context, site string, accounts []account) 
 		allowed = func(netip.Addr) bool { return true }
 	}
 	if n.proxied(site) {
-		t.dial = n.Proxy.dial
+		t.dial = n.dialProxy
 		if !n.Proxy.LookUpHere {
 			return n.named(ctx, t)
 		}
@@ -462,16 +462,4 @@ func (n *network) explain(site string, w where, err error) *Unavailable {
 	}
 	n.tellOfProxy(err)
 	return &Unavailable{Site: site, Reason: site + ": " + reason, Err: err}
-}
-
-// tellOfProxy tells the operator, at most once a minute, that no site can be asked through the proxy.
-func (n *network) tellOfProxy(err error) {
-	failed, ok := errors.AsType[*proxyError](err)
-	if !ok || !failed.ours() {
-		return
-	}
-	now, last := n.Clock().Unix(), n.warned.Load()
-	if (last == 0 || now-last >= 60) && n.warned.CompareAndSwap(last, now) {
-		n.Logger.Warn("sites can't be asked through the proxy", "proxy", n.Proxy.address(), "error", failed)
-	}
 }

@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
+	"countersign/internal/tunnel"
 	"countersign/testsite"
 )
 
@@ -83,7 +84,7 @@ func (p *proxyServer) targets() []string {
 
 func parseProxy(t *testing.T, text string) *url.URL {
 	t.Helper()
-	u, err := ParseProxy(text)
+	u, err := tunnel.Parse(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +119,7 @@ func TestLooksGoThroughAProxy(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			server := &proxyServer{to: address}
-			p := &Proxy{URL: parseProxy(t, "http://user:p%40ss@"+listen(t, server.serve)), LookUpHere: c.here}
+			p := &Proxy{Proxy: tunnel.Proxy{URL: parseProxy(t, "http://user:p%40ss@"+listen(t, server.serve))}, LookUpHere: c.here}
 			chains, err := lookAt(t.Context(), through(ca, c.resolver, p), siteName)
 			if err != nil || len(chains) != 1 {
 				t.Fatalf("%d chains: %v", len(chains), err)
@@ -140,7 +141,7 @@ func TestLooksGoThroughAProxy(t *testing.T) {
 			_ = proxied.Close()
 		})
 		_, port, _ := net.SplitHostPort(listener)
-		p := &Proxy{URL: parseProxy(t, "https://localhost:"+port), Roots: ca.Roots()}
+		p := &Proxy{Proxy: tunnel.Proxy{URL: parseProxy(t, "https://localhost:"+port), Roots: ca.Roots()}}
 		_, err := lookAt(t.Context(), through(ca, noDNS(t), p), siteName)
 		unavailable(t, err, siteName, "the proxy through which this service asks sites shows no certificate that is trusted here")
 		secure.Certificates = configOf(newSite(t, ca, "localhost", testsite.SiteConfig{Curve: elliptic.P256()}), func(*tls.Config) {}).Certificates
@@ -158,7 +159,7 @@ func TestLooksGoThroughAProxy(t *testing.T) {
 			mu.Unlock()
 			join(c, address)
 		})
-		p := &Proxy{URL: parseProxy(t, "socks5h://"+socks)}
+		p := &Proxy{Proxy: tunnel.Proxy{URL: parseProxy(t, "socks5h://"+socks)}}
 		if chains, err := lookAt(t.Context(), through(ca, noDNS(t), p), siteName); err != nil || len(chains) != 1 {
 			t.Errorf("%d chains: %v", len(chains), err)
 		}
@@ -190,14 +191,14 @@ func TestAProxyIsNotAskedForPrivateAddresses(t *testing.T) {
 	site, address := serve(t, ca, siteName, testsite.SiteConfig{Curve: elliptic.P256()})
 	for _, here := range []bool{true, false} {
 		server := &proxyServer{to: address}
-		p := &Proxy{URL: parseProxy(t, listen(t, server.serve)), LookUpHere: here}
+		p := &Proxy{Proxy: tunnel.Proxy{URL: parseProxy(t, listen(t, server.serve))}, LookUpHere: here}
 		_, err := lookAt(t.Context(), through(ca, resolver(t, "10.0.0.1", "127.0.0.1"), p), siteName)
 		unavailable(t, err, siteName, "no public address in DNS")
 		if got := server.targets(); len(got) > 0 {
 			t.Errorf("the proxy was asked for %q", got)
 		}
 	}
-	p := &Proxy{URL: parseProxy(t, "127.0.0.1:1"), LookUpHere: true}
+	p := &Proxy{Proxy: tunnel.Proxy{URL: parseProxy(t, "127.0.0.1:1")}, LookUpHere: true}
 	_, err := lookAt(t.Context(), through(ca, noDNS(t), p), siteName)
 	unavailable(t, err, siteName, "no public address in DNS")
 	if site.Connections() != 0 {
@@ -210,7 +211,7 @@ func TestSomeSitesAreAskedWithoutTheProxy(t *testing.T) {
 	ca := newCA(t)
 	_, address := serve(t, ca, siteName, testsite.SiteConfig{Curve: elliptic.P256()})
 	server := &proxyServer{status: http.StatusForbidden}
-	p := &Proxy{URL: parseProxy(t, listen(t, server.serve)), Except: func(site string) bool { return site == siteName }}
+	p := &Proxy{Proxy: tunnel.Proxy{URL: parseProxy(t, listen(t, server.serve))}, Except: func(site string) bool { return site == siteName }}
 	config := at(ca, address)
 	config.Proxy = p
 	if _, err := lookAt(t.Context(), config, siteName); err != nil {
@@ -259,7 +260,7 @@ func TestReasonsTellOfTheProxy(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			config := through(ca, noDNS(t), &Proxy{URL: parseProxy(t, c.proxy)})
+			config := through(ca, noDNS(t), &Proxy{Proxy: tunnel.Proxy{URL: parseProxy(t, c.proxy)}})
 			if c.why == timedOut {
 				config.Timeout = 300 * time.Millisecond
 			}
@@ -282,7 +283,7 @@ func TestReasonsTellThatSitesAreAskedDirectly(t *testing.T) {
 	lost := func(context.Context, string, string) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Err: context.DeadlineExceeded}
 	}
-	excepted := &Proxy{URL: parseProxy(t, "127.0.0.1:1"), Except: func(string) bool { return true }}
+	excepted := &Proxy{Proxy: tunnel.Proxy{URL: parseProxy(t, "127.0.0.1:1")}, Except: func(string) bool { return true }}
 	for _, c := range []struct {
 		name     string
 		resolver Resolver
@@ -328,22 +329,6 @@ func TestVisitsThroughAProxyHaveTurns(t *testing.T) {
 	}
 	for _, leave := range append(leaves, leave) {
 		leave(visitConnections)
-	}
-}
-
-func TestParseProxy(t *testing.T) {
-	for text, want := range map[string]string{
-		"http://proxy.corp:3128": "proxy.corp:3128", "proxy.corp:3128": "proxy.corp:3128", "http://proxy.corp/": "proxy.corp:80",
-		"https://u:p@proxy.corp": "proxy.corp:443", "socks5://[::1]": "[::1]:1080", "socks5h://p:9": "p:9",
-	} {
-		if p := (&Proxy{URL: parseProxy(t, text)}); p.address() != want {
-			t.Errorf("%s is at %s, want %s", text, p.address(), want)
-		}
-	}
-	for _, bad := range []string{"", "socks4://secret@p:1", "ftp://p", "http://", "http://secret@:3128", "http://p/path", "http://p?secret", "http://u:se%cret@p"} {
-		if _, err := ParseProxy(bad); err == nil || !strings.Contains(err.Error(), "http://host:port") || strings.Contains(err.Error(), "secret") {
-			t.Errorf("%q: %v, want an error with an example and without secrets", bad, err)
-		}
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"countersign/internal/tunnel"
 	"countersign/pipeline/signature"
 )
 
@@ -30,8 +31,8 @@ func isTemporary(err error) bool {
 	}
 	switch e.stage {
 	case stageDial:
-		if failed, ok := errors.AsType[*proxyError](err); ok {
-			return failed.temporary()
+		if failed, ok := errors.AsType[*tunnel.Error](err); ok {
+			return failed.Temporary()
 		}
 		dns, ok := errors.AsType[*net.DNSError](err)
 		notFound := ok && dns.IsNotFound
@@ -54,8 +55,8 @@ func (e *probeError) reason(w where, timeout time.Duration) string {
 	if errors.Is(e.err, ErrNoTurn) {
 		return "too many sites at its address are being asked for their certificates at present; send the signatures again"
 	}
-	if failed, ok := errors.AsType[*proxyError](e.err); ok {
-		return failed.reason(timeout)
+	if failed, ok := errors.AsType[*tunnel.Error](e.err); ok {
+		return proxyReason(failed, timeout)
 	}
 	if _, dns := errors.AsType[*net.DNSError](e.err); isTimeout(e.err) && !dns {
 		if e.stage == stageDial {
@@ -108,7 +109,7 @@ func dialReason(err error, w where) string {
 func mayNeedProxy(e *probeError) bool {
 	dns, isDNS := errors.AsType[*net.DNSError](e.err)
 	answered := errors.Is(e.err, syscall.ECONNREFUSED) || errors.Is(e.err, errNotPublic) || isDNS && dns.IsNotFound
-	_, proxied := errors.AsType[*proxyError](e.err)
+	_, proxied := errors.AsType[*tunnel.Error](e.err)
 	return e.stage == stageDial && !answered && !proxied && !errors.Is(e.err, ErrNoTurn)
 }
 
