@@ -58,6 +58,8 @@ type config struct {
 	CertDir     string        `koanf:"cert-dir"`
 	CertGrace   time.Duration `koanf:"cert-grace"`
 	DenyAddress []string      `koanf:"deny-address"`
+	CertProxy   string        `koanf:"cert-proxy"`
+	ProxyDNS    string        `koanf:"cert-proxy-dns"`
 
 	Workers      int           `koanf:"workers"`
 	VerifyMemory bytesize.Size `koanf:"verify-memory"`
@@ -131,6 +133,8 @@ func bind(f *pflag.FlagSet) {
 	f.String("cert-dir", "", "`folder` of PEM files named after the site (SITE.pem), asked before the network; they are trusted as they are")
 	f.Duration("cert-grace", certs.UsualGrace, "how long a certificate counts after its site was seen serving it, unless it expires sooner")
 	f.StringSlice("deny-address", nil, "`CIDR` of public addresses that sites are never asked at, such as your own networks and their NAT64 prefix; any number of them")
+	f.String("cert-proxy", "", "`URL` of the proxy through which sites are asked, http://, https:// or socks5://user:password@host:port; default: HTTPS_PROXY of the environment; direct: none. NO_PROXY names sites that are asked directly")
+	f.String("cert-proxy-dns", dnsByProxy, "who looks up the names of sites that are asked through a proxy: proxy, which must not lead into your network, or here, which only lets it connect to public addresses")
 
 	f.Int("workers", 0, "goroutines that verify signatures; 0: one a processor")
 	sized("verify-memory", 320<<20, "bytes of open uploads that the verifier holds; the rest is read again from the log")
@@ -199,6 +203,9 @@ func (c *config) check() []error {
 	wrong(err != nil, "%v", err)
 	_, err = certs.ParsePrefixes(c.DenyAddress)
 	wrong(err != nil, "--deny-address: %v", err)
+	_, _, err = c.certProxy()
+	wrong(err != nil && c.has(roleVerify), "%v", err)
+	wrong(c.ProxyDNS != dnsByProxy && c.ProxyDNS != dnsHere, "--cert-proxy-dns %q: there are proxy and here", c.ProxyDNS)
 	_, err = c.proxies()
 	wrong(err != nil, "--trusted-proxies: %v", err)
 	wrong(!slices.Contains([]string{"", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}, c.KafkaSASL), "--kafka-sasl %q: there are PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512", c.KafkaSASL)

@@ -85,7 +85,7 @@ func (p *process) checkShards(ctx context.Context, db *store.DB, l *openLog) err
 		return fmt.Errorf("--shards %d: topic %s has %d partitions, and another number would give hashes a second owner; use --shards %d",
 			p.cfg.Shards, record.TopicVerified, l.shards, l.shards)
 	}
-	return whileUnavailable(ctx, startTimeout, func(ctx context.Context) error { return db.CheckShards(ctx, l.shards) })
+	return p.whileUnavailable(ctx, db, func(ctx context.Context) error { return db.CheckShards(ctx, l.shards) })
 }
 
 func (p *process) kafkaConfig() (log.Config, error) {

@@ -84,8 +84,13 @@ func (p *process) certificates() (*certs.Sites, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--deny-address: %w", err)
 	}
+	proxy, from, err := p.cfg.certProxy()
+	if err != nil {
+		return nil, err
+	}
+	p.tellOfCertProxy(proxy, from)
 	return certs.New(certs.Config{
-		Dir: p.cfg.CertDir, Network: certs.NetworkConfig{Roots: roots, Hosts: hosts, Deny: denied}, Grace: p.cfg.CertGrace,
+		Dir: p.cfg.CertDir, Network: certs.NetworkConfig{Roots: roots, Hosts: hosts, Deny: denied, Proxy: proxy}, Grace: p.cfg.CertGrace,
 		Logger: p.log.With("part", "certs"), Registerer: p.metrics,
 	})
 }

@@ -13,6 +13,7 @@ import (
 
 	"countersign/internal/health"
 	"countersign/internal/pause"
+	"countersign/internal/startup"
 	"countersign/sink/store"
 	"countersign/sink/store/engine"
 )
@@ -82,7 +83,7 @@ func (p *process) startStore(ctx context.Context) (*store.DB, error) {
 	p.onStop(func(context.Context) { _ = db.Close() })
 	probe := func(ctx context.Context) error { return errors.Join(db.Check(ctx), takesWrites()) }
 	p.checks = append(p.checks, health.Check{Name: "store", Probe: probe, Patience: storePatience})
-	if err := whileUnavailable(ctx, startTimeout, db.Migrate); err != nil {
+	if err := p.whileUnavailable(ctx, db, db.Migrate); err != nil {
 		return nil, fmt.Errorf("bring the schema up to date: %w", err)
 	}
 	if p.cfg.has(roleSink) {
@@ -123,17 +124,12 @@ func (p *process) moveOldRows(db *store.DB) {
 
 const unavailablePause = 500 * time.Millisecond
 
-// whileUnavailable repeats a call for as long as ClickHouse is away, up to a limit. It returns the call's last error.
-func whileUnavailable(ctx context.Context, limit time.Duration, call func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	for {
-		err := call(ctx)
-		if err == nil || !errors.Is(err, store.ErrUnavailable) {
-			return err
-		}
-		if pause.For(ctx, unavailablePause) != nil {
-			return err
-		}
-	}
+// whileUnavailable repeats a call for as long as ClickHouse is away, up to startTimeout, and announces the wait.
+func (p *process) whileUnavailable(ctx context.Context, db *store.DB, call func(context.Context) error) error {
+	return startup.Wait{
+		For: "ClickHouse", AtMost: startTimeout, Logger: p.log,
+		Passing: func(err error) bool { return errors.Is(err, store.ErrUnavailable) },
+		Pause:   func(ctx context.Context, _ int) error { return pause.For(ctx, unavailablePause) },
+		Explain: db.Explain,
+	}.Do(ctx, call)
 }

@@ -7,10 +7,10 @@
 // "Certificates".
 //
 // It promises that every chain it gives has a leaf that the service can verify with, that it connects to public
-// addresses only, unless the operator named the address (I7), that every wait and all memory have a bound (I6), and
-// that sites which don't answer, however many they are, delay looks at other domains for other clients by nothing while
-// there are places, and that made-up names which lead to the address of a site delay no look at it once it is known
-// (I9).
+// addresses only, unless the operator named the address or a proxy that looks names up (I7), that every wait and all
+// memory have a bound (I6), and that sites which don't answer, however many they are, delay looks at other domains for
+// other clients by nothing while there are places, and that made-up names which lead to the address of a site delay no
+// look at it once it is known (I9).
 //
 // It does not check whether a certificate was revoked. crypto/tls consults neither OCSP (RFC 6960) nor revocation lists
 // (RFC 5280, section 5), and neither does this package: a revoked certificate is accepted for as long as the site
@@ -19,9 +19,10 @@
 //
 // The files, from the question to the key: sites.go is what callers see, look.go shares looks and waits for their
 // turns, dir.go reads files, network.go asks the addresses of a site, address.go says which may be dialled, limit.go
-// how often and whose turn it is, probe.go makes one TLS handshake, source.go has what a look brings home and reason.go says in words what
-// went wrong, known.go remembers, keys.go makes keys of leaves, bounds.go has every bound, metrics.go shows them at
-// work.
+// how often and whose turn it is, probe.go makes one TLS handshake, wire.go reads what a server says in the clear,
+// inquire.go asks why it refuses, proxy.go asks through a proxy, source.go has what a look brings home and reason.go
+// and odd.go say in words what went wrong, known.go remembers, keys.go makes keys of leaves, bounds.go has every bound,
+// metrics.go shows them at work.
 //
 // It must not know Kafka, ClickHouse, HTTP, JSON, records, uploads or the stages.
 package certs

@@ -41,8 +41,9 @@ type dialLimiter struct {
 
 // visitors are names that share the bounds of an address.
 type visitors struct {
-	prefix netip.Prefix
-	known  bool // leaves of the names are known
+	prefix netip.Prefix // invalid: only a proxy knows the address
+	domain string       // registrable, of names whose address only a proxy knows; empty: prefix is the address
+	known  bool         // leaves of the names are known
 }
 
 // dialled is an address that is visited, or was a moment ago. Its fields are guarded by dialLimiter.mu.
@@ -89,7 +90,8 @@ func limited(address netip.Addr) netip.Prefix {
 	return netip.PrefixFrom(address, bits).Masked()
 }
 
-// visit waits for a turn at address, charged to accounts, at least one. Then visiting is the context of up to
+// visit waits for a turn at address, or where that isn't valid, of the domain; it is charged to accounts, at least one,
+// and the first of them is that of the domain. Then visiting is the context of up to
 // visitConnections connections, of which two may be open at once. leave must be called when they are closed, with their
 // number. Where visiting ends because the visit has to give way, its cause is errGaveWay. The error wraps [ErrNoTurn]
 // and ctx's error, where that ends first.
@@ -99,7 +101,13 @@ func (l *dialLimiter) visit(
 	known := slices.ContainsFunc(accounts, func(a account) bool { return a.kind == accountKnown })
 	visiting, end := context.WithCancelCause(ctx)
 	v := &visit{accounts: accounts, begun: make(chan struct{}), end: end}
-	d := l.enter(visitors{limited(address), known}, v)
+	who := visitors{known: known}
+	if address.IsValid() {
+		who.prefix = limited(address)
+	} else {
+		who.domain = accounts[0].name
+	}
+	d := l.enter(who, v)
 	select {
 	case <-v.begun:
 		return visiting, func(connections int) {
@@ -109,7 +117,7 @@ func (l *dialLimiter) visit(
 	case <-ctx.Done():
 		end(nil)
 		l.giveUp(d, v)
-		return nil, nil, fmt.Errorf("waiting for a turn at %s: %w: %w", d.visitors.prefix, ErrNoTurn, ctx.Err())
+		return nil, nil, fmt.Errorf("waiting for a turn at %v: %w: %w", d.visitors, ErrNoTurn, ctx.Err())
 	}
 }
 

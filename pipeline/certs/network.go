@@ -37,6 +37,8 @@ type NetworkConfig struct {
 	Hosts map[string]string
 	// Deny are addresses that are not dialled although they are public (--deny-address). [ParsePrefixes] reads them.
 	Deny []netip.Prefix
+	// Proxy is the way to the sites that Hosts doesn't name. Nil: they are asked directly.
+	Proxy *Proxy
 	// Timeout bounds a look at one site, with all addresses and tries. 0: 10 s.
 	Timeout time.Duration
 	// Tries is how often an address that refuses or drops connections is asked,
@@ -115,6 +117,7 @@ func ParseHost(entry string) (site, address string, err error) {
 type network struct {
 	NetworkConfig // with the defaults filled in
 	limiter       *dialLimiter
+	warned        atomic.Int64 // when the operator was last told about the proxy, in seconds since 1970
 	dialHost      func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
@@ -128,11 +131,20 @@ func newNetwork(config NetworkConfig) *network {
 // target is one address of a site, and how it is asked.
 type target struct {
 	site    string
-	address netip.AddrPort
-	limited bool // dialLimiter says when it is asked
+	address netip.AddrPort // invalid: only the proxy knows it
+	name    string         // host:port for a proxy that looks the name up; empty: address is dialled
+	limited bool           // dialLimiter says when it is asked
 	dial    func(ctx context.Context, network, address string) (net.Conn, error)
 	// accounts are what its visits are charged to.
 	accounts []account
+}
+
+// dialled is what dial gets.
+func (t target) dialled() string {
+	if t.name != "" {
+		return t.name
+	}
+	return t.address.String()
 }
 
 // look is a [source].
@@ -172,6 +184,12 @@ func (n *network) targets(ctx context.Context, site string, accounts []account) 
 		}
 		t.limited, t.dial = false, n.dialHost
 		allowed = func(netip.Addr) bool { return true }
+	}
+	if n.proxied(site) {
+		t.dial = n.dialProxy
+		if !n.Proxy.LookUpHere {
+			return n.named(ctx, t)
+		}
 	}
 	number, err := net.DefaultResolver.LookupPort(ctx, "tcp", port)
 	var addresses []netip.Addr
@@ -266,7 +284,7 @@ func (n *network) askAll(ctx context.Context, targets []target) (merged []found,
 		if len(a.leaves) == 0 {
 			partial = true
 			n.Logger.Debug("an address of a site gave no certificate",
-				"site", targets[i].site, "address", targets[i].address, "error", furthest(a.errs...))
+				"site", targets[i].site, "address", targets[i].dialled(), "error", furthest(a.errs...))
 		}
 	}
 	if len(leaves) == 0 {
@@ -344,7 +362,7 @@ func (n *network) ask(ctx context.Context, t target, p *progress) (answers, erro
 }
 
 // visit makes the connections of one try: one with an offer for each kind at once, and then, if both are refused, one
-// with TLS 1.3 for the kind that the site prefers.
+// with TLS 1.3 for the kind that the site prefers, and if that is refused, too, one that asks why.
 func (n *network) visit(ctx context.Context, t target, p *progress) (a answers, connections int) {
 	var leaves [kinds]leafChain
 	var errs [kinds]error
@@ -372,6 +390,12 @@ func (n *network) visit(ctx context.Context, t target, p *progress) (a answers, 
 	if bothRefused(errs) && ctx.Err() == nil {
 		connections++
 		a.add(n.probeOne(ctx, t, offerTLS13, p))
+		if a.allRefused() && ctx.Err() == nil {
+			connections++
+			if err := n.inquire(ctx, t); err != nil {
+				a.errs = append(a.errs, err)
+			}
+		}
 	}
 	return a, connections
 }
@@ -382,6 +406,16 @@ func (a *answers) err() error {
 		return nil
 	}
 	return furthest(a.errs...)
+}
+
+// allRefused says that a TLS server is there and ended all handshakes.
+func (a *answers) allRefused() bool {
+	for _, err := range a.errs {
+		if _, alerted := alertOf(err); !alerted && !isHangUp(err) {
+			return false
+		}
+	}
+	return len(a.leaves) == 0
 }
 
 func (a *answers) add(leaf leafChain, err error) {
@@ -408,7 +442,8 @@ func (n *network) probeOne(ctx context.Context, t target, o offer, p *progress) 
 func (n *network) explain(site string, w where, err error) *Unavailable {
 	reason := "the certificate can't be had"
 	if failed, ok := errors.AsType[*probeError](err); ok {
-		reason = failed.reason(w, n.Timeout)
+		reason = failed.reason(w, n.Timeout) + n.hint(site, err)
 	}
+	n.tellOfProxy(err)
 	return &Unavailable{Site: site, Reason: site + ": " + reason, Err: err}
 }

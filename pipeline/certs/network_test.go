@@ -120,16 +120,16 @@ func TestNetworkRefusesCertificatesThatDoNotHold(t *testing.T) {
 		config testsite.SiteConfig
 		why    string
 	}{
-		{"expired", ca, testsite.SiteConfig{Keys: p256, NotBefore: now.Add(-48 * time.Hour), NotAfter: now.Add(-24 * time.Hour)}, "expired"},
-		{"not valid yet", ca, testsite.SiteConfig{Keys: p256, NotBefore: now.Add(time.Hour)}, "not valid yet"},
+		{"expired", ca, testsite.SiteConfig{Keys: p256, NotBefore: now.Add(-48 * time.Hour), NotAfter: now.Add(-24 * time.Hour)}, "has expired on " + day(now.Add(-24*time.Hour))},
+		{"not valid yet", ca, testsite.SiteConfig{Keys: p256, NotBefore: now.Add(time.Hour)}, "is not valid yet, but from " + day(now.Add(time.Hour))},
 		{"other name", ca, testsite.SiteConfig{Keys: p256, Names: []string{"other.example"}}, "for other names"},
 		{"untrusted root", stranger, testsite.SiteConfig{Keys: p256}, "authority that this service trusts"},
-		{"self-signed", ca, testsite.SiteConfig{Keys: p256, SelfSigned: true}, "authority that this service trusts"},
-		{"intermediate missing", ca, testsite.SiteConfig{Keys: p256, LeafOnly: true}, "authority that this service trusts"},
+		{"self-signed", ca, testsite.SiteConfig{Keys: p256, SelfSigned: true}, "is self-signed, so that it doesn't lead to an authority that this service trusts"},
+		{"intermediate missing", ca, testsite.SiteConfig{Keys: p256, LeafOnly: true}, "authority that this service trusts: it came alone"},
 		{"expired, TLS 1.3 alone", ca, testsite.SiteConfig{Keys: p256, NotBefore: now.Add(-48 * time.Hour), NotAfter: now.Add(-24 * time.Hour), MinVersion: tls.VersionTLS13}, "expired"},
-		{"Ed25519", ca, testsite.SiteConfig{Keys: []crypto.Signer{ed}}, "kind or size that isn't accepted"},
-		{"P-224", ca, testsite.SiteConfig{Keys: []crypto.Signer{keyAt(t, elliptic.P224())}}, "kind or size that isn't accepted"},
-		{"RSA of 1536 bits", ca, testsite.SiteConfig{Keys: []crypto.Signer{short}}, "kind or size that isn't accepted"},
+		{"Ed25519", ca, testsite.SiteConfig{Keys: []crypto.Signer{ed}}, "has an Ed25519 key, of a kind or size that isn't accepted"},
+		{"P-224", ca, testsite.SiteConfig{Keys: []crypto.Signer{keyAt(t, elliptic.P224())}}, "has an ECDSA key on P-224, of a kind or size that isn't accepted"},
+		{"RSA of 1536 bits", ca, testsite.SiteConfig{Keys: []crypto.Signer{short}}, "has an RSA key of 1536 bits, of a kind or size that isn't accepted"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, address := serve(t, c.ca, siteName, c.config)
@@ -166,12 +166,17 @@ func TestNetworkEndsWithWhateverAnswers(t *testing.T) {
 		{"refuses connections", refused.Addr().String(), "refused", true},
 		{"hangs", listen(t, func(c net.Conn) { io.Copy(io.Discard, c) }), timedOut, false},
 		{"drips bytes of a record", listen(t, drip), timedOut, false},
-		{"speaks HTTP", listen(t, say("HTTP/1.1 400 Bad Request\r\n\r\n")), "doesn't speak TLS", false},
+		{"speaks HTTP", listen(t, say("HTTP/1.1 400 Bad Request\r\n\r\n")), "doesn't speak TLS but plain HTTP", false},
 		{"sends zeros", listen(t, say(strings.Repeat("\x00", 1<<16))), "doesn't speak TLS", false},
 		{"sends empty records for ever", listen(t, repeat("\x16\x03\x03\x00\x00")), "handshake", false},
 		{"announces a message of 16 MiB", listen(t, repeat("\x16\x03\x03\x40\x00\x02\xff\xff\xff"+strings.Repeat("\x00", 1<<14-4))), "handshake", false},
 		{"sends a nonsense hello", listen(t, say("\x16\x03\x03\x00\x08\x02\x00\x00\x04\xff\xff\xff\xff")), "handshake", false},
-		{"refuses with an alert", listen(t, say("\x15\x03\x03\x00\x02\x02\x28")), "refused the handshake", false},
+		{"refuses with an alert", listen(t, say("\x15\x03\x03\x00\x02\x02\x28")), "no kind of certificate or cipher suite in common", false},
+		{"doesn't know the name", listen(t, say("\x15\x03\x03\x00\x02\x02\x70")), "doesn't know this name (unrecognized_name)", false},
+		{"speaks another version", listen(t, say("\x15\x03\x03\x00\x02\x02\x46")), "speaks neither TLS 1.2 nor 1.3", false},
+		{"demands a certificate at once", listen(t, say("\x15\x03\x03\x00\x02\x02\x74")), "wants to know its clients", false},
+		{"fails itself", listen(t, say("\x15\x03\x03\x00\x02\x02\x50")), "an error of its own", false},
+		{"chooses an old version", listen(t, say("\x16\x03\x01\x00\x2a\x02\x00\x00\x26\x03\x01"+strings.Repeat("\x00", 36))), "speaks a version of TLS before 1.2", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

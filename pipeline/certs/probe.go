@@ -1,7 +1,8 @@
 package certs
 
 // A probe is one TLS handshake, made for the certificate alone: nothing is sent
-// over the connection and nothing is read from it afterwards.
+// over the connection and nothing is read from it afterwards. The certificate
+// counts once it was shown and verified, however the handshake ends.
 //
 // Which certificate a site with two of them serves follows from the client's
 // hello. In TLS 1.2 the cipher suites name the kind of certificate, so a hello
@@ -21,10 +22,15 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
+	"slices"
+	"strings"
 	"time"
+
+	"countersign/pipeline/signature"
 )
 
 // offer is what a probe's hello offers. The first ones are those of the kinds.
@@ -86,25 +92,19 @@ func (n *network) probe(ctx context.Context, t target, o offer) (leaf leafChain,
 			err = &probeError{stage: stage, err: err}
 		}
 	}()
-	raw, err := t.dial(ctx, "tcp", t.address.String())
+	raw, err := t.dial(ctx, "tcp", t.dialled())
 	if err != nil {
 		return leafChain{}, err
 	}
 	defer raw.Close()
 
-	stage = stageHandshake
-	conn := tls.Client(raw, n.tlsConfig(t.site, o))
-	if err := conn.HandshakeContext(ctx); err != nil {
-		if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-			stage = stageCertificate
-		}
+	chain, err := n.handshake(ctx, raw, t.site, o)
+	if err != nil {
+		stage = stageOf(err)
 		return leafChain{}, err
 	}
-	defer conn.Close() // says goodbye, so that the site's log shows no error
-	state := conn.ConnectionState()
 
 	stage = stageKey
-	chain := state.VerifiedChains[0]
 	leaf.kind, err = leafKind(chain[0])
 	if err != nil {
 		return leafChain{}, err
@@ -120,6 +120,64 @@ func (n *network) probe(ctx context.Context, t target, o offer) (leaf leafChain,
 		return leafChain{}, errLongChain
 	}
 	return leaf, nil
+}
+
+// handshake returns the chain that the server showed, verified. What happens after the certificates is no matter, so
+// long as the server doesn't try to prove that it has the key and fails: it may demand a certificate of us and end the
+// handshake with an alert, or close, reset or forget the connection. Whoever shows a chain without its key gains nothing,
+// for signatures under that key are what counts here.
+func (n *network) handshake(ctx context.Context, raw net.Conn, site string, o offer) (chain []*x509.Certificate, err error) {
+	config := n.tlsConfig(site, o)
+	var rest *time.Timer // ends a server that goes silent after its certificates
+	config.VerifyConnection = func(state tls.ConnectionState) error {
+		chain = state.VerifiedChains[0]
+		rest = time.AfterFunc(settleTime, func() { raw.Close() })
+		return nil
+	}
+	heard := &wire{Conn: raw}
+	conn := tls.Client(heard, config)
+	err = conn.HandshakeContext(ctx)
+	if rest != nil {
+		rest.Stop()
+	}
+	_, refused := errors.AsType[*tls.CertificateVerificationError](err)
+	switch {
+	case err == nil:
+		conn.Close() // says goodbye, so that the site's log shows no error
+		return chain, nil
+	case refused:
+		return nil, err
+	case chain != nil && endedByPeer(ctx, err):
+		return chain, nil
+	case chain != nil:
+		return nil, fmt.Errorf("%w: %w", errNoProof, err)
+	}
+	certificates := parseSpeech(heard.heard).certificates
+	unread := slices.ContainsFunc(certificates, func(der []byte) bool { // crypto/tls refuses it, too
+		certificate, err := parseServed(der)
+		return err != nil || certificate.PublicKey == nil
+	})
+	if unread || certificates != nil && endedByPeer(ctx, err) {
+		return n.verify(site, certificates)
+	}
+	if odd := parseFailure(err); odd != nil { // of TLS 1.3
+		return nil, odd
+	}
+	if strings.Contains(err.Error(), "unsupported type of public key") {
+		return nil, fmt.Errorf("%w: %w", signature.ErrUnsupportedKey, err)
+	}
+	return nil, err
+}
+
+// errNoProof is the refusal of a valid chain whose server sent something wrong after it.
+var errNoProof = errors.New("the server doesn't prove that it has the certificate's key")
+
+// endedByPeer says that a handshake ended because the server ended it or stopped to take part, and not because it sent
+// something wrong.
+func endedByPeer(ctx context.Context, err error) bool {
+	_, alerted := alertOf(err)
+	_, noTLS := errors.AsType[tls.RecordHeaderError](err)
+	return ctx.Err() != nil || alerted || noTLS || isHangUp(err) || isTimeout(err) || errors.Is(err, net.ErrClosed)
 }
 
 // errLongChain is the refusal of a chain that doesn't fit a record.
@@ -146,9 +204,23 @@ type stage int
 const (
 	stageDial        stage = iota
 	stageHandshake         // connected
+	stageInquiry           // it was asked why, and told more than an alert
 	stageCertificate       // it sent a certificate, which doesn't hold
 	stageKey               // the certificate holds, its key is of no use
 )
+
+// stageOf is the stage of a handshake's error.
+func stageOf(err error) stage {
+	_, refused := errors.AsType[*tls.CertificateVerificationError](err)
+	_, odd := errors.AsType[*oddCertificate](err)
+	switch {
+	case errors.Is(err, signature.ErrUnsupportedKey):
+		return stageKey
+	case refused || odd || errors.Is(err, errNoProof):
+		return stageCertificate
+	}
+	return stageHandshake
+}
 
 // probeError is why a probe failed.
 type probeError struct {

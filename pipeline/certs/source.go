@@ -102,7 +102,7 @@ const (
 // verify with its key; package signature decides that alone.
 func leafKind(leaf *x509.Certificate) (kind, error) {
 	if _, err := signature.NewKey(leaf.PublicKey); err != nil {
-		return 0, err
+		return 0, &unusableKey{what: describeKey(leaf), err: err}
 	}
 	switch leaf.PublicKey.(type) {
 	case *rsa.PublicKey:

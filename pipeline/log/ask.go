@@ -14,6 +14,7 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"countersign/internal/pause"
+	"countersign/internal/startup"
 )
 
 const (
@@ -21,8 +22,6 @@ const (
 	askNext = 300 * time.Millisecond
 	// askLimit bounds a question, all brokers together.
 	askLimit = 5 * time.Second
-	// waitingPeriod is the time between two log lines of a start that waits.
-	waitingPeriod = 10 * time.Second
 )
 
 // admins are kafka-go clients for questions, one for each configured broker.
@@ -110,22 +109,19 @@ func askAdmins[T any](ctx context.Context, c *Client, ask func(context.Context, 
 }
 
 // whileRetriable repeats a call that a start needs until it succeeds, fails for good, ctx ends, or Config.StartTimeout
-// is over. What is waited for is logged at once, and then every waitingPeriod.
+// is over. The wait is announced in the log.
 func whileRetriable[T any](ctx context.Context, c *Client, what string,
-	call func(context.Context) (T, error)) (T, error) {
-	begun := time.Now()
-	var logged time.Time
-	for attempt := 0; ; attempt++ {
-		value, err := call(ctx)
-		if err == nil || !retriable(err) || ctx.Err() != nil || time.Since(begun) >= c.cfg.StartTimeout {
-			return value, err
-		}
-		if time.Since(logged) >= waitingPeriod {
-			logged = time.Now()
-			c.logger.Info("kafka: waiting", "for", what, "at_most", c.cfg.StartTimeout, "error", err)
-		}
-		if pause.For(ctx, retryPause(attempt)) != nil {
-			return value, err
-		}
+	call func(context.Context) (T, error)) (value T, err error) {
+	err = c.startWait(what).Do(ctx, func(ctx context.Context) error {
+		value, err = call(ctx)
+		return err
+	})
+	return value, err
+}
+
+func (c *Client) startWait(what string) startup.Wait {
+	return startup.Wait{
+		For: what, AtMost: c.cfg.StartTimeout, Logger: c.logger, Passing: retriable,
+		Pause: func(ctx context.Context, n int) error { return pause.For(ctx, retryPause(n)) },
 	}
 }

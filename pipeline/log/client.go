@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/plain"
 	"github.com/segmentio/kafka-go/sasl/scram"
@@ -97,6 +98,9 @@ type Client struct {
 	cfg    Config
 	sasl   sasl.Mechanism
 	logger *slog.Logger
+	// The brokers are reached by Config.Dial, whatever their addresses are.
+	inProcess bool
+
 	admins admins // layout, topics, offsets; what carries records uses leaderConn
 
 	preferred atomic.Int32 // index of the broker that answered last
@@ -108,9 +112,14 @@ type Client struct {
 }
 
 // Open checks that a broker answers and returns a client. It asks all configured brokers at once, and repeats that for
-// Config.StartTimeout while their answers may change. An error is ErrUnavailable, and names the addresses that were
-// tried and what to check, unless cfg itself is wrong. ctx bounds the call alone.
+// Config.StartTimeout while their answers may change; it ends sooner where something else than Kafka, or another kind of
+// listener, is at the addresses. An error is ErrUnavailable, and says what was expected, what was found, and what to do,
+// unless cfg itself is wrong. ctx bounds the call alone.
 func Open(ctx context.Context, cfg Config) (*Client, error) {
+	return open(ctx, cfg, cfg.Dial != nil)
+}
+
+func open(ctx context.Context, cfg Config, inProcess bool) (*Client, error) {
 	if len(cfg.Brokers) == 0 {
 		return nil, errors.New("kafka: no broker address given: name at least one host:port")
 	}
@@ -120,40 +129,57 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 	}
 	cfg = cfg.withDefaults()
 	c := &Client{
-		cfg: cfg, sasl: mechanism, logger: cfg.Logger, conns: map[*conn]struct{}{}, ensured: map[string]int{},
+		inProcess: inProcess, cfg: cfg, sasl: mechanism, logger: cfg.Logger, conns: map[*conn]struct{}{}, ensured: map[string]int{},
 	}
 	c.admins = c.newAdmins()
-	probe := func(ctx context.Context) (struct{}, error) {
-		return askAny(ctx, c, func(ctx context.Context, broker int) (struct{}, error) {
-			return struct{}{}, c.probeOne(ctx, cfg.Brokers[broker])
-		})
-	}
-	if _, err := whileRetriable(ctx, c, "a broker that answers", probe); err != nil {
+	wait := c.startWait("Kafka at " + strings.Join(cfg.Brokers, ", "))
+	wait.Explain = c.explain
+	if err := wait.Do(ctx, c.probeAny); err != nil {
 		c.Close()
-		return nil, fmt.Errorf("%w: no broker answers at %s; check that Kafka runs there, that the address is reachable "+
-			"from this machine, and that TLS and SASL are set as its listener expects: %w",
-			ErrUnavailable, strings.Join(cfg.Brokers, ", "), err)
+		return nil, fmt.Errorf("%w: no broker answers at %s; %w", ErrUnavailable, strings.Join(cfg.Brokers, ", "), err)
 	}
 	return c, nil
 }
 
-// probeOne asks one broker for its metadata.
+// probeAny asks the configured brokers, until one answers and names a broker that can be reached.
+func (c *Client) probeAny(ctx context.Context) error {
+	type answered struct {
+		by      string
+		brokers []kafka.Broker
+	}
+	a, err := askAny(ctx, c, func(ctx context.Context, broker int) (answered, error) {
+		address := c.cfg.Brokers[broker]
+		brokers, err := c.brokersAt(ctx, address)
+		return answered{address, brokers}, err
+	})
+	if err != nil {
+		return err
+	}
+	return c.checkAdvertised(ctx, a.by, a.brokers)
+}
+
+// probeOne asks one broker for a sign of life.
 func (c *Client) probeOne(ctx context.Context, address string) error {
+	_, err := c.brokersAt(ctx, address)
+	return err
+}
+
+// brokersAt asks one broker which brokers there are, at the addresses that they advertise.
+func (c *Client) brokersAt(ctx context.Context, address string) ([]kafka.Broker, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	kc, err := c.dialer().DialContext(ctx, "tcp", address)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer kc.Close()
 	deadline, _ := ctx.Deadline()
 	if err := kc.SetDeadline(deadline); err != nil {
-		return err
+		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { kc.Close() })
 	defer stop()
-	_, err = kc.Brokers()
-	return err
+	return kc.Brokers()
 }
 
 // Close closes every connection. Calls in progress fail. It may be called more than once and returns nil.

@@ -1,6 +1,17 @@
 package log
 
-import "context"
+import (
+	"context"
+	"net"
+)
+
+// OpenDialing is Open with a network of the test's.
+func OpenDialing(
+	ctx context.Context, cfg Config, dial func(ctx context.Context, network, address string) (net.Conn, error),
+) (*Client, error) {
+	cfg.Dial = dial
+	return open(ctx, cfg, false)
+}
 
 // HungUp reports whether the partition's sender has a connection that its broker has closed. The sender must be idle.
 func (p *Producer) HungUp(topic string, partition int) bool {

@@ -10,10 +10,12 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -62,7 +64,7 @@ func TestTLSAndSASL(t *testing.T) {
 }
 
 func TestOpenFailures(t *testing.T) {
-	server, _ := loopbackCertificate(t)
+	server, serverRoots := loopbackCertificate(t)
 	_, otherRoots := loopbackCertificate(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -79,13 +81,46 @@ func TestOpenFailures(t *testing.T) {
 		{"nobody there", log.Config{Brokers: []string{closed}}, []string{closed, "check that Kafka runs there"}},
 		{"wrong password",
 			log.Config{Brokers: startCluster3(t, login("PLAIN")...), SASL: log.SASL{"PLAIN", "user", "wrong"}},
-			[]string{"SASL"}},
+			[]string{"SASL", `refuses the user "user" with the mechanism PLAIN`, "COUNTERSIGN_KAFKA_PASSWORD"}},
+		{"another mechanism",
+			log.Config{Brokers: startCluster3(t, login("PLAIN")...), SASL: log.SASL{"SCRAM-SHA-256", "user", "secret"}},
+			[]string{"--kafka-sasl"}},
+		{"login demanded",
+			log.Config{Brokers: startCluster3(t, login("PLAIN")...)},
+			[]string{"expected Kafka without a login", "set --kafka-sasl"}},
+		{"login demanded, over TLS",
+			log.Config{Brokers: startCluster3(t, append(login("PLAIN"), kfake.TLS(server))...), TLS: &tls.Config{RootCAs: serverRoots}},
+			[]string{"expected Kafka without a login", "set --kafka-sasl"}},
+		{"TLS demanded",
+			log.Config{Brokers: startCluster3(t, kfake.TLS(server))},
+			[]string{"found a listener that speaks TLS", "set --kafka-tls"}},
+		{"no TLS there",
+			log.Config{Brokers: startCluster3(t), TLS: &tls.Config{}},
+			[]string{"expected Kafka over TLS, and found Kafka without TLS", "leave out --kafka-tls"}},
+		{"web server",
+			log.Config{Brokers: []string{speaking(t, nil, "HTTP/1.1 400 Bad Request\r\n\r\n")}},
+			[]string{"found a web server (HTTP)", "usually 9092"}},
+		{"web server over TLS",
+			log.Config{Brokers: []string{speaking(t, server, "HTTP/1.1 400 Bad Request\r\n\r\n")}, TLS: &tls.Config{RootCAs: serverRoots}},
+			[]string{"found a web server (HTTPS)", "usually 9092"}},
+		{"ZooKeeper",
+			log.Config{Brokers: []string{speaking(t, nil, "Zookeeper version: 3.8.4")}},
+			[]string{"found ZooKeeper", "2181"}},
+		{"something else",
+			log.Config{Brokers: []string{speaking(t, nil, "SSH-2.0-x\r\n")}},
+			[]string{"neither Kafka's", "usually 9092"}},
+		{"closes",
+			log.Config{Brokers: []string{speaking(t, nil, "")}},
+			[]string{"accepts connections and closes them"}},
+		{"a client certificate demanded",
+			log.Config{Brokers: startCluster3(t, kfake.TLS(demanding(server))), TLS: &tls.Config{RootCAs: serverRoots}},
+			[]string{"--kafka-cert"}},
 		{"unknown mechanism",
 			log.Config{Brokers: []string{closed}, SASL: log.SASL{Mechanism: "GSSAPI"}},
 			[]string{"GSSAPI", "SCRAM-SHA-512"}},
 		{"unknown authority",
 			log.Config{Brokers: startCluster3(t, kfake.TLS(server)), TLS: &tls.Config{RootCAs: otherRoots}},
-			[]string{"certificate"}},
+			[]string{"certificate", "--kafka-ca"}},
 	} {
 		tc.config.StartTimeout = time.Nanosecond // the first answer is believed
 		c, err := log.Open(logtest.Context(t), tc.config)
@@ -100,6 +135,122 @@ func TestOpenFailures(t *testing.T) {
 			}
 		}
 	}
+}
+
+// speaking answers every connection with the same words, over TLS if there is a configuration.
+func speaking(t *testing.T, secure *tls.Config, words string) (address string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if secure != nil {
+		listener = tls.NewListener(listener, secure)
+	}
+	var working sync.WaitGroup
+	working.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			working.Go(func() {
+				defer conn.Close()
+				_, _ = conn.Read(make([]byte, 4096))
+				_, _ = io.WriteString(conn, words)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		listener.Close()
+		working.Wait()
+	})
+	return listener.Addr().String()
+}
+
+// demanding is a server's configuration with which clients have to show a certificate.
+func demanding(server *tls.Config) *tls.Config {
+	strict := server.Clone()
+	strict.ClientAuth = tls.RequireAnyClientCert
+	return strict
+}
+
+// A start that can't succeed ends long before its time-out, and says in the log what it waits for.
+func TestAWrongPortIsToldOfWithinSeconds(t *testing.T) {
+	var text lockedBuffer
+	began := time.Now()
+	c, err := log.Open(logtest.Context(t), log.Config{
+		Brokers: []string{speaking(t, nil, "HTTP/1.1 400 Bad Request\r\n\r\n")}, StartTimeout: time.Hour,
+		Logger: slog.New(slog.NewTextHandler(&text, nil)),
+	})
+	if err == nil {
+		c.Close()
+		t.Fatal("opened")
+	}
+	if !strings.Contains(err.Error(), "a web server") || time.Since(began) > logtest.Limit {
+		t.Errorf("after %s: %v", time.Since(began), err)
+	}
+	if log := text.String(); !strings.Contains(log, "waiting for what the start needs") || !strings.Contains(log, "a web server") {
+		t.Errorf("the log: %s", log)
+	}
+}
+
+// The brokers may be elsewhere than they say.
+func TestOpenTellsOfAdvertisedAddresses(t *testing.T) {
+	real := startCluster3(t, kfake.NumBrokers(1))[0]
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // forwards to a broker that is gone when its address is dialled
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	var working sync.WaitGroup
+	defer working.Wait()
+	working.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			broker, err := net.Dial("tcp", real)
+			if err != nil {
+				conn.Close()
+				return
+			}
+			working.Go(func() { _, _ = io.Copy(broker, conn); broker.Close() })
+			working.Go(func() { _, _ = io.Copy(conn, broker); conn.Close() })
+		}
+	})
+	defer listener.Close()
+	given := listener.Addr().String()
+	advertised := &net.Dialer{ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
+		if address == real {
+			return syscall.EHOSTUNREACH
+		}
+		return nil
+	}}
+	_, err = log.OpenDialing(logtest.Context(t), log.Config{Brokers: []string{given}, StartTimeout: time.Nanosecond}, advertised.DialContext)
+	if err == nil || !strings.Contains(err.Error(), given+" answers, and says that the cluster is reached at "+real) ||
+		!strings.Contains(err.Error(), "advertised.listeners") {
+		t.Error(err)
+	}
+}
+
+// lockedBuffer is a log that is read while it is written.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 // Open doesn't hang on a broker that accepts and says nothing: it ends with its context.
@@ -179,7 +330,7 @@ func login(mechanism string) []kfake.Opt {
 
 // startCluster3 starts three brokers in memory, so that leaders and coordinators are not who was asked first.
 func startCluster3(t *testing.T, opts ...kfake.Opt) (brokers []string) {
-	cluster, err := kfake.NewCluster(append(opts, kfake.NumBrokers(3))...)
+	cluster, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(3)}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,7 +43,7 @@ func (c *Client) EnsureTopic(ctx context.Context, spec TopicSpec) (partitions in
 		return 0, fmt.Errorf("create topic %q: a name and at least one partition are needed", spec.Name)
 	}
 	spec.Name = c.onBroker(spec.Name)
-	n, err := whileRetriable(ctx, c, "topic "+spec.Name, func(ctx context.Context) (int, error) {
+	n, err := whileRetriable(ctx, c, "Kafka's topic "+spec.Name, func(ctx context.Context) (int, error) {
 		return c.ensureOnce(ctx, spec)
 	})
 	if err != nil {

@@ -3,6 +3,7 @@ package engine
 // One directory serves one engine: the lock on a file in it.
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"countersign/internal/filelock"
 	"countersign/internal/pause"
+	"countersign/internal/startup"
 )
 
 const lockTimeout = 30 * time.Second // how long a predecessor may take to end
@@ -28,22 +30,24 @@ func lockDir(ctx context.Context, dir string, logger *slog.Logger) (*os.File, er
 			return nil, dirError(dir, err)
 		}
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, lockTimeout, fmt.Errorf("waited %v for it to end", lockTimeout))
-	defer cancel()
-	wait := pause.Backoff{First: 5 * time.Millisecond, Most: 200 * time.Millisecond}
-	for n := 0; ; n++ {
-		f, err := filelock.Try(filepath.Join(dir, "engine.lock"))
-		if err == nil {
-			return f, nil
-		}
-		if !errors.Is(err, filelock.ErrLocked) {
-			return nil, dirError(dir, err)
-		}
-		if pause.For(ctx, wait.After(n)) != nil {
-			return nil, fmt.Errorf("engine directory %s is in use by another countersign: "+
-				"stop that one, or choose another --data-dir: %w", dir, context.Cause(ctx))
-		}
+	var f *os.File
+	pauses := pause.Backoff{First: 5 * time.Millisecond, Most: 200 * time.Millisecond}
+	err := startup.Wait{
+		For: "another countersign to leave " + dir, AtMost: lockTimeout, Logger: logger,
+		Passing: func(err error) bool { return errors.Is(err, filelock.ErrLocked) },
+		Pause:   func(ctx context.Context, n int) error { return pause.For(ctx, pauses.After(n)) },
+	}.Do(ctx, func(context.Context) (err error) {
+		f, err = filelock.Try(filepath.Join(dir, "engine.lock"))
+		return err
+	})
+	switch {
+	case err == nil:
+		return f, nil
+	case !errors.Is(err, filelock.ErrLocked):
+		return nil, dirError(dir, err)
 	}
+	return nil, fmt.Errorf("engine directory %s is in use by another countersign: "+
+		"stop that one, or choose another --data-dir: waited up to %v for it to end: %w", dir, lockTimeout, cmp.Or(context.Cause(ctx), err))
 }
 
 // Touch writes the time of a file in the engine's directory. It fails where the disk takes no writes any more, which

@@ -1,0 +1,112 @@
+package store
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"math/big"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// speaking answers every connection with the same words, over TLS if there is a configuration.
+func speaking(t *testing.T, secure *tls.Config, words string) (address string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if secure != nil {
+		listener = tls.NewListener(listener, secure)
+	}
+	var working sync.WaitGroup
+	working.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			working.Go(func() {
+				defer conn.Close()
+				_, _ = conn.Read(make([]byte, 4096))
+				_, _ = io.WriteString(conn, words)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		listener.Close()
+		working.Wait()
+	})
+	return listener.Addr().String()
+}
+
+// selfSigned is a server's configuration that no client trusts.
+func selfSigned(t *testing.T) *tls.Config {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+}
+
+func TestExplainSaysWhatWasFound(t *testing.T) {
+	const http, native = "HTTP/1.1 400 Bad Request\r\n\r\n", "HTTP/1.0 400 Bad Request\r\n\r\nPort 9000 is for clickhouse-client program\r\n"
+	secure := selfSigned(t)
+	for _, c := range []struct {
+		name, address, parameters string
+		want                      []string
+		sure                      bool
+	}{
+		{"web server", speaking(t, nil, http), "", []string{"found a web server (HTTP)", "usually 9000, and not 8123"}, true},
+		{"TLS", speaking(t, secure, native), "", []string{"found a listener that speaks TLS", "add secure=true"}, true},
+		{"no TLS", speaking(t, nil, native), "?secure=true", []string{"found that protocol without TLS", "leave secure=true out"}, true},
+		{"web server over TLS", speaking(t, secure, http), "?secure=true&skip_verify=true", []string{"found a web server (HTTPS)", "usually 9440, and not 8443"}, true},
+		{"unknown authority", speaking(t, secure, native), "?secure=true", []string{"certificate leads to no authority"}, true},
+		{"other name", strings.Replace(speaking(t, secure, native), "127.0.0.1", "localhost", 1), "?secure=true", []string{"certificate is for other names"}, true},
+		{"closes", speaking(t, nil, ""), "", []string{"accepts connections and closes them"}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			db := open(t, Config{URL: "clickhouse://" + c.address + c.parameters})
+			err := db.Migrate(t.Context())
+			if err == nil {
+				t.Fatal("migrated")
+			}
+			explained, sure := db.Explain(t.Context(), err)
+			if sure != c.sure || !errors.Is(explained, err) {
+				t.Errorf("sure %t, want %t: %v", sure, c.sure, explained)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(explained.Error(), want) {
+					t.Errorf("%q lacks %q", explained, want)
+				}
+			}
+		})
+	}
+	t.Run("one address of two is away", func(t *testing.T) {
+		closed, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		closed.Close()
+		db := open(t, Config{URL: "clickhouse://" + speaking(t, nil, http) + "," + closed.Addr().String()})
+		if explained, sure := db.Explain(t.Context(), context.DeadlineExceeded); sure {
+			t.Errorf("sure of %v, though one address may come back", explained)
+		}
+	})
+}
