@@ -142,6 +142,10 @@ func (f *feed) Fetch(ctx context.Context) ([]log.Message, error) {
 	}
 }
 
+func (f *feed) ReadRange(context.Context, int64, int64, func(log.Message) error) error {
+	return log.ErrOffsetGone
+}
+
 func (f *feed) Commit(next int64) {
 	if f.n.left.Add(f.last.Swap(next)-next) == 0 {
 		f.n.done <- struct{}{}

@@ -73,6 +73,7 @@ type world struct {
 	uploads      map[uuid.UUID]store.Upload
 	certificates []store.Certificate
 	log          [][]log.Message // by partition
+	first        []int64         // oldest offset that retention has left, by partition
 	committed    []int64         // by partition
 	changed      chan struct{}   // closed and replaced when log or committed changed
 	durable      []int64         // log flushed up to, by partition
@@ -93,7 +94,7 @@ func newWorld(shards int) *world {
 	return &world{
 		signatures: map[[32]byte]hashRow{}, hashes: map[[32]byte]hashRow{}, cosigners: map[cosignerKey]hashRow{},
 		exceptions: map[resultKey]store.ResultRow{}, results: map[resultKey]store.ResultRow{}, uploads: map[uuid.UUID]store.Upload{},
-		log: make([][]log.Message, shards), committed: make([]int64, shards), durable: make([]int64, shards),
+		log: make([][]log.Message, shards), first: make([]int64, shards), committed: make([]int64, shards), durable: make([]int64, shards),
 		announced: map[[32]byte]bool{}, changed: make(chan struct{}),
 	}
 }
@@ -119,7 +120,7 @@ func (w *world) produce(partition int, value []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.log[partition] = append(w.log[partition], log.Message{
-		Partition: partition, Offset: int64(len(w.log[partition])), Value: value})
+		Partition: partition, Offset: int64(len(w.log[partition])), Time: time.Now(), Value: value})
 	w.change()
 }
 
@@ -220,6 +221,29 @@ func (p *partition) Fetch(ctx context.Context) ([]log.Message, error) {
 			return nil, ctx.Err()
 		}
 	}
+}
+
+func (p *partition) ReadRange(ctx context.Context, from, to int64, fn func(log.Message) error) error {
+	if from >= to {
+		return nil
+	}
+	p.w.mu.Lock()
+	held := slices.Clone(p.w.log[p.id])
+	first := p.w.first[p.id]
+	p.w.mu.Unlock()
+	if from < first || from > int64(len(held)) {
+		return log.ErrOffsetGone
+	}
+	for _, m := range held[from:min(to, int64(len(held)))] {
+		if err := fn(m); err != nil {
+			return err
+		}
+	}
+	if to > int64(len(held)) {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return nil
 }
 
 func (p *partition) Commit(next int64) {

@@ -20,11 +20,14 @@ type metrics struct {
 	eventsDropped prometheus.Counter
 	pendingBytes  prometheus.Gauge
 	filterBytes   prometheus.Gauge
+	filters       *prometheus.CounterVec // by source
 
 	// children, looked up once
 	tables        map[string]prometheus.Counter
 	verdicts      [dedupe.Cosigned + 1]prometheus.Counter
 	found, absent prometheus.Counter
+
+	filtersKept, filtersBuilt prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -51,7 +54,9 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		deadLetters:   counter("dead_letters_total", "Records that could not be decoded and were left out."),
 		eventsDropped: counter("events_dropped_total", "Events that were not sent."),
 		pendingBytes:  gauge("pending_bytes", "Memory of fetched records and of rows that are not stored yet."),
-		filterBytes:   gauge("filter_bytes", "Memory of the assigned shards' filters and recent rows."),
+		filterBytes:   gauge("filter_bytes", "Memory of filters, those of shards that were just revoked included, and of recent rows."),
+		filters: vector("filters_total", "source",
+			"Filters of assigned shards: built from ClickHouse, or kept since this process had the shard before."),
 	}
 	m.tables = make(map[string]prometheus.Counter)
 	for _, table := range []string{"signatures", "owners", "cosigners", "exceptions", "outcomes", "uploads", "certificates"} {
@@ -62,12 +67,13 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	m.verdicts[dedupe.Duplicate] = m.claims.WithLabelValues("duplicate")
 	m.verdicts[dedupe.Cosigned] = m.verdicts[dedupe.Duplicate]
 	m.found, m.absent = m.lookups.WithLabelValues("found"), m.lookups.WithLabelValues("absent")
+	m.filtersKept, m.filtersBuilt = m.filters.WithLabelValues("kept"), m.filters.WithLabelValues("built")
 	if r == nil {
 		return m, nil
 	}
 	var errs []error
 	for _, c := range []prometheus.Collector{
-		m.rows, m.claims, m.lookups, m.flush, m.retries, m.deadLetters, m.eventsDropped, m.pendingBytes, m.filterBytes,
+		m.rows, m.claims, m.lookups, m.flush, m.retries, m.deadLetters, m.eventsDropped, m.pendingBytes, m.filterBytes, m.filters,
 	} {
 		errs = append(errs, r.Register(c))
 	}

@@ -46,8 +46,8 @@ func (st *stage) handle(ctx context.Context, p Partition) error {
 	}
 	defer s.end()
 	w := &walker{shard: s}
-	defer w.end()
-	err := w.load(ctx, p.Start())
+	defer w.keepFilter()
+	err := w.load(ctx, p)
 	if err == nil {
 		g, working := errgroup.WithContext(ctx)
 		g.Go(func() error { return s.fetch(working, p) })

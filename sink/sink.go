@@ -35,6 +35,7 @@ type stage struct {
 	announcements *queue.Queue[announcement] // at most maxEvents
 	written       chan struct{}              // closed by the writer when it ends
 	loading       chan struct{}              // cap maxLoads; a token for each shard that reads its filter
+	filters       *keeper                    // of shards that were revoked
 }
 
 // Run runs the stage until ctx ends, which gives nil, or Consume fails. Then the shards have DrainTimeout to store and
@@ -56,7 +57,9 @@ func Run(ctx context.Context, c Config) error {
 		announcements: queue.New[announcement](),
 		written:       make(chan struct{}),
 		loading:       make(chan struct{}, maxLoads),
+		filters:       newKeeper(func(filter *kept) { m.filterBytes.Sub(float64(filter.bytes)) }),
 	}
+	defer st.filters.dropAll()
 	// The workers outlive ctx until the shards have drained.
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()

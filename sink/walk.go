@@ -25,12 +25,14 @@ const maxRun = 8 << 20 // bytes
 type walker struct {
 	*shard
 	table *dedupe.Table
+	last  lastRecord   // table has the hashes of all records up to it
 	gauge int          // bytes of table, as the metric counts them
 	seed  maphash.Seed // of the numbers that stand for sites in table
 
 	// Of the run.
 	run       []item
 	size      int64             // bytes fetched
+	newest    log.Message       // the last of the run
 	ask       []byte            // hashes to look up
 	early     []*recordpb.Event // to be announced before their rows are stored
 	positions []uint32          // of one part of a batch
@@ -60,10 +62,19 @@ func (it *item) deferrable() bool {
 	return len(it.outcomes.GetCertificates()) == 0
 }
 
-// load builds the table. The committed offset was read before, so every row of the records below it is in what the scan
+// load gets the table: the one that was kept since the shard was this process's before, or a new one.
+func (w *walker) load(ctx context.Context, p Partition) error {
+	w.seed = maphash.MakeSeed()
+	if resumed, err := w.resume(ctx, p); resumed || err != nil {
+		return err
+	}
+	return w.build(ctx, p)
+}
+
+// build builds the table. The committed offset was read before, so every row of the records below it is in what the scan
 // finds. The rows of later records, which an older owner may be writing meanwhile, are decided anew by the walk, with
 // the same result.
-func (w *walker) load(ctx context.Context, offset int64) error {
+func (w *walker) build(ctx context.Context, p Partition) error {
 	select {
 	case w.loading <- struct{}{}:
 		defer func() { <-w.loading }()
@@ -71,30 +82,37 @@ func (w *walker) load(ctx context.Context, offset int64) error {
 		return ctx.Err()
 	}
 	start := w.Clock()
-	w.seed = maphash.MakeSeed()
+	// Only a filter whose last record is known can be kept; not knowing it costs nothing else.
+	var last lastRecord
+	if p.Start() > 0 {
+		last, _ = w.readLast(ctx, p, p.Start())
+	}
 	var key [16]byte
 	if _, err := io.ReadFull(w.Random, key[:]); err != nil {
 		return fmt.Errorf("draw the filter's key: %w", err)
 	}
 	var loaded int
+	var table *dedupe.Table
 	err := w.retry(ctx, fmt.Sprintf("reading the hashes of shard %d", w.id), func() error {
 		count, err := w.Store.CountHashes(ctx, w.id, w.Shards)
 		if err != nil {
 			return err
 		}
 		loaded = 0
-		w.table = dedupe.New(dedupe.Config{ExpectedHashes: count, Key: key, Recent: max(0, w.RecentRows) / w.Shards})
+		table = dedupe.New(dedupe.Config{ExpectedHashes: count, Key: key, Recent: max(0, w.RecentRows) / w.Shards})
 		return w.Store.ScanHashes(ctx, w.id, w.Shards, func(hashes []byte) error {
 			loaded += len(hashes) / dedupe.HashSize
-			w.table.Load(hashes)
+			table.Load(hashes)
 			return ctx.Err()
 		})
 	})
 	if err != nil {
 		return err
 	}
+	w.table, w.last = table, last
 	w.updateGauge()
-	w.Logger.Info("shard assigned", "shard", w.id, "offset", offset, "hashes", loaded,
+	w.metrics.filtersBuilt.Inc()
+	w.Logger.Info("shard assigned", "shard", w.id, "offset", p.Start(), "hashes", loaded,
 		"filter_bytes", w.gauge, "seconds", w.Clock().Sub(start).Seconds())
 	return nil
 }
@@ -105,9 +123,6 @@ func (w *walker) updateGauge() {
 	w.metrics.filterBytes.Add(float64(now - w.gauge))
 	w.gauge = now
 }
-
-// end takes the table's memory off the metric.
-func (w *walker) end() { w.metrics.filterBytes.Sub(float64(w.gauge)) }
 
 // walk resolves run after run until ctx ends.
 func (w *walker) walk(ctx context.Context) error {
@@ -152,6 +167,7 @@ func (w *walker) extendRun(ctx context.Context, messages []log.Message) {
 		}
 		w.run = append(w.run, it)
 		w.size += it.size
+		w.newest = m
 	}
 }
 
@@ -164,6 +180,9 @@ func (w *walker) resolveRun(ctx context.Context) error {
 	found := 0
 	for i := range w.run {
 		found += w.resolveRecord(&w.run[i], stored)
+	}
+	if len(w.run) > 0 {
+		w.last, w.newest = w.filters.recordOf(w.newest), log.Message{}
 	}
 	w.announce(w.early, true)
 	clear(w.early)
@@ -238,16 +257,22 @@ func (w *walker) siteNumber(site string) uint64 { return maphash.String(w.seed, 
 // item without rows.
 func (w *walker) decode(ctx context.Context, m log.Message) item {
 	it := item{next: m.Offset + 1, size: int64(len(m.Value))}
-	v, err := record.DecodeVerified(m.Value)
-	if err == nil {
-		err = w.checkShard(v.GetBlock())
-	}
+	v, err := w.decodeValue(m.Value)
 	if err != nil {
 		w.sendDeadLetter(ctx, m.Offset, err)
 		return it
 	}
 	it.block, it.outcomes = v.GetBlock(), v.GetOutcomes()
 	return it
+}
+
+// decodeValue reads a record's value.
+func (w *walker) decodeValue(value []byte) (*recordpb.Verified, error) {
+	v, err := record.DecodeVerified(value)
+	if err != nil {
+		return nil, err
+	}
+	return v, w.checkShard(v.GetBlock())
 }
 
 // checkShard refuses claims of another shard: they could give a hash a second owner (I4).

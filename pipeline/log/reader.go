@@ -28,6 +28,7 @@ const (
 type Message struct {
 	Partition int
 	Offset    int64
+	Time      time.Time // when it was sent, by its producer's clock, in milliseconds
 	// Value belongs to the receiver: it is never reused, and records that were fetched together don't share memory.
 	Value []byte
 }
@@ -72,7 +73,7 @@ func (r *reader) read() (msgs []Message, err error) {
 		if err != nil {
 			break // also the end; Close tells
 		}
-		msgs = append(msgs, Message{Partition: r.partition, Offset: m.Offset, Value: m.Value})
+		msgs = append(msgs, Message{Partition: r.partition, Offset: m.Offset, Time: m.Time, Value: m.Value})
 	}
 	next := batch.Offset() // past offsets that hold no record, too
 	if err = batch.Close(); errors.Is(err, kafka.RequestTimedOut) {

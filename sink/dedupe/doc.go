@@ -23,6 +23,7 @@
 //		verdicts = t.Resolve(hashes, ...) // all claims of the run, in order
 //		t.Confirm(n)                      // whenever the n oldest added rows turn out to be stored
 //	}
+//	t.Forget()                        // when the shard is revoked; the table may be assigned again, with Load of what it missed
 //
 // Reading order, as a claim passes: table.go (the Table and the rule), mix.go (a hash becomes 128 bits that nobody can
 // foresee), filter.go (may it be stored?), recent.go (the rows in memory).

@@ -158,6 +158,13 @@ func (t *Table) dropConfirmed() {
 // stored. Whoever asks the store for that hash may not find it yet.
 func (t *Table) MetUnconfirmed() bool { return t.metUnconfirmed }
 
+// Forget drops all rows in memory, and what was probed and not resolved. The table is then as if it had loaded every
+// hash that it has seen added: claims to rows that were not confirmed have to be looked up, like all others.
+func (t *Table) Forget() {
+	t.recent = recent{}
+	t.unconfirmed, t.open, t.metUnconfirmed = 0, 0, false
+}
+
 // Bytes is the memory that the table holds.
 func (t *Table) Bytes() int { return t.filter.bytes() + t.recent.bytes() }
 
