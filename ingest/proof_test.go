@@ -36,7 +36,8 @@ type provable struct {
 	hash  [32]byte
 }
 
-const provenFile, provenContent = "it's a file.txt", "what it says\n"
+// The name has what a shell, openssl and sha256sum treat in a way of their own.
+const provenFile, provenContent = "-it's a\\b\nfile $(x) `y` \"*.txt", "what it says\n"
 
 func newProvable(t *testing.T, key crypto.Signer, algorithm string, upper bool) *provable {
 	t.Helper()
@@ -134,11 +135,25 @@ func TestProofCommands(t *testing.T) {
 			if p == rsaSite {
 				shown = ecSite.tls
 			}
-			address := serveBoth(t, shown, rsaSite.tls)
+			lowest := uint16(tls.VersionTLS12)
+			if p == oldSite {
+				lowest = tls.VersionTLS13
+			}
+			address := serveBoth(t, lowest, shown, rsaSite.tls)
 			fromSite := run(strings.Replace(c[2], site+":443", address, 1))
-			proofs, kept := c[3:len(c)-1], c[len(c)-1]
+			proofs, whose, kept := c[3:len(c)-2], c[len(c)-2], c[len(c)-1]
 			if known := p != oldSite; known && len(proofs) != 1 || !known && len(proofs) != 2 {
 				t.Errorf("%d proofs", len(proofs))
+			}
+			certified := func(out string) {
+				t.Helper()
+				if !strings.Contains(out, "site.pem: OK") || !strings.Contains(out, "DNS:"+site) {
+					t.Errorf("whose certificate it is: %s", out)
+				}
+			}
+			certified(run(whose))
+			if out := run("unset SSL_CERT_FILE; " + strings.Replace(whose, "verify ", "verify -CAfile "+root+" ", 1)); !strings.Contains(out, "site.pem: OK") {
+				t.Errorf("with a private authority: %s", out)
 			}
 			proof := func() (good int) {
 				for _, command := range proofs {
@@ -152,9 +167,7 @@ func TestProofCommands(t *testing.T) {
 			if err := os.Remove(filepath.Join(dir, "key.pem")); err != nil {
 				t.Error(err)
 			}
-			if out := run(kept); !strings.Contains(out, "site.pem: OK") {
-				t.Errorf("with the certificate from here: %s", out)
-			}
+			certified(run(kept))
 			if proof() != 1 {
 				t.Error("with the certificate from here: it proves nothing")
 			}
@@ -163,9 +176,9 @@ func TestProofCommands(t *testing.T) {
 }
 
 // serveBoth shakes hands with certificates, as a web server does.
-func serveBoth(t *testing.T, certificates ...tls.Certificate) (address string) {
+func serveBoth(t *testing.T, lowest uint16, certificates ...tls.Certificate) (address string) {
 	t.Helper()
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: certificates})
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{MinVersion: lowest, Certificates: certificates})
 	if err != nil {
 		t.Fatal(err)
 	}

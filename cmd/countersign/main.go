@@ -34,7 +34,7 @@ func run(args []string) int {
 		Version:       versionText(),
 	}
 	root.SetVersionTemplate("{{.Version}}")
-	root.AddCommand(serveCommand(), uploadCommand(), queryCommand(), versionCommand())
+	root.AddCommand(serveCommand(), uploadCommand(), verifyCommand(), queryCommand(), versionCommand())
 	root.SetArgs(args)
 	if err := root.ExecuteContext(ctx); err != nil {
 		if !errors.Is(err, context.Canceled) {
