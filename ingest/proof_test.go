@@ -70,20 +70,25 @@ func newProvable(t *testing.T, key crypto.Signer, algorithm string, upper bool) 
 	return p
 }
 
-// commands asks the page for its steps: it runs under Node.js, with nothing of a browser but what it touches when it
-// starts.
+// commands are the page's steps for the file.
 func (p *provable) commands(t *testing.T, h *harness) []string {
+	t.Helper()
+	r := h.Do("GET", "/api/v1/hash/"+hex.EncodeToString(p.hash[:]), nil)
+	return steps(t, h.Do("GET", "/static/page.js", nil).Body, h.URL, provenFile, r.Body)
+}
+
+// steps asks the page for its commands: it runs under Node.js, with nothing of a browser but what it touches when it
+// starts.
+func steps(t *testing.T, page, origin, file, reply string) []string {
 	t.Helper()
 	node, err := exec.LookPath("node")
 	if err != nil {
 		t.Fatal("install Node.js: this runs the page's script, and the embedded engine comes by npm anyway")
 	}
-	r := h.Do("GET", "/api/v1/hash/"+hex.EncodeToString(p.hash[:]), nil)
-	page := h.Do("GET", "/static/page.js", nil).Body
 	script := fmt.Sprintf(`const stub = {addEventListener() {}}, document = {getElementById: () => stub}, window = stub;
 const location = {origin: %q};
 %s
-console.log(JSON.stringify(steps(%q, %s, true).map((s) => s[1])));`, h.URL, page, provenFile, r.Body)
+console.log(JSON.stringify(steps(%q, %s, true).map((s) => s[1])));`, origin, page, file, reply)
 	out, err := exec.CommandContext(t.Context(), node, "-e", script).Output()
 	if err != nil {
 		t.Fatalf("node: %v", err)
@@ -93,6 +98,25 @@ console.log(JSON.stringify(steps(%q, %s, true).map((s) => s[1])));`, h.URL, page
 		t.Fatalf("%v: %s", err, out)
 	}
 	return commands
+}
+
+// The commands of docs/troubleshooting.md are the page's.
+func TestProofCommandsOfTheDocuments(t *testing.T) {
+	page, err := os.ReadFile("../docs/troubleshooting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, err := os.ReadFile("web/static/page.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const reply = `{"algorithm": "RSA", "site": "SITE", "signedAt": "1970-01-01T00:00:00Z", "signedText": "0", "signature": "SIGNATURE", "certificate": "CERTIFICATE"}`
+	for _, command := range steps(t, string(script), "https://SERVICE", "FILE", reply) {
+		command = strings.Replace(command, "-attime 0 ", "-attime SECONDS ", 1)
+		if !strings.Contains(string(page), "\n"+command+"\n") {
+			t.Errorf("docs/troubleshooting.md lacks this command of the page:\n%s", command)
+		}
+	}
 }
 
 func TestProofCommands(t *testing.T) {

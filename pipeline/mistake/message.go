@@ -67,7 +67,7 @@ func messages(q Question) []message {
 			message{text: utf16Text(text + "\r\n"), mistake: otherEncoding},
 			message{text: utf16Text("\ufeff" + text + "\r\n"), mistake: otherEncoding})
 		for _, name := range append([]string{"-", "file"}, q.Names...) {
-			for _, line := range []string{text + "  " + name, text + " *" + name} {
+			for _, line := range sumLines(text, name) {
 				all = append(all, message{text: []byte(line), mistake: sumLine}, message{text: []byte(line + "\n"), mistake: sumLine})
 			}
 		}
@@ -81,4 +81,12 @@ func utf16Text(text string) (b []byte) {
 		b = append(b, byte(unit), byte(unit>>8))
 	}
 	return b
+}
+
+// sumLines are the lines that sha256sum writes. Before a name that it has to escape it writes a backslash.
+func sumLines(hash, name string) []string {
+	if escaped := strings.NewReplacer(`\`, `\\`, "\n", `\n`, "\r", `\r`).Replace(name); escaped != name {
+		hash, name = `\`+hash, escaped
+	}
+	return []string{hash + "  " + name, hash + " *" + name, hash + "  ", hash + "\t" + name}
 }
