@@ -4,7 +4,6 @@ package jsonstream
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/binary"
 	"slices"
 )
@@ -31,7 +30,9 @@ func decodeSignature[T string | []byte](dst []byte, text T) ([]byte, bool) {
 	length, n := decodeText(room, text)
 	if n < len(text) || cutDER(room[:length]) {
 		unbroken := dropLineBreaks(text)
-		length, n = decodeText(room, unbroken)
+		if len(unbroken) < len(text) {
+			length, n = decodeText(room, unbroken)
+		}
 		if n < len(unbroken) || cutDER(room[:length]) {
 			if length = decodeURL(room, unbroken); length < 0 {
 				return dst, false
@@ -46,33 +47,30 @@ func decodeSignature[T string | []byte](dst []byte, text T) ([]byte, bool) {
 
 // decodeURL reads a text without line breaks as base64url, or as base64 that lacks its padding, into dst. It returns
 // the number of bytes, -1 where the text is neither. '_' is a letter here, and beside it the letters of other alphabets
-// are refused: no encoding has both.
+// are refused: no encoding has both. The text is overwritten.
 func decodeURL(dst, text []byte) int {
-	if bytes.IndexByte(text, '_') >= 0 && bytes.ContainsAny(text, "+/~") {
+	letters := bytes.TrimRight(text, "=")
+	if padded := len(text) - len(letters); len(letters)%4 == 1 || padded > 0 && (padded > 2 || len(text)%4 != 0) {
 		return -1
 	}
-	if padded := len(text) - len(bytes.TrimRight(text, "=")); padded > 0 {
-		if padded > 2 || len(text)%4 != 0 {
-			return -1
-		}
-		text = text[:len(text)-padded]
-	}
-	if len(text)%4 == 1 || base64.RawURLEncoding.DecodedLen(len(text)) > MaxSignature {
-		return -1
-	}
-	for i, c := range text {
+	underscores, others := false, false
+	for i, c := range letters {
 		switch c {
-		case '+':
-			text[i] = '-'
-		case '/', '~':
-			text[i] = '_'
+		case '_':
+			underscores, letters[i] = true, '~'
+		case '+', '/', '~':
+			others = true
 		}
 	}
-	n, err := base64.RawURLEncoding.Decode(dst, text)
-	if err != nil {
+	if underscores && others {
 		return -1
 	}
-	return n
+	whole := append(letters, "=="[:-len(letters)&3]...)
+	length, n := decodeText(dst, whole)
+	if n < len(whole) {
+		return -1
+	}
+	return length
 }
 
 // cutDER reports whether sig is an ECDSA signature in DER without its last one or two bytes: what comes out where the
@@ -90,14 +88,13 @@ func cutDER(sig []byte) bool {
 	return whole == len(sig)+1 || whole == len(sig)+2
 }
 
+// dropLineBreaks returns a copy without line breaks.
 func dropLineBreaks[T string | []byte](text T) []byte {
-	b := make([]byte, 0, len(text))
-	for i := range len(text) {
-		if c := text[i]; c != '\r' && c != '\n' {
-			b = append(b, c)
-		}
+	b := append(make([]byte, 0, len(text)+2), text...) // decodeURL adds padding
+	if bytes.IndexByte(b, '\n') < 0 && bytes.IndexByte(b, '\r') < 0 {
+		return b
 	}
-	return b
+	return slices.DeleteFunc(b, func(c byte) bool { return c == '\r' || c == '\n' })
 }
 
 // base64Tables holds, for each of the four letters of a group, its six bits where they belong in
