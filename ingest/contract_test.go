@@ -110,6 +110,9 @@ func TestSingleCall(t *testing.T) {
 		if r.Status != 200 {
 			t.Errorf("signature %q: %d", bad, r.Status)
 		}
+		if link := r.Header.Get("Link"); link != `<../../../problems/invalid-signature>; rel="help"` {
+			t.Errorf("signature %q: Link: %s", bad, link)
+		}
 	}
 	// The hash as sent is what was signed; what is compared are its bytes.
 	golden(t, "single-upper", get(site, strings.ToUpper(hashText(0xabc)), sig).Body)

@@ -36,7 +36,8 @@ type provable struct {
 	hash  [32]byte
 }
 
-const provenFile, provenContent = "it's a file.txt", "what it says\n"
+// The name has what a shell, openssl and sha256sum treat in a way of their own.
+const provenFile, provenContent = "-it's a\\b\nfile $(x) `y` \"*.txt", "what it says\n"
 
 func newProvable(t *testing.T, key crypto.Signer, algorithm string, upper bool) *provable {
 	t.Helper()
@@ -69,20 +70,25 @@ func newProvable(t *testing.T, key crypto.Signer, algorithm string, upper bool) 
 	return p
 }
 
-// commands asks the page for its steps: it runs under Node.js, with nothing of a browser but what it touches when it
-// starts.
+// commands are the page's steps for the file.
 func (p *provable) commands(t *testing.T, h *harness) []string {
+	t.Helper()
+	r := h.Do("GET", "/api/v1/hash/"+hex.EncodeToString(p.hash[:]), nil)
+	return steps(t, h.Do("GET", "/static/page.js", nil).Body, h.URL, provenFile, r.Body)
+}
+
+// steps asks the page for its commands: it runs under Node.js, with nothing of a browser but what it touches when it
+// starts.
+func steps(t *testing.T, page, origin, file, reply string) []string {
 	t.Helper()
 	node, err := exec.LookPath("node")
 	if err != nil {
 		t.Fatal("install Node.js: this runs the page's script, and the embedded engine comes by npm anyway")
 	}
-	r := h.Do("GET", "/api/v1/hash/"+hex.EncodeToString(p.hash[:]), nil)
-	page := h.Do("GET", "/static/page.js", nil).Body
 	script := fmt.Sprintf(`const stub = {addEventListener() {}}, document = {getElementById: () => stub}, window = stub;
 const location = {origin: %q};
 %s
-console.log(JSON.stringify(steps(%q, %s, true).map((s) => s[1])));`, h.URL, page, provenFile, r.Body)
+console.log(JSON.stringify(steps(%q, %s, true).map((s) => s[1])));`, origin, page, file, reply)
 	out, err := exec.CommandContext(t.Context(), node, "-e", script).Output()
 	if err != nil {
 		t.Fatalf("node: %v", err)
@@ -92,6 +98,25 @@ console.log(JSON.stringify(steps(%q, %s, true).map((s) => s[1])));`, h.URL, page
 		t.Fatalf("%v: %s", err, out)
 	}
 	return commands
+}
+
+// The commands of docs/troubleshooting.md are the page's.
+func TestProofCommandsOfTheDocuments(t *testing.T) {
+	page, err := os.ReadFile("../docs/troubleshooting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, err := os.ReadFile("web/static/page.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const reply = `{"algorithm": "RSA", "site": "SITE", "signedAt": "1970-01-01T00:00:00Z", "signedText": "0", "signature": "SIGNATURE", "certificate": "CERTIFICATE"}`
+	for _, command := range steps(t, string(script), "https://SERVICE", "FILE", reply) {
+		command = strings.Replace(command, "-attime 0 ", "-attime SECONDS ", 1)
+		if !strings.Contains(string(page), "\n"+command+"\n") {
+			t.Errorf("docs/troubleshooting.md lacks this command of the page:\n%s", command)
+		}
+	}
 }
 
 func TestProofCommands(t *testing.T) {
@@ -134,11 +159,25 @@ func TestProofCommands(t *testing.T) {
 			if p == rsaSite {
 				shown = ecSite.tls
 			}
-			address := serveBoth(t, shown, rsaSite.tls)
+			lowest := uint16(tls.VersionTLS12)
+			if p == oldSite {
+				lowest = tls.VersionTLS13
+			}
+			address := serveBoth(t, lowest, shown, rsaSite.tls)
 			fromSite := run(strings.Replace(c[2], site+":443", address, 1))
-			proofs, kept := c[3:len(c)-1], c[len(c)-1]
+			proofs, whose, kept := c[3:len(c)-2], c[len(c)-2], c[len(c)-1]
 			if known := p != oldSite; known && len(proofs) != 1 || !known && len(proofs) != 2 {
 				t.Errorf("%d proofs", len(proofs))
+			}
+			certified := func(out string) {
+				t.Helper()
+				if !strings.Contains(out, "site.pem: OK") || !strings.Contains(out, "DNS:"+site) {
+					t.Errorf("whose certificate it is: %s", out)
+				}
+			}
+			certified(run(whose))
+			if out := run("unset SSL_CERT_FILE; " + strings.Replace(whose, "verify ", "verify -CAfile "+root+" ", 1)); !strings.Contains(out, "site.pem: OK") {
+				t.Errorf("with a private authority: %s", out)
 			}
 			proof := func() (good int) {
 				for _, command := range proofs {
@@ -152,9 +191,7 @@ func TestProofCommands(t *testing.T) {
 			if err := os.Remove(filepath.Join(dir, "key.pem")); err != nil {
 				t.Error(err)
 			}
-			if out := run(kept); !strings.Contains(out, "site.pem: OK") {
-				t.Errorf("with the certificate from here: %s", out)
-			}
+			certified(run(kept))
 			if proof() != 1 {
 				t.Error("with the certificate from here: it proves nothing")
 			}
@@ -163,9 +200,9 @@ func TestProofCommands(t *testing.T) {
 }
 
 // serveBoth shakes hands with certificates, as a web server does.
-func serveBoth(t *testing.T, certificates ...tls.Certificate) (address string) {
+func serveBoth(t *testing.T, lowest uint16, certificates ...tls.Certificate) (address string) {
 	t.Helper()
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: certificates})
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{MinVersion: lowest, Certificates: certificates})
 	if err != nil {
 		t.Fatal(err)
 	}

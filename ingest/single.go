@@ -77,7 +77,7 @@ func (s *Server) serveSingle(x *server.Exchange, by signer, call *admission.Plac
 	}
 	if len(pair.signature) == 0 {
 		x.SetOutcome("single")
-		x.ReplyText([]byte(textInvalidSignature))
+		replyInvalid(x)
 		return nil
 	}
 	w := waiter{server: s, who: by.who, place: call}
@@ -110,11 +110,18 @@ func replySingle(x *server.Exchange, by signer, pair single, outcome results.Out
 	case outcome.Duplicates == 1:
 		x.ReplyText(appendDuplicate(nil, pair.text))
 	case outcome.BadSignatures == 1:
-		x.ReplyText([]byte(textInvalidSignature))
+		replyInvalid(x)
 	case outcome.Errors == 1:
 		return problem.CertificateUnavailable(by.site, outcome.Reason)
 	default:
 		return problem.Internal(fmt.Errorf("the results of a single signing don't add up: %+v", outcome))
 	}
 	return nil
+}
+
+// replyInvalid says no more than the contract's words. The Link (RFC 8288) leads to what may be wrong; it is relative,
+// so that it holds behind a reverse proxy, too.
+func replyInvalid(x *server.Exchange) {
+	x.SetField("Link", `<../../../problems/invalid-signature>; rel="help"`)
+	x.ReplyText([]byte(textInvalidSignature))
 }

@@ -7,7 +7,7 @@
 //
 // Files: main.go has the commands; serve.go and config.go are what `countersign serve` can be told; lifecycle.go starts
 // the parts and stops them, signals.go reads settings again, admin.go, store.go, log.go with topics.go, and stages.go
-// with drain.go; upload.go, query.go and version.go are the other commands. The tests are end to end: harness_test.go
+// with drain.go; upload.go, verify.go, query.go and version.go are the other commands. The tests are end to end: harness_test.go
 // runs the program as processes.
 //
 // It must not know fasthttp or signatures.

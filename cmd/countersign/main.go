@@ -34,7 +34,7 @@ func run(args []string) int {
 		Version:       versionText(),
 	}
 	root.SetVersionTemplate("{{.Version}}")
-	root.AddCommand(serveCommand(), signCommand(), uploadCommand(), checkCommand(), queryCommand(), versionCommand())
+	root.AddCommand(serveCommand(), signCommand(), uploadCommand(), checkCommand(), verifyCommand(), queryCommand(), versionCommand())
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {

@@ -80,16 +80,26 @@ func TestDecodeSignature(t *testing.T) {
 		{"wrapped lines", "+/\r\n+/\n", "fbffbf"},
 		{"a line break within padding", "+w=\n=\n", "fb"},
 		{"nothing but line breaks", "\r\n\n", ""},
-		{"padding missing", "+w", "bad"},
+		{"padding missing", "+w", "fb"},
+		{"padding missing, API's letters", "-~8", "fbff"},
 		{"padding short", "+w=", "bad"},
-		{"padding of two, one missing", "+/8", "bad"},
+		{"base64url", "-_-_", "fbffbf"},
+		{"base64url without padding", "-_8", "fbff"},
+		{"base64url with padding", "-_8=", "fbff"},
+		{"base64url in lines", "-_\r\n8=\n", "fbff"},
+		{"base64url that ends as the API's padding does", "AAA_", "0000"},
+		{"base64url and another letter for /", "-_~_", "bad"},
+		{"base64url and another letter for +", "+_-_", "bad"},
+		{"base64url with the API's padding", "-_-_-w__", "fbffbffb0fff"},
+		{"base64url, one letter over", "-_-_A", "bad"},
+		{"a whole signature in DER, API's padding", "MAYCAQECAQE_", "3006020101020101"},
+		{"a signature in DER that would lack a byte", "MAcCAQECAgE_", "30070201010202013f"},
 		{"padding long", "+w===", "bad"},
 		{"padding after a whole group", "+/+/=", "bad"},
 		{"padding alone", "====", "bad"},
 		{"padding after one letter", "+===", "bad"},
 		{"padding in the middle", "+w==+w==", "bad"},
 		{"letters after padding", "+/8=AAAA", "bad"},
-		{"underscore as in base64url", "-_-_", "bad"},
 		{"one letter over", "+/+/A", "bad"},
 		{"space", "+/ +/", "bad"},
 		{"tab", "\t+/+/", "bad"},
@@ -115,13 +125,38 @@ func TestDecodeSignature(t *testing.T) {
 	}
 }
 
-// oracleSignature is the API's rule in terms of encoding/base64.
+// oracleSignature is the API's rule in terms of encoding/base64: the API's own reading, then that of base64url.
 func oracleSignature(text string) ([]byte, bool) {
-	b, err := base64.StdEncoding.DecodeString(strings.NewReplacer("-", "+", "_", "=", "~", "/").Replace(text))
-	if err != nil || len(b) > MaxSignature {
+	own, err := base64.StdEncoding.DecodeString(strings.NewReplacer("-", "+", "_", "=", "~", "/").Replace(text))
+	url := strings.NewReplacer("\r", "", "\n", "").Replace(text)
+	mixed := strings.Contains(url, "_") && strings.ContainsAny(url, "+/~")
+	url = strings.NewReplacer("+", "-", "/", "_", "~", "_").Replace(url)
+	encoding := base64.RawURLEncoding
+	if strings.HasSuffix(url, "=") {
+		encoding = base64.URLEncoding
+	}
+	other, otherErr := encoding.DecodeString(url)
+	if mixed {
+		otherErr = base64.CorruptInputError(0)
+	}
+	if err != nil || isDER(own) < 0 && otherErr == nil && isDER(other) == 0 {
+		own, err = other, otherErr
+	}
+	if err != nil || len(own) > MaxSignature {
 		return nil, false
 	}
-	return b, true
+	return own, true
+}
+
+// isDER tells by the first bytes of an ECDSA signature how many bytes it has too many, negative: too few.
+func isDER(sig []byte) int {
+	switch {
+	case len(sig) < 8 || sig[0] != 0x30:
+		return 1 << 20
+	case sig[1] == 0x81:
+		return len(sig) - 3 - int(sig[2])
+	}
+	return len(sig) - 2 - int(sig[1])
 }
 
 // oracleHash is the API's rule in terms of encoding/hex.
@@ -164,4 +199,32 @@ func FuzzPair(f *testing.F) {
 	f.Add("A"+lowerHash[1:], "+w=\n=")
 	f.Add(lowerHash[:63]+"é", "AAAAAAAAAAAAAAAAAAAAAAA")
 	f.Fuzz(func(t *testing.T, hash, signature string) { checkPair(t, hash, signature) })
+}
+
+// Whatever a signature's letters are, a client that writes base64url or leaves the padding out is understood, with
+// ECDSA always, and with RSA unless the text can be the API's own.
+func TestEveryAlphabetIsAcceptedWhateverTheLetters(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		length := rapid.SampledFrom([]int{70, 71, 72, 102, 103, 104, 137, 138, 139, 256, 384, 512, 1024}).Draw(t, "length")
+		sig := rapid.SliceOfN(rapid.Byte(), length, length).Draw(t, "signature")
+		copy(sig[length-3:], rapid.SampledFrom([]string{"\xff\xff\xff", "\x00\x00\xff", "\x00\x3f\xff", "\x00\x00\x3f"}).Draw(t, "end"))
+		switch {
+		case length < 130:
+			sig[0], sig[1] = 0x30, byte(length-2)
+		case length < 140:
+			sig[0], sig[1], sig[2] = 0x30, 0x81, byte(length-3)
+		}
+		own := strings.NewReplacer("+", "-", "=", "_", "/", "~").Replace(base64.StdEncoding.EncodeToString(sig))
+		for name, text := range map[string]string{
+			"standard": base64.StdEncoding.EncodeToString(sig), "the API's": own,
+			"standard without padding": base64.RawStdEncoding.EncodeToString(sig), "the API's without padding": strings.TrimRight(own, "_"),
+			"base64url": base64.URLEncoding.EncodeToString(sig), "base64url without padding": base64.RawURLEncoding.EncodeToString(sig),
+		} {
+			got, ok := DecodeSignature(nil, []byte(text))
+			theirs := length > 141 && len(text)%4 == 0 && strings.Contains(text, "_") && strings.TrimRight(text, "_") == strings.ReplaceAll(text, "_", "")
+			if (!ok || !bytes.Equal(got, sig)) && !theirs {
+				t.Fatalf("%s of %d bytes: %q gives %d bytes, %v", name, length, text, len(got), ok)
+			}
+		}
+	})
 }

@@ -38,7 +38,7 @@ func (d *decoder) quick(b []byte) int {
 	room := c.Signatures[m : m+signatureRoom]
 	length, text := decodeText(room, b[i:])
 	i += text
-	if i == len(b) || b[i] != '"' || length > MaxSignature {
+	if i == len(b) || b[i] != '"' || length > MaxSignature || cutDER(room[:length]) {
 		return 0
 	}
 	i = skipSpace(b, i+1)

@@ -3,19 +3,23 @@ package jsonstream
 // The text of a signature (docs/contract.md, "signature text").
 
 import (
+	"bytes"
 	"encoding/binary"
 	"slices"
 )
 
-// DecodeSignature decodes standard base64 (RFC 4648, section 4) in which '-' may stand for '+', '_'
-// for '=' and '~' for '/', each letter by itself, and appends the bytes to dst. It reports whether
-// text is that and no longer than [MaxSignature]; if not, dst comes back as it was, and the
-// signature is a bad one.
+// DecodeSignature decodes the text of a signature and appends the bytes to dst. It reports whether text is one and no
+// longer than [MaxSignature]; if not, dst comes back as it was, and the signature is a bad one.
 //
-// Where the RFC leaves room, it does what encoding/base64 does: padding is required and nothing
-// follows it; line breaks (CR, LF) are skipped, because base64 and openssl wrap lines unless told
-// not to; bits that the last letter has left over are not looked at. None of this lets a wrong
-// signature through: what counts is the bytes.
+// The text is standard base64 (RFC 4648, section 4) in which '-' may stand for '+', '_' for '=' and '~' for '/', each
+// letter by itself. Where the RFC leaves room, it does what encoding/base64 does: padding is required and nothing
+// follows it; line breaks (CR, LF) are skipped, because base64 and openssl wrap lines unless told not to; bits that the
+// last letter has left over are not looked at. None of this lets a wrong signature through: what counts is the bytes.
+//
+// A text that can't be that is read in base64url (RFC 4648, section 5), in which '_' stands for '/', or without its
+// padding: see [decodeURL]. So whether a client's signatures are accepted never depends on the letters that they happen
+// to have. A text that has its only '_' at the end can be read in both ways. It is the API's own, unless what comes out
+// is an ECDSA signature that lacks exactly what the other reading adds.
 func DecodeSignature(dst []byte, text []byte) ([]byte, bool) {
 	return decodeSignature(dst, text)
 }
@@ -24,10 +28,15 @@ func decodeSignature[T string | []byte](dst []byte, text T) ([]byte, bool) {
 	dst = slices.Grow(dst, signatureRoom)
 	room := dst[len(dst) : len(dst)+signatureRoom]
 	length, n := decodeText(room, text)
-	if n < len(text) {
+	if n < len(text) || cutDER(room[:length]) {
 		unbroken := dropLineBreaks(text)
-		if length, n = decodeText(room, unbroken); n < len(unbroken) {
-			return dst, false
+		if len(unbroken) < len(text) {
+			length, n = decodeText(room, unbroken)
+		}
+		if n < len(unbroken) || cutDER(room[:length]) {
+			if length = decodeURL(room, unbroken); length < 0 {
+				return dst, false
+			}
 		}
 	}
 	if length > MaxSignature {
@@ -36,14 +45,56 @@ func decodeSignature[T string | []byte](dst []byte, text T) ([]byte, bool) {
 	return dst[:len(dst)+length], true
 }
 
-func dropLineBreaks[T string | []byte](text T) []byte {
-	b := make([]byte, 0, len(text))
-	for i := range len(text) {
-		if c := text[i]; c != '\r' && c != '\n' {
-			b = append(b, c)
+// decodeURL reads a text without line breaks as base64url, or as base64 that lacks its padding, into dst. It returns
+// the number of bytes, -1 where the text is neither. '_' is a letter here, and beside it the letters of other alphabets
+// are refused: no encoding has both. The text is overwritten.
+func decodeURL(dst, text []byte) int {
+	letters := bytes.TrimRight(text, "=")
+	if padded := len(text) - len(letters); len(letters)%4 == 1 || padded > 0 && (padded > 2 || len(text)%4 != 0) {
+		return -1
+	}
+	underscores, others := false, false
+	for i, c := range letters {
+		switch c {
+		case '_':
+			underscores, letters[i] = true, '~'
+		case '+', '/', '~':
+			others = true
 		}
 	}
-	return b
+	if underscores && others {
+		return -1
+	}
+	whole := append(letters, "=="[:-len(letters)&3]...)
+	length, n := decodeText(dst, whole)
+	if n < len(whole) {
+		return -1
+	}
+	return length
+}
+
+// cutDER reports whether sig is an ECDSA signature in DER without its last one or two bytes: what comes out where the
+// last letters of base64url, '_' or "__", are taken for padding. Such a signature can't be valid. An RSA signature is
+// longer than any of ECDSA.
+func cutDER(sig []byte) bool {
+	const longest = 141 // on P-521, with the three bytes of the header
+	if len(sig) < 8 || len(sig) > longest || sig[0] != 0x30 {
+		return false
+	}
+	whole := 2 + int(sig[1])
+	if sig[1] == 0x81 {
+		whole = 3 + int(sig[2])
+	}
+	return whole == len(sig)+1 || whole == len(sig)+2
+}
+
+// dropLineBreaks returns a copy without line breaks.
+func dropLineBreaks[T string | []byte](text T) []byte {
+	b := append(make([]byte, 0, len(text)+2), text...) // decodeURL adds padding
+	if bytes.IndexByte(b, '\n') < 0 && bytes.IndexByte(b, '\r') < 0 {
+		return b
+	}
+	return slices.DeleteFunc(b, func(c byte) bool { return c == '\r' || c == '\n' })
 }
 
 // base64Tables holds, for each of the four letters of a group, its six bits where they belong in

@@ -10,6 +10,7 @@ import (
 
 	"countersign/ingest/problem"
 	"countersign/ingest/server"
+	"countersign/pipeline/mistake"
 )
 
 //go:embed static
@@ -47,9 +48,14 @@ func file(path, name, contentType string) server.Call {
 	return server.Call{Method: http.MethodGet, Pattern: path, Safe: true, Serve: serve}
 }
 
-// serveProblemType is GET /problems/:kind: the type of a problem is a link, and leads here.
+// serveProblemType is GET /problems/:kind: the type of a problem is a link, and leads here. The reply "Invalid
+// signature" is no problem, because it is older than they are, but has a page here all the same.
 func serveProblemType(x *server.Exchange) *problem.Problem {
 	kind := x.Arg(0)
+	if kind == "invalid-signature" {
+		x.ReplyText(invalidSignature())
+		return nil
+	}
 	examples := problem.Examples()
 	i := slices.IndexFunc(examples, func(p *problem.Problem) bool { return p.Kind == kind })
 	if i < 0 {
@@ -59,4 +65,15 @@ func serveProblemType(x *server.Exchange) *problem.Problem {
 	x.ReplyText(fmt.Appendf(nil, "%s\nStatus %d %s\n\nFor example:\n%s\n",
 		p.Title, p.Status, http.StatusText(p.Status), p.Detail))
 	return nil
+}
+
+// invalidSignature lists the mistakes that make a signature invalid.
+func invalidSignature() []byte {
+	text := []byte("Invalid signature\n\nThe signature is not one of this hash by a key of the certificate that the site serves. " +
+		"The mistakes that people make, how they come about, and what to do instead. " +
+		"countersign verify --explain recognises them in a signature.\n")
+	for _, m := range mistake.All() {
+		text = fmt.Appendf(text, "\n%s.\n  How it comes about: %s.\n  What to do: %s.\n", m.What, m.Looks, m.Remedy)
+	}
+	return text
 }

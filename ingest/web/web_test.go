@@ -12,6 +12,7 @@ import (
 	"countersign/ingest/internal/ingesttest"
 	"countersign/ingest/problem"
 	"countersign/ingest/server"
+	"countersign/pipeline/mistake"
 )
 
 func TestMain(m *testing.M) { ingesttest.Main(m) }
@@ -99,6 +100,12 @@ func TestProblemTypes(t *testing.T) {
 	for _, p := range problem.Examples() {
 		if r := h.Do("GET", "/problems/"+p.Kind, nil); r.Status != 200 || !strings.Contains(r.Body, p.Title) {
 			t.Errorf("%s: %v", p.Kind, r)
+		}
+	}
+	invalid := h.Do("GET", "/problems/invalid-signature", nil)
+	for _, m := range mistake.All() {
+		if !strings.Contains(invalid.Body, m.What+".\n") || !strings.Contains(invalid.Body, m.Remedy+".\n") {
+			t.Errorf("invalid-signature lacks %q: %v", m.What, invalid)
 		}
 	}
 	h.Problem(h.Do("GET", "/problems/nothing", nil), 404, "not-found")

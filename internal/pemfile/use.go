@@ -12,9 +12,9 @@ import (
 	"slices"
 )
 
-// Roots reads the authorities in a file into a new pool that holds no others. Problems are those of its certificates
-// that are left out; the caller must tell somebody of them. The error says why there is none.
-func Roots(name string) (pool *x509.CertPool, problems []*Problem, err error) {
+// Certificates reads the certificates in a file, in their order. Problems are those that are left out; the caller must
+// tell somebody of them. The error says why there is none.
+func Certificates(name string) (certificates []*x509.Certificate, problems []*Problem, err error) {
 	f, err := Read(name)
 	if err != nil {
 		return nil, nil, err
@@ -22,11 +22,21 @@ func Roots(name string) (pool *x509.CertPool, problems []*Problem, err error) {
 	if len(f.Certificates) == 0 {
 		return nil, nil, f.nothing(Certificate, "certificate")
 	}
+	return f.Certificates, f.of(Certificate), nil
+}
+
+// Roots reads the authorities in a file into a new pool that holds no others. Problems are those of its certificates
+// that are left out; the caller must tell somebody of them. The error says why there is none.
+func Roots(name string) (pool *x509.CertPool, problems []*Problem, err error) {
+	certificates, problems, err := Certificates(name)
+	if err != nil {
+		return nil, nil, err
+	}
 	pool = x509.NewCertPool()
-	for _, certificate := range f.Certificates {
+	for _, certificate := range certificates {
 		pool.AddCert(certificate)
 	}
-	return pool, f.of(Certificate), nil
+	return pool, problems, nil
 }
 
 // PrivateKey reads the one private key in a file, which may hold certificates, too.

@@ -123,33 +123,38 @@ function size(bytes) {
 // quote makes a text one word of a shell.
 const quote = (text) => "'" + text.replaceAll("'", "'\\''") + "'";
 
-// steps are the proof. A site may have an RSA and an ECDSA certificate: -sigalgs asks for the one that signed. kept says whether this
-// server has the certificate.
+// steps are the proof, for a shell and any openssl since 1.1.1, LibreSSL included: without -sigalgs, -verify_hostname and -ext, which
+// LibreSSL lacks, without file names as arguments, which openssl would escape, and in short lines of base64. A site may have an RSA and
+// an ECDSA certificate, so the one that signed is asked for, which takes TLS 1.2. kept says whether this server has the certificate.
 function steps(name, body, kept) {
-  const kinds = body.algorithm.startsWith("RSA") ? "RSA+SHA256:RSA-PSS+SHA256:RSA-PSS+SHA384" : "ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512";
   const site = body.site, seconds = Math.floor(new Date(body.signedAt).getTime() / 1000);
+  const kind = body.algorithm.startsWith("RSA") ? "aRSA" : "aECDSA";
   const text = body.signedText, upper = text !== undefined && text !== text.toLowerCase();
+  const names = "openssl x509 -in site.pem -noout -text | sed -n '/Subject Alternative Name/{n;p;}'";
   const all = [
     ["What was signed: the SHA-256 of the file, written in hex" + (upper ? ", in capital letters." : "."),
-      "openssl dgst -sha256 -r " + quote("./" + name) + " | cut -c 1-64 | " + (upper ? "tr a-f A-F | " : "") + "tr -d '\\n' > hash.txt"],
+      "openssl dgst -sha256 -r < " + quote("./" + name) + " | cut -c 1-64 | " + (upper ? "tr a-f A-F | " : "") + "tr -d '\\n' > hash.txt"],
     ["The signature, as this server received it.",
-      "echo " + quote(body.signature) + " | openssl base64 -d -A > signature.bin"],
-    ["The certificate, from the site itself.",
-      "openssl s_client -connect " + site + ":443 -servername " + site + " -verify_hostname " + site + " -verify_return_error \\\n" +
-      "  -sigalgs " + kinds + " </dev/null | openssl x509 > site.pem"],
+      "echo " + quote(body.signature) + " | fold -w 64 | openssl base64 -d > signature.bin"],
+    ["The certificate, from the site itself. If the site is not on port 443, write its port there.",
+      "get() { openssl s_client -connect " + site + ":443 -servername " + site + " -showcerts \"$@\" < /dev/null; }\n" +
+      "get -tls1_2 -cipher " + kind + " > site.pem || get > site.pem"],
     ["The proof: it prints “Verified OK”.",
       "openssl x509 -in site.pem -noout -pubkey > key.pem\n" +
       "openssl dgst -sha256 -verify key.pem -signature signature.bin hash.txt"],
+    ["Whose certificate it is: the first line has to end with “OK”, and " + site + " has to be among the names, or a * for its first part. " +
+      "Where a private authority issued it, write -CAfile and the file with that authority’s certificate after “verify”.",
+      "openssl verify -purpose sslserver -untrusted site.pem site.pem\n" + names],
   ];
   if (text === undefined) { // received before this server kept the letter case
-    all.push(["It does not? Some sites sign the hash in capital letters.",
+    all.splice(4, 0, ["It does not? Some sites sign the hash in capital letters.",
       "tr a-f A-F < hash.txt | openssl dgst -sha256 -verify key.pem -signature signature.bin"]);
   }
   if (kept) {
-    all.push(["Or the site has another certificate by now. This server keeps the one that it checked with. It proves as much where an authority that " +
-      "your computer trusts issued it to " + site + ": the last line has to print “OK”; then repeat the proof.",
+    all.push(["Or the site has another certificate by now. This server keeps the one that it checked with, and what that proves is decided in the " +
+      "same way: by an authority that you trust, for the time when the signature came. Then repeat the proof.",
       "curl -fsS " + location.origin + "/api/v1/certificate/" + body.certificate + " > site.pem\n" +
-      "openssl verify -untrusted site.pem -verify_hostname " + site + " -attime " + seconds + " site.pem"]);
+      "openssl verify -attime " + seconds + " -purpose sslserver -untrusted site.pem site.pem\n" + names]);
   }
   return all;
 }
