@@ -19,14 +19,17 @@ func (s *Server) serveUpload(x *server.Exchange, by signer) *problem.Problem {
 	var expected *acceptedUpload // that polls are answered about from now on
 	var undecided *admission.Undecided
 	began := time.Now()
+	var receivedIn time.Duration
 	up, p := s.receive(x, submission{signer: by, maxPairs: s.cfg.MaxPairs, beforeSeal: func(up acceptedUpload) {
 		if !up.repeated {
 			expected = &up
 			undecided = s.admission.Ledger.Add(by.who, up.records)
-			receivedIn := time.Since(began)
+			receivedIn = time.Since(began)
 			s.results.Expect(up.row(), func(done results.Status) {
 				undecided.Done()
-				s.logUpload(slog.LevelInfo, up, by, receivedIn, done.Counts)
+				if up.pairs > 0 { // otherwise it is done before it is accepted
+					s.logUpload(slog.LevelInfo, up, by, receivedIn, done.Counts)
+				}
 			})
 		}
 	}}, false)
@@ -48,6 +51,9 @@ func (s *Server) serveUpload(x *server.Exchange, by signer) *problem.Problem {
 	if !up.repeated {
 		outcome = "accepted"
 		s.record(x.Context(), up.row())
+		if up.pairs == 0 {
+			s.logUpload(slog.LevelInfo, up, by, receivedIn, results.Counts{})
+		}
 	}
 	x.SetOutcome(outcome)
 	x.ReplyJSON(appendAccepted(nil, up.id, up.pairs))

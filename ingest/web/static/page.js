@@ -123,6 +123,12 @@ function size(bytes) {
 // quote makes a text one word of a shell.
 const quote = (text) => "'" + text.replaceAll("'", "'\\''") + "'";
 
+// here is the folder of this page, for a shell: a proxy may show the page below a path.
+function here() {
+  const folder = location.origin + (location.pathname || "/").replace(/[^/]*$/, "");
+  return /^[\w.:/%~-]+$/.test(folder) ? folder : quote(folder);
+}
+
 // steps are the proof. A site may have an RSA and an ECDSA certificate: -sigalgs asks for the one that signed. kept says whether this
 // server has the certificate.
 function steps(name, body, kept) {
@@ -148,7 +154,7 @@ function steps(name, body, kept) {
   if (kept) {
     all.push(["Or the site has another certificate by now. This server keeps the one that it checked with. It proves as much where an authority that " +
       "your computer trusts issued it to " + site + ": the last line has to print “OK”; then repeat the proof.",
-      "curl -fsS " + quote(new URL("api/v1/certificate/" + body.certificate, document.baseURI).href) + " > site.pem\n" +
+      "curl -fsS " + here() + "api/v1/certificate/" + body.certificate + " > site.pem\n" +
       "openssl verify -untrusted site.pem -verify_hostname " + site + " -attime " + seconds + " site.pem"]);
   }
   return all;
