@@ -43,6 +43,7 @@ type config struct {
 	TLSCert     string   `koanf:"tls-cert"`
 	TLSKey      string   `koanf:"tls-key"`
 
+	PublicURL      string   `koanf:"public-url"`
 	TrustedProxies []string `koanf:"trusted-proxies"`
 
 	MaxPairs      int           `koanf:"max-pairs"`
@@ -118,6 +119,7 @@ func bind(f *pflag.FlagSet) {
 	f.String("tls-cert", "", "PEM `file` with the API's certificate chain: HTTPS instead of HTTP; read again when it changes")
 	f.String("tls-key", "", "PEM `file` with its private key")
 
+	f.String("public-url", "", "`URL` at which people see the web page, if a reverse proxy shows it below a path: https://example.org/countersign")
 	f.StringSlice("trusted-proxies", nil, "addresses and `CIDR` prefixes of proxies whose X-Forwarded-For or Forwarded names the client")
 
 	f.Int("max-pairs", 1_000_000, "pairs in one upload; more get 413")
@@ -275,9 +277,5 @@ func (c *config) level() (slog.Level, error) {
 func (c *config) logger(level *slog.LevelVar) *slog.Logger {
 	configured, _ := c.level()
 	level.Set(configured)
-	o := &slog.HandlerOptions{Level: level}
-	if c.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(os.Stderr, o))
-	}
-	return slog.New(slog.NewTextHandler(os.Stderr, o))
+	return newLogger(os.Stderr, c.LogFormat, wantsColour(os.Stderr, os.Getenv), level)
 }
