@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -62,6 +63,14 @@ func TestRunsWhereNoMachineCodeCanBeMade(t *testing.T) {
 	}
 	if out, err := output("query", "--data-dir", data, "SELECT 1 SETTINGS compile_expressions = 1"); err == nil || !strings.Contains(out, "should not be changed") {
 		t.Errorf("an analyst can have machine code made: %v:\n%s", err, out)
+	}
+	// The kernel, when memory runs out, ends the engine before the service.
+	match := regexp.MustCompile(`msg="embedded ClickHouse is ready".* pid=(\d+)`).FindStringSubmatch(n.logs.String())
+	if match == nil {
+		t.Fatal("the engine has no process")
+	}
+	if score, err := os.ReadFile("/proc/" + match[1] + "/oom_score_adj"); err != nil || strings.TrimSpace(string(score)) != "500" {
+		t.Errorf("the engine's oom_score_adj is %s, %v", score, err)
 	}
 	if text := n.logs.String(); !strings.Contains(text, "may make no machine code") || strings.Contains(text, "starting it again") {
 		t.Errorf("the log says\n%s", text)

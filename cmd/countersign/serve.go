@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 const serveManual = `Runs the service: the API, the verifiers and the sinks, over an embedded log and an embedded ClickHouse, or over
@@ -32,6 +33,12 @@ func serveCommand() *cobra.Command {
 			return serve(cmd.Context(), cfg, hangUps, again)
 		},
 	}
+	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
+			return fmt.Errorf("%w: it is no setting%s", err, suggest(c.Flags(), unknown.GetSpecifiedName(), func(name string) string { return "--" + name }))
+		}
+		return err
+	})
 	c.Flags().SortFlags = false
 	bind(c.Flags())
 	recordTexts(c.Flags())

@@ -44,8 +44,8 @@ func (r *recorded) Set(text string) error {
 // recordTexts makes the flags take any text. load judges it.
 func recordTexts(f *pflag.FlagSet) {
 	f.VisitAll(func(flag *pflag.Flag) {
-		if slices.Contains([]string{"[]", "0s"}, flag.DefValue) {
-			flag.DefValue = "" // pflag's help prints those of values that it doesn't know
+		if slices.Contains([]string{"[]", "0s", "0B"}, flag.DefValue) {
+			flag.DefValue = "" // so that help is silent about it, as it is for types that pflag knows
 		}
 		flag.Value = &recorded{Value: flag.Value}
 	})

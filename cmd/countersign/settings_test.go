@@ -42,6 +42,8 @@ func TestValuesMeanWhatIsWritten(t *testing.T) {
 		"kafka-password:":                   "no value",
 		"kafka-prefix: 0123":                `write "0123"`,
 		"kafka-user: ~":                     "no value",
+		"listen: 8080":                      "write host:port",
+		"log-level: 1":                      "there are debug",
 		"kafka-prefix: [a, b]":              "not a list",
 		"admin-host: [10, name]":            `"10"`,
 		"cert-host: [{a.example: b}]":       "single value",
@@ -163,6 +165,9 @@ func TestOneListOfProblems(t *testing.T) {
 		if !strings.Contains(out, want) {
 			t.Errorf("the list lacks %q:\n%s", want, out)
 		}
+	}
+	if out, err := output("serve", "--max-pears", "5"); err == nil || !strings.Contains(out, "--max-pairs is") {
+		t.Errorf("an unknown flag: %v:\n%s", err, out)
 	}
 	if out, err := output("serve", "--config", missing, "--cert-dir", missing); err == nil || !strings.Contains(out, "--config "+missing) || !strings.Contains(out, "--cert-dir") {
 		t.Errorf("%v:\n%s", err, out)

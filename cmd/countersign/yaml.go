@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
@@ -75,39 +76,45 @@ func fromFile(set *pflag.FlagSet, path string) (values map[string]written, probl
 
 // fromNode takes the text, or the texts, of a value.
 func fromNode(flag *pflag.Flag, node *yaml.Node) (written, error) {
+	node = target(node)
+	if node.Kind == yaml.MappingNode {
+		return written{}, fmt.Errorf("it takes a value, and has settings under it: settings aren't nested (%s-...: ...)", flag.Name)
+	}
+	if node.Kind != yaml.SequenceNode {
+		text, err := scalar(flag, node)
+		return written{texts: []string{text}}, err
+	}
+	if _, isList := flag.Value.(pflag.SliceValue); !isList {
+		return written{}, errors.New("it takes one value, not a list")
+	}
+	w := written{list: true}
+	for _, element := range node.Content {
+		text, err := scalar(flag, element)
+		if err != nil {
+			return w, err
+		}
+		w.texts = append(w.texts, text)
+	}
+	return w, nil
+}
+
+// target is what an alias stands for, or the node itself.
+func target(node *yaml.Node) *yaml.Node {
 	for node.Kind == yaml.AliasNode {
 		node = node.Alias
 	}
-	_, isList := flag.Value.(pflag.SliceValue)
-	switch node.Kind {
-	case yaml.SequenceNode:
-		w := written{list: true}
-		for _, element := range node.Content {
-			text, err := scalar(flag, element)
-			if err != nil {
-				return w, err
-			}
-			w.texts = append(w.texts, text)
-		}
-		if !isList {
-			return w, errors.New("it takes one value, not a list")
-		}
-		return w, nil
-	case yaml.MappingNode:
-		return written{}, fmt.Errorf("it takes a value, and has settings under it: settings aren't nested, but written as %s-...: ..., or key and value lack a quote", flag.Name)
-	}
-	text, err := scalar(flag, node)
-	return written{texts: []string{text}}, err
+	return node
 }
 
 // looks are what YAML takes an unquoted text for.
 var looks = map[string]string{"!!int": "a number", "!!float": "a number", "!!bool": "true or false", "!!timestamp": "a date"}
 
+// neverNumbers are texts that are wrong wherever YAML takes them for something else. check says how they are written.
+var neverNumbers = []string{"listen", "admin-listen", "role", "kafka", "kafka-sasl", "cert-host", "deny-address", "trusted-proxies", "log-level", "log-format"}
+
 // scalar is the text of a single value.
 func scalar(flag *pflag.Flag, node *yaml.Node) (string, error) {
-	for node.Kind == yaml.AliasNode {
-		node = node.Alias
-	}
+	node = target(node)
 	if node.Kind != yaml.ScalarNode {
 		return "", errors.New("an element must be a single value")
 	}
@@ -115,7 +122,7 @@ func scalar(flag *pflag.Flag, node *yaml.Node) (string, error) {
 	if tag == "!!null" {
 		return "", errors.New(`it has no value: write one, "" for an empty one, or leave the line out`)
 	}
-	isText := flag.Value.Type() == "string" || flag.Value.Type() == "stringSlice" || flag.Value.Type() == "stringArray"
+	isText := slices.Contains([]string{"string", "stringSlice", "stringArray"}, flag.Value.Type()) && !slices.Contains(neverNumbers, flag.Name)
 	if look, known := looks[tag]; known && isText {
 		shown := node.Value
 		if flag.Name == "kafka-password" {

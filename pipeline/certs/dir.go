@@ -18,9 +18,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"countersign/internal/fifo"
+	"countersign/internal/hostname"
 	"countersign/internal/pemfile"
 )
 
@@ -47,6 +49,29 @@ func newDir(folder string, clock func() time.Time, logger *slog.Logger) *dir {
 		reads: make(chan struct{}, maxReads), files: fifo.New[string, parsedFile](maxFiles),
 	}
 }
+
+// nameStrays says which files look like a certificate and belong to no site, because of their names.
+func (d *dir) nameStrays() {
+	entries, err := os.ReadDir(d.folder)
+	if err != nil {
+		return // check says so
+	}
+	var strays []string
+	for _, entry := range entries {
+		kind := filepath.Ext(entry.Name())
+		site := strings.TrimSuffix(entry.Name(), kind)
+		looksSo := slices.Contains([]string{".pem", ".crt", ".cer", ".cert", ".der", ".p7b", ".p12", ".pfx"}, strings.ToLower(kind))
+		if looksSo && (kind != ".pem" || hostname.Check(site) != nil) && len(strays) < maxStrays {
+			strays = append(strays, entry.Name())
+		}
+	}
+	if len(strays) > 0 {
+		d.logger.Warn("files in --cert-dir are used for no site: name them SITE.pem, after the site in lower case", "dir", d.folder, "file", strays)
+	}
+}
+
+// maxStrays bounds a line of the log.
+const maxStrays = 10
 
 // look gives the chains of a site's file whose leaves can be used, MaxLeaves at most. The error is an *[Unavailable],
 // one that wraps [errUnknownSite] where the site has no file, or wraps ctx's error. site is a host name, so the path

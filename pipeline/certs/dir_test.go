@@ -349,6 +349,26 @@ func TestWhatIsOddInAFileSpoilsNothing(t *testing.T) {
 	}
 }
 
+// A certificate under a name that no site has isn't passed over in silence.
+func TestFilesWithOtherNamesAreNamed(t *testing.T) {
+	folder := t.TempDir()
+	for _, name := range []string{"bank.example.crt", "Bank.example.pem", "shop.example.pem", "README", "shop.example.key"} {
+		if err := os.WriteFile(filepath.Join(folder, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var log bytes.Buffer
+	newDir(folder, time.Now, slog.New(slog.NewTextHandler(&log, nil))).nameStrays()
+	if text := log.String(); !strings.Contains(text, `file="[Bank.example.pem bank.example.crt]"`) {
+		t.Errorf("the log says %q", text)
+	}
+	log.Reset()
+	newDir(t.TempDir(), time.Now, slog.New(slog.NewTextHandler(&log, nil))).nameStrays()
+	if log.Len() > 0 {
+		t.Errorf("of an empty folder the log says %q", &log)
+	}
+}
+
 func quietDir(folder string) *dir { return newDir(folder, time.Now, slog.New(slog.DiscardHandler)) }
 
 // chainsIn are the chains of siteName's file.

@@ -115,6 +115,7 @@ func New(config Config) (*Sites, error) {
 	}
 	if config.Dir != "" {
 		s.dir = newDir(config.Dir, config.Clock, config.Logger)
+		s.dir.nameStrays()
 	}
 	s.metrics = newMetrics(config.Registerer, s)
 	s.working.Go(s.dispatch)
