@@ -1,9 +1,72 @@
 package main
 
 import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 )
+
+// A service that only a proxy leads out of verifies by the certificates of sites, with nothing set but HTTPS_PROXY.
+func TestSitesAreAskedThroughTheProxyOfTheEnvironment(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	site := w.site("proxied.example", p256)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	var working sync.WaitGroup
+	working.Go(func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			working.Go(func() {
+				request, err := http.ReadRequest(bufio.NewReader(client))
+				if err != nil || request.Method != http.MethodConnect || request.Host != site.Name+":443" {
+					_ = client.Close()
+					return
+				}
+				_, _ = io.WriteString(client, "HTTP/1.1 200 OK\r\n\r\n")
+				pipe(client, strings.TrimPrefix(w.hosts[0], site.Name+"="))
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		working.Wait()
+	})
+	env := []string{"HTTPS_PROXY=http://user:secret@" + listener.Addr().String(), "NO_PROXY=other.example"}
+	n := startWith(t, env, append([]string{"--cert-roots", w.roots, "--data-dir", t.TempDir()}, logArgs(t)...)...)
+	defer n.stop()
+	entries := good("proxied", 10, site.SignTextECDSA)
+	n.expect(n.upload(site.Name, entries), entries)
+	n.says("sites are asked through a proxy")
+	if strings.Contains(n.logs.String(), "secret") {
+		t.Error("the log has the proxy's password")
+	}
+}
+
+// A start that is pointed at something else than ClickHouse ends long before its minute, and says what is there.
+func TestAWrongPortEndsTheStart(t *testing.T) {
+	t.Parallel()
+	web := httptest.NewServer(http.NotFoundHandler())
+	defer web.Close()
+	address := web.Listener.Addr().String()
+	out, err := output("serve", "--clickhouse", "clickhouse://"+address, "--data-dir", t.TempDir(), "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
+	if err == nil || !strings.Contains(out, address+": expected ClickHouse's native protocol without TLS, and found a web server (HTTP)") ||
+		!strings.Contains(out, "waiting for what the start needs") {
+		t.Errorf("%v: %s", err, out)
+	}
+	out, err = output("query", "--clickhouse", "clickhouse://"+address, "SELECT 1")
+	if err == nil || !strings.Contains(out, "found a web server (HTTP)") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
 
 func TestTheProxyOfLooksComesFromTheFlagOrTheEnvironment(t *testing.T) {
 	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy"} {

@@ -48,6 +48,9 @@ func TestMain(m *testing.M) {
 		failSyncsWhenTold()
 		os.Exit(run(os.Args[1:]))
 	}
+	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"} {
+		_ = os.Unsetenv(name) // the machine's own proxy knows no site of a test
+	}
 	enginetest.Begin(map[string]func([]string) int{neighbourArg: neighbour})
 	os.Exit(m.Run())
 }

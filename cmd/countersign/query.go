@@ -47,6 +47,9 @@ The views are documented in docs/api.md. It only reads: what writes is refused, 
 			if err == nil && n == 0 {
 				fmt.Fprintln(cmd.ErrOrStderr(), "no rows")
 			}
+			if err != nil && cmd.Context().Err() == nil {
+				err, _ = db.Explain(cmd.Context(), err)
+			}
 			return err
 		},
 	}

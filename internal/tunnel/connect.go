@@ -39,7 +39,7 @@ func (p *Proxy) connect(ctx context.Context, conn net.Conn, to string) (net.Conn
 	}
 	limited := &io.LimitedReader{R: conn, N: maxAnswer}
 	reader := bufio.NewReader(limited)
-	response, err := http.ReadResponse(reader, request)
+	response, err := http.ReadResponse(reader, request) //nolint:bodyclose // closing reads the rest, and the caller closes the connection
 	if err != nil {
 		return failed(NoProxy, err)
 	}

@@ -108,7 +108,7 @@ func dialReason(err error, w where) string {
 // mayNeedProxy says that a site wasn't reached as it is where only a proxy leads out.
 func mayNeedProxy(e *probeError) bool {
 	dns, isDNS := errors.AsType[*net.DNSError](e.err)
-	answered := errors.Is(e.err, syscall.ECONNREFUSED) || errors.Is(e.err, errNotPublic) || isDNS && dns.IsNotFound
+	answered := errors.Is(e.err, errNotPublic) || isDNS && dns.IsNotFound
 	_, proxied := errors.AsType[*tunnel.Error](e.err)
 	return e.stage == stageDial && !answered && !proxied && !errors.Is(e.err, ErrNoTurn)
 }

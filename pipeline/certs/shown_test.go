@@ -333,7 +333,7 @@ func TestSpeechIsReadAcrossRecords(t *testing.T) {
 		if said := parseSpeech(heard); len(said.certificates) != 2 || string(said.certificates[1]) != "two" || said.version != tls.VersionTLS12 {
 			t.Errorf("%s: %+v", name, said)
 		}
-		if said := parseSpeech(heard[:len(heard)-1]); said.certificates != nil && len(said.certificates) == 2 {
+		if said := parseSpeech(heard[:len(heard)-1]); len(said.certificates) == 2 {
 			t.Errorf("%s, cut short: %+v", name, said)
 		}
 	}

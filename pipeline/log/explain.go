@@ -129,7 +129,8 @@ const nameBroker = "; name the port of a broker, usually 9092"
 func (c *Client) looked(found speaks.Language) finding {
 	if found == speaks.Kafka && c.cfg.SASL.Mechanism == "" {
 		return finding{"expected Kafka without a login, and found a listener that ends the connection at the first question, " +
-			"as one with SASL does; set --kafka-sasl, --kafka-user and COUNTERSIGN_KAFKA_PASSWORD", true}
+			"as one with SASL does; set --kafka-sasl, --kafka-user and COUNTERSIGN_KAFKA_PASSWORD (a KRaft controller's port does " +
+			"the same: name a broker's)", false} // it may also be a broker that stops or starts
 	}
 	return finding{}
 }

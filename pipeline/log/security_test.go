@@ -197,7 +197,7 @@ func TestAWrongPortIsToldOfWithinSeconds(t *testing.T) {
 
 // The brokers may be elsewhere than they say.
 func TestOpenTellsOfAdvertisedAddresses(t *testing.T) {
-	real := startCluster3(t, kfake.NumBrokers(1))[0]
+	behind := startCluster3(t, kfake.NumBrokers(1))[0]
 	listener, err := net.Listen("tcp", "127.0.0.1:0") // forwards to a broker that is gone when its address is dialled
 	if err != nil {
 		t.Fatal(err)
@@ -211,7 +211,7 @@ func TestOpenTellsOfAdvertisedAddresses(t *testing.T) {
 			if err != nil {
 				return
 			}
-			broker, err := net.Dial("tcp", real)
+			broker, err := net.Dial("tcp", behind)
 			if err != nil {
 				conn.Close()
 				return
@@ -223,13 +223,13 @@ func TestOpenTellsOfAdvertisedAddresses(t *testing.T) {
 	defer listener.Close()
 	given := listener.Addr().String()
 	advertised := &net.Dialer{ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
-		if address == real {
+		if address == behind {
 			return syscall.EHOSTUNREACH
 		}
 		return nil
 	}}
 	_, err = log.OpenDialing(logtest.Context(t), log.Config{Brokers: []string{given}, StartTimeout: time.Nanosecond}, advertised.DialContext)
-	if err == nil || !strings.Contains(err.Error(), given+" answers, and says that the cluster is reached at "+real) ||
+	if err == nil || !strings.Contains(err.Error(), given+" answers, and says that the cluster is reached at "+behind) ||
 		!strings.Contains(err.Error(), "advertised.listeners") {
 		t.Error(err)
 	}

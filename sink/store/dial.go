@@ -61,6 +61,9 @@ func (d *dialer) use(opts *clickhouse.Options) {
 		closing := func(ctx context.Context, address string, opts options) (result, error) {
 			var made *gentleConn
 			r, err := dial(context.WithValue(ctx, madeKey{}, &made), address, opts)
+			if made != nil {
+				made.bound()
+			}
 			switch {
 			case made == nil:
 			case err != nil:
@@ -84,6 +87,8 @@ func (d *dialer) dial(ctx context.Context, address string) (net.Conn, error) {
 	}
 	// Every server greets at once, whatever takes it longer later.
 	conn := &gentleConn{stream: c, dialer: d, address: address, silence: min(d.silence, readSilence)}
+	// The driver's first exchange doesn't watch the context.
+	conn.bound = context.AfterFunc(ctx, func() { _ = conn.Close() })
 	d.all.Add(1)
 	d.mu.Lock()
 	d.open[conn] = struct{}{}
@@ -182,6 +187,7 @@ type gentleConn struct {
 	stream
 	dialer  *dialer
 	address string
+	bound   func() bool // ends that the connection ends with the context of whoever made it
 
 	reading, writing sync.Mutex // held during a Read, a Write
 

@@ -29,12 +29,15 @@ func (db *DB) Explain(ctx context.Context, err error) (explained error, sure boo
 	for _, address := range db.addresses {
 		text, sureOfIt := db.look(ctx, address)
 		if text == "" {
-			return err, false // this address may come back
+			return err, false // ClickHouse is there
 		}
 		texts, sure = append(texts, address+": "+text), sureOfIt && (sure || len(texts) == 0)
 	}
 	return fmt.Errorf("%s: %w", strings.Join(texts, "; "), err), sure
 }
+
+const checkAddress = "check that ClickHouse runs there, that this machine reaches the address, " +
+	"and that the ClickHouse URL has its native port, 9000, or with secure=true 9440"
 
 // explainCertificate is about the server's certificate; empty: err is not.
 func explainCertificate(err error) string {
@@ -50,7 +53,7 @@ func explainCertificate(err error) string {
 	return ""
 }
 
-// look says what was expected and found at one address; empty: nothing that explains anything.
+// look says what was expected and found at one address; empty: ClickHouse, or nothing that explains anything.
 func (db *DB) look(ctx context.Context, address string) (text string, sure bool) {
 	d := db.dialers[0]
 	plain := func(ctx context.Context) (net.Conn, error) {
@@ -60,7 +63,9 @@ func (db *DB) look(ctx context.Context, address string) (text string, sure bool)
 	if d.tls == nil {
 		const expected = "expected ClickHouse's native protocol without TLS, and found "
 		switch found {
-		case speaks.Nothing, speaks.ClickHouse:
+		case speaks.Nothing:
+			return checkAddress, false
+		case speaks.ClickHouse:
 			return "", false
 		case speaks.TLS:
 			return expected + "a listener that speaks TLS; add secure=true to the ClickHouse URL, or name the native port without TLS, usually 9000", true
@@ -86,7 +91,7 @@ func (db *DB) look(ctx context.Context, address string) (text string, sure bool)
 	}
 	switch found {
 	case speaks.Nothing:
-		return "", false
+		return checkAddress, false
 	case speaks.ClickHouse:
 		return expected + "that protocol without TLS; leave secure=true out of the ClickHouse URL, or name the native port over TLS, usually 9440", true
 	case speaks.Silence, speaks.Closing:

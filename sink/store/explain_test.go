@@ -105,8 +105,32 @@ func TestExplainSaysWhatWasFound(t *testing.T) {
 		}
 		closed.Close()
 		db := open(t, Config{URL: "clickhouse://" + speaking(t, nil, http) + "," + closed.Addr().String()})
-		if explained, sure := db.Explain(t.Context(), context.DeadlineExceeded); sure {
-			t.Errorf("sure of %v, though one address may come back", explained)
+		explained, sure := db.Explain(t.Context(), context.DeadlineExceeded)
+		if sure || !strings.Contains(explained.Error(), closed.Addr().String()+": check that ClickHouse runs there") {
+			t.Errorf("sure %t of %v, though one address may come back", sure, explained)
 		}
 	})
+	t.Run("ClickHouse is there", func(t *testing.T) {
+		refusal := errors.New("no such column")
+		for _, db := range []*DB{open(t, Config{URL: "clickhouse://" + speaking(t, nil, native)}), open(t, Config{URL: server})} {
+			if explained, sure := db.Explain(t.Context(), refusal); sure || explained != refusal { //nolint:errorlint // the same
+				t.Errorf("%v", explained)
+			}
+		}
+	})
+}
+
+// A call that is given up during the driver's first exchange ends then, and not when the server's silence is noticed.
+func TestFirstExchangesEndWithTheirContext(t *testing.T) {
+	silent := silentServer(t)
+	db := open(t, Config{URL: "clickhouse://" + silent})
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(100*time.Millisecond, cancel)
+	began := time.Now()
+	if err := db.Migrate(ctx); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if took := time.Since(began); took >= readSilence {
+		t.Errorf("it took %s", took)
+	}
 }
