@@ -71,8 +71,9 @@ type DB struct {
 	probe     driver.Conn // for questions whether the server is there: it waits for nobody
 	dialers   []*dialer   // of these four
 	cfg       Config
-	addresses []string // for messages
-	moveRows  uint64   // that move at once (move.go)
+	opts      clickhouse.Options // of conn, for connections that the driver doesn't make (columns.go)
+	addresses []string           // for messages
+	moveRows  uint64             // that move at once (move.go)
 
 	moved atomic.Bool // all rows of version 1 have moved: nobody needs to look for them where they were
 }
@@ -102,7 +103,7 @@ func Open(_ context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{cfg: cfg, addresses: opts.Addr, moveRows: rowsOfRange}
+	db := &DB{cfg: cfg, opts: *opts, addresses: opts.Addr, moveRows: rowsOfRange}
 	if socket != "" {
 		db.addresses = []string{socket}
 	}

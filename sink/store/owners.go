@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 
+	chproto "github.com/ClickHouse/ch-go/proto"
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/ext"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/column"
@@ -70,8 +71,11 @@ func (db *DB) inBoth(before, after string) string {
 	return query
 }
 
-// onceOfBoth is inBoth for those who read much: what has moved is left out of the old table.
-func onceOfBoth(before, where string) string {
+// onceOfBoth is inBoth for those who read much: what has moved is left out of the old table. where begins with WHERE.
+func (db *DB) onceOfBoth(before, where string) string {
+	if db.moved.Load() {
+		return before + "owners" + where
+	}
 	return before + "owners" + where + " UNION ALL " + before + "signed_hashes" + where +
 		" AND hash >= (SELECT max(below) FROM moves) AND (SELECT max(done) FROM moves) = 0"
 }
@@ -89,36 +93,18 @@ func withWanted(ctx context.Context, columnType column.Type, keys any) (context.
 	return clickhouse.Context(ctx, clickhouse.WithExternalTable(wanted)), nil
 }
 
-// scanChunk is how many hashes ScanHashes hands over at a time.
-const scanChunk = 8192
-
 // ScanHashes calls fn with every stored hash of a shard, in no order, some twice while replays are unmerged. The slice
 // is valid during the call. An error of fn ends the scan and is returned. Memory is bounded by the few blocks on the
-// way.
+// way, of 2 MB each.
 func (db *DB) ScanHashes(ctx context.Context, shard, shards int, fn func(hashes []byte) error) error {
 	where, err := shardRange(shard, shards)
 	if err != nil {
 		return err
 	}
-	// More threads read ahead than one client takes; small blocks keep what is on the way small.
-	query := "SELECT hash FROM (" + onceOfBoth("SELECT hash FROM ", where) + ") SETTINGS max_threads = 2, max_block_size = 65409"
-	buffer := make([]byte, 0, scanChunk*HashSize)
-	var hash []byte
-	err = db.selectAll(ctx, fmt.Sprintf("scan shard %d of %d", shard, shards), query, func(rows driver.Rows) error {
-		if err := rows.Scan(&hash); err != nil {
-			return err
-		}
-		if buffer = append(buffer, hash...); len(buffer) < cap(buffer) {
-			return nil
-		}
-		full := buffer
-		buffer = buffer[:0]
-		return fn(full)
-	})
-	if err != nil || len(buffer) == 0 {
-		return err
-	}
-	return fn(buffer)
+	// More threads would read ahead of what one client takes.
+	query := "SELECT hash FROM (" + db.onceOfBoth("SELECT hash FROM ", where) + ") SETTINGS max_threads = 2, max_block_size = 65409"
+	column := &chproto.ColFixedStr{Size: HashSize}
+	return db.readColumn(ctx, fmt.Sprintf("scan shard %d of %d", shard, shards), query, column, func() error { return fn(column.Buf) })
 }
 
 // CountHashes returns the number of rows of a shard: its stored hashes, replays counted until they are merged. It is
@@ -128,7 +114,7 @@ func (db *DB) CountHashes(ctx context.Context, shard, shards int) (n uint64, err
 	if err != nil {
 		return 0, err
 	}
-	query := "SELECT sum(n) FROM (" + onceOfBoth("SELECT count() AS n FROM ", where) + ")"
+	query := "SELECT sum(n) FROM (" + db.onceOfBoth("SELECT count() AS n FROM ", where) + ")"
 	err = db.selectAll(ctx, fmt.Sprintf("count shard %d of %d", shard, shards), query, func(rows driver.Rows) error {
 		return rows.Scan(&n)
 	})

@@ -89,7 +89,7 @@ func TestScanAtTheBoundaries(t *testing.T) {
 // An error of the callback ends a scan at once.
 func TestScanStopsWhenAsked(t *testing.T) {
 	db := newDB(t)
-	if err := db.InsertHashes(t.Context(), rowsOf(uploadOf(1), 0, 3*scanChunk)); err != nil {
+	if err := db.InsertHashes(t.Context(), rowsOf(uploadOf(1), 0, 3*8192)); err != nil {
 		t.Fatal(err)
 	}
 	calls := 0
