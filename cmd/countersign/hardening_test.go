@@ -54,7 +54,7 @@ func TestRunsWhereNoMachineCodeCanBeMade(t *testing.T) {
 	must(t, site.WriteKeys(dir))
 	file := filepath.Join(dir, "a.txt")
 	must(t, os.WriteFile(file, []byte("we agree"), 0o600))
-	if out, err := output("upload", "--url", "http://"+n.API, "--site", "ec.example", "--key", filepath.Join(dir, "ec.example.ecdsa.key"), file); err != nil || !strings.Contains(out, "added 1") {
+	if out, err := output("sign", "--url", "http://"+n.API, "--site", "ec.example", "--key", filepath.Join(dir, "ec.example.ecdsa.key"), file); err != nil || !strings.Contains(out, "added 1") {
 		t.Errorf("%v:\n%s", err, out)
 	}
 	const heavy = "SELECT sum(number * 3 + number % 7 - number * number) AS n FROM numbers(300000) SETTINGS min_count_to_compile_expression = 0"
