@@ -34,13 +34,14 @@ type Cluster struct {
 	dirs     []string
 	hosts    []string
 	password string
+	held     map[int]*os.File // the configurations that killed servers wait for
 }
 
 // Start starts n engines, which end with the test. The test binary must be able to run engine.Main. grants are what the
 // user of the cluster may do, as in engine.Config.
 func Start(t testing.TB, n int, grants []string) *Cluster {
 	t.Helper()
-	c := &Cluster{t: t, password: rand.Text()}
+	c := &Cluster{t: t, password: rand.Text(), held: make(map[int]*os.File)}
 	for range n {
 		dir := t.TempDir()
 		logger := slog.New(slog.NewTextHandler(t.Output(), nil))
@@ -54,9 +55,7 @@ func Start(t testing.TB, n int, grants []string) *Cluster {
 			}
 		})
 		u, err := url.Parse(e.URL())
-		if err != nil {
-			t.Fatal(err)
-		}
+		c.must(err)
 		c.engines, c.dirs, c.hosts = append(c.engines, e), append(c.dirs, dir), append(c.hosts, u.Host)
 	}
 	// The ports are known now. ClickHouse adds to its configuration what is in the folders engine.d and users.d; a child
@@ -92,12 +91,8 @@ func (c *Cluster) users(grants []string) string {
 
 func (c *Cluster) write(path, text string) {
 	c.t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		c.t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		c.t.Fatal(err)
-	}
+	c.must(os.MkdirAll(filepath.Dir(path), 0o700))
+	c.must(os.WriteFile(path, []byte(text), 0o600))
 }
 
 // URL names all servers, the first ClickHouse shard first.
@@ -110,21 +105,37 @@ func (c *Cluster) url(hosts string) string {
 	return "clickhouse://" + user + ":" + c.password + "@" + hosts + "/default?send_profile_events=0"
 }
 
-// broken is a file that no engine can start with.
-func (c *Cluster) broken(i int) string { return filepath.Join(c.dirs[i], "engine.d", "broken.xml") }
-
-// Kill kills a server with SIGKILL, and keeps it from starting again.
+// Kill kills a server with SIGKILL. Its successor waits for its configuration until StartAgain.
 func (c *Cluster) Kill(i int) {
 	c.t.Helper()
-	c.write(c.broken(i), "<broken")
+	config := c.config(i)
+	c.must(os.Rename(config, config+".kept"))
+	c.must(syscall.Mkfifo(config, 0o600))
+	fifo, err := os.OpenFile(config, os.O_RDWR, 0) // while it is open, a reader finds no end
+	c.must(err)
+	c.held[i] = fifo
 	c.killChild(i)
 }
 
-// StartAgain lets a killed server start again. It may take the engine some seconds to try, and it must come within half a
-// minute after Kill: the engine gives up then.
+// StartAgain lets the successor of a killed server start.
 func (c *Cluster) StartAgain(i int) {
 	c.t.Helper()
-	if err := os.Remove(c.broken(i)); err != nil {
+	config := c.config(i)
+	text, err := os.ReadFile(config + ".kept")
+	c.must(err)
+	c.must(os.Rename(config+".kept", config)) // for whoever comes later
+	_, err = c.held[i].Write(text)
+	c.must(err)
+	c.must(c.held[i].Close())
+	delete(c.held, i)
+}
+
+// config is the file that an engine reads first.
+func (c *Cluster) config(i int) string { return filepath.Join(c.dirs[i], "engine.xml") }
+
+func (c *Cluster) must(err error) {
+	c.t.Helper()
+	if err != nil {
 		c.t.Fatal(err)
 	}
 }
@@ -135,21 +146,16 @@ func (c *Cluster) killChild(i int) {
 	mark := fmt.Sprintf(`"Dir":%q`, c.dirs[i])
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
-		if err != nil {
-			c.t.Fatal(err)
-		}
+		c.must(err)
 		for _, p := range processes {
 			text, err := os.ReadFile(p)
 			if err != nil || !strings.Contains(string(text), engine.ChildArg+"\x00") || !strings.Contains(string(text), mark) {
 				continue
 			}
 			var pid int
-			if _, err := fmt.Sscanf(p, "/proc/%d/cmdline", &pid); err != nil {
-				c.t.Fatal(err)
-			}
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-				c.t.Fatal(err)
-			}
+			_, err = fmt.Sscanf(p, "/proc/%d/cmdline", &pid)
+			c.must(err)
+			c.must(syscall.Kill(pid, syscall.SIGKILL))
 			return
 		}
 	}
