@@ -1,7 +1,8 @@
 package results
 
 // What callers ask ClickHouse and the log is asked together: thousands of callers that wait are one query. Each kind of
-// question has bounds of its own, so that one kind can't keep another from its answers.
+// question has bounds of its own, so that one kind can't keep another from its answers. Keys of different ClickHouse
+// shards are asked apart, so that one which is away fails no question about the others.
 
 import (
 	"context"
@@ -14,10 +15,11 @@ import (
 
 	"countersign/internal/coalesce"
 	"countersign/internal/pause"
+	"countersign/pipeline/record"
 	"countersign/sink/store"
 )
 
-// MaxWaiting is how many callers may wait for the answers to one kind of question. Further ones get ErrBusy at once.
+// MaxWaiting is how many callers may wait for the answers to one kind of question of a ClickHouse shard. Further ones get ErrBusy at once.
 const MaxWaiting = 4096
 
 const (
@@ -62,29 +64,29 @@ type batchKey struct {
 
 // questions are all that callers ask.
 type questions struct {
-	hashes       question[[32]byte, store.SignedHash]
-	coSigners    question[[32]byte, store.CoSigners]
-	lists        question[*[][32]byte, map[[32]byte]store.Signers] // each list is a question of its own
-	uploads      question[uuid.UUID, store.Upload]
-	progress     question[uuid.UUID, []store.BatchProgress]
-	batches      question[batchKey, store.BatchResult]
-	certificates question[[32]byte, store.Certificate]
-	followed     question[struct{}, struct{}] // were the events up to now seen?
-	settled      question[struct{}, struct{}] // have the stages stored what was in the log?
+	hashes       *question[[32]byte, store.SignedHash]
+	coSigners    *question[[32]byte, store.CoSigners]
+	lists        *question[*[][32]byte, map[[32]byte]store.Signers] // each list is a question of its own
+	uploads      *question[uuid.UUID, store.Upload]
+	progress     *question[uuid.UUID, []store.BatchProgress]
+	batches      *question[batchKey, store.BatchResult]
+	certificates *question[[32]byte, store.Certificate]
+	followed     *question[struct{}, struct{}] // were the events up to now seen?
+	settled      *question[struct{}, struct{}] // have the stages stored what was in the log?
 }
 
 func newQuestions(c *Config, m *metrics) *questions {
 	q := &questions{}
-	timeout := c.StoreTimeout
-	q.hashes = ask(m, "hash", callsAtOnce, keysPerCall, timeout, c.Store.Hashes)
-	q.coSigners = ask(m, "cosigners", callsAtOnce, coSignersPerCall, timeout, c.Store.CoSigners)
+	timeout, places := c.StoreTimeout, c.Store.Places()
+	q.hashes = ask(m, "hash", callsAtOnce, keysPerCall, timeout, c.Store.Hashes).apart(places, hashBytes)
+	q.coSigners = ask(m, "cosigners", callsAtOnce, coSignersPerCall, timeout, c.Store.CoSigners).apart(places, hashBytes)
 	list := func(ctx context.Context, hashes *[][32]byte) (map[[32]byte]store.Signers, bool, error) {
 		found, err := c.Store.Signers(ctx, *hashes)
 		return found, err == nil, err
 	}
 	q.lists = ask(m, "list", listsAtOnce, 1, timeout, each(list))
-	q.uploads = ask(m, "upload", callsAtOnce, keysPerCall, timeout, c.Store.Uploads)
-	q.progress = ask(m, "progress", callsAtOnce, progressPerCall, timeout, c.Store.ProgressOf)
+	q.uploads = ask(m, "upload", callsAtOnce, keysPerCall, timeout, c.Store.Uploads).apart(places, idBytes)
+	q.progress = ask(m, "progress", callsAtOnce, progressPerCall, timeout, c.Store.ProgressOf).apart(places, idBytes)
 	batch := func(ctx context.Context, k batchKey) (store.BatchResult, bool, error) {
 		return c.Store.Batch(ctx, k.upload, k.batch)
 	}
@@ -98,41 +100,73 @@ func newQuestions(c *Config, m *metrics) *questions {
 
 // close ends what is under way. No caller asks any more.
 func (q *questions) close() {
-	q.hashes.group.Close()
-	q.coSigners.group.Close()
-	q.lists.group.Close()
-	q.uploads.group.Close()
-	q.progress.group.Close()
-	q.batches.group.Close()
-	q.certificates.group.Close()
-	q.followed.group.Close()
-	q.settled.group.Close()
+	q.hashes.close()
+	q.coSigners.close()
+	q.lists.close()
+	q.uploads.close()
+	q.progress.close()
+	q.batches.close()
+	q.certificates.close()
+	q.followed.close()
+	q.settled.close()
 }
 
 // question is one kind of question.
 type question[K comparable, V any] struct {
-	group          *coalesce.Group[K, V]
+	cfg            coalesce.Config[K, V]
+	groups         []*coalesce.Group[K, V] // one, or one for each ClickHouse shard
+	bytes          func(*K) []byte         // the key's, which choose the ClickHouse shard; nil where there is one group
 	asked, refused prometheus.Counter
 }
 
 func ask[K comparable, V any](
 	m *metrics, kind string, calls, keys int, timeout time.Duration,
 	call func(context.Context, []K) (map[K]V, error),
-) question[K, V] {
+) *question[K, V] {
 	asked := m.calls.WithLabelValues(kind)
 	spacing := time.Duration(0)
 	if keys > 1 {
 		spacing = callSpacing
 	}
-	g := coalesce.New(coalesce.Config[K, V]{
+	cfg := coalesce.Config[K, V]{
 		Ask: func(ctx context.Context, keys []K) (map[K]V, error) {
 			asked.Inc()
 			return call(ctx, keys)
 		},
 		MaxKeys: keys, MaxConcurrent: calls, MaxWaiting: MaxWaiting, Timeout: timeout, Spacing: spacing,
-	})
-	m.waiting[kind] = g.Waiting
-	return question[K, V]{g, m.questions.WithLabelValues(kind), m.refused.WithLabelValues(kind)}
+	}
+	q := &question[K, V]{
+		cfg: cfg, groups: []*coalesce.Group[K, V]{coalesce.New(cfg)},
+		asked: m.questions.WithLabelValues(kind), refused: m.refused.WithLabelValues(kind),
+	}
+	m.waiting[kind] = q.waiting
+	return q
+}
+
+// apart has keys of different ClickHouse shards asked apart. It is called before the first question.
+func (q *question[K, V]) apart(places int, bytes func(*K) []byte) *question[K, V] {
+	q.bytes = bytes
+	for len(q.groups) < places {
+		q.groups = append(q.groups, coalesce.New(q.cfg))
+	}
+	return q
+}
+
+func hashBytes(hash *[32]byte) []byte { return hash[:] }
+
+func idBytes(id *uuid.UUID) []byte { return id[:] }
+
+func (q *question[K, V]) waiting() (n int) {
+	for _, g := range q.groups {
+		n += g.Waiting()
+	}
+	return n
+}
+
+func (q *question[K, V]) close() {
+	for _, g := range q.groups {
+		g.Close()
+	}
 }
 
 // accountKey is where a context says who asks.
@@ -148,7 +182,11 @@ func AskedBy(ctx context.Context, account string) context.Context {
 func (q *question[K, V]) get(ctx context.Context, key K) (value V, found bool, err error) {
 	q.asked.Inc()
 	account, _ := ctx.Value(accountKey{}).(string)
-	value, found, err = q.group.Get(ctx, account, key)
+	group := q.groups[0]
+	if len(q.groups) > 1 {
+		group = q.groups[record.Shard(q.bytes(&key), len(q.groups))]
+	}
+	value, found, err = group.Get(ctx, account, key)
 	if errors.Is(err, coalesce.ErrFull) {
 		q.refused.Inc()
 		err = fmt.Errorf("%w: %w", ErrBusy, err)

@@ -65,6 +65,8 @@ type Store interface {
 	// Certificate returns the chain whose leaf has this SHA-256, and whether it was ever seen.
 	Certificate(ctx context.Context, fingerprint [32]byte) (store.Certificate, bool, error)
 	InsertUploads(ctx context.Context, rows []store.Upload) error
+	// Places is the number of ClickHouse shards, among which record.Shard divides keys.
+	Places() int
 }
 
 // maxAccepted is how many uploads that any process has accepted are remembered, some 200 bytes each, for those who ask

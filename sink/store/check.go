@@ -18,7 +18,7 @@ const minFreeSpace = 256 << 20
 // and answers within a few seconds or when ctx ends. A file system that fails or was mounted read only shows only in
 // inserts.
 func (db *DB) Check(ctx context.Context) error {
-	for _, check := range []func(context.Context) error{db.checkReadOnly, db.checkDisks, db.checkReplicas, db.checkRights} {
+	for _, check := range []func(context.Context) error{db.checkReadOnly, db.checkDisks, db.checkReplicas, db.checkRights, db.checkShards} {
 		if err := check(ctx); err != nil {
 			return err
 		}
@@ -91,6 +91,19 @@ func (db *DB) checkRights(ctx context.Context) error {
 		return err
 	}
 	return db.ask(ctx, "SELECT hash FROM signatures LIMIT 0", func(driver.Rows) error { return nil })
+}
+
+// checkShards finds a ClickHouse shard that is away: it takes no inserts, and each upload has hashes for all of them. The
+// table is empty, or nearly.
+func (db *DB) checkShards(ctx context.Context) error {
+	if !db.layout().distributed() {
+		return nil
+	}
+	err := db.ask(ctx, "SELECT count() FROM moves", func(driver.Rows) error { return nil })
+	if err != nil {
+		return fmt.Errorf("a shard of cluster %s doesn't answer: %w", db.cfg.Cluster, err)
+	}
+	return nil
 }
 
 // ask runs a query on the connection that is kept for questions about the server.

@@ -30,17 +30,17 @@ func (db *DB) readColumn(ctx context.Context, what, query string, column chproto
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })() // wakes a Read
 	c := &columnReader{conn: conn, in: chproto.NewReader(conn), column: column, each: each}
-	if err := c.greet(db.opts.Auth); err != nil {
+	if err := c.greet(db.options.Auth); err != nil {
 		return db.wrap(ctx, err, what)
 	}
-	return db.wrap(ctx, c.run(query, db.opts.Settings), what)
+	return db.wrap(ctx, c.run(query, db.settings(readSilence)), what)
 }
 
 // dialAny connects to the first address that answers.
 func (db *DB) dialAny(ctx context.Context) (net.Conn, error) {
 	d := db.dialers[0]
 	var errs []error
-	for _, address := range d.silent.last(db.opts.Addr) {
+	for _, address := range d.silent.last(db.options.Addr) {
 		conn, err := d.dial(ctx, address)
 		if err == nil {
 			return conn, nil

@@ -25,16 +25,31 @@ func (db *DB) CoSigners(ctx context.Context, hashes [][32]byte) (map[[32]byte]Co
 }
 
 func (db *DB) coSigners(ctx context.Context, columns string, most int, hashes [][32]byte) (map[[32]byte]CoSigners, error) {
-	with, where, err := whereHash(ctx, hashes)
+	found := make(map[[32]byte]CoSigners)
+	for _, some := range byPlace(db.layout(), hashes, hashBytes, "hash") {
+		many, err := db.firstCoSigners(ctx, columns, most, some, found)
+		if err == nil && many {
+			err = db.countCoSigners(ctx, some, found)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// firstCoSigners reads the earliest ones. many says that a hash has as many as are read, and maybe more.
+func (db *DB) firstCoSigners(
+	ctx context.Context, columns string, most int, some share[[32]byte], found map[[32]byte]CoSigners,
+) (many bool, err error) {
+	ctx, where, err := whereHash(ctx, some)
 	if err != nil {
-		return nil, fmt.Errorf("clickhouse: look up co-signers: %w", err)
+		return false, fmt.Errorf("clickhouse: look up co-signers: %w", err)
 	}
 	// A site may have rows that are not merged yet: its earliest is the one that stays.
 	query := fmt.Sprintf("SELECT * FROM (SELECT %s FROM cosigners WHERE %s ORDER BY signed_at, upload, position LIMIT 1 BY hash, site)"+
 		" ORDER BY signed_at, site LIMIT %d BY hash", columns, where, most)
-	found := make(map[[32]byte]CoSigners)
-	many := false
-	err = db.readAll(with, "look up co-signers", query, func(rows driver.Rows) error {
+	err = db.readAll(ctx, "look up co-signers", query, func(rows driver.Rows) error {
 		hash, s, err := scanSigned(rows)
 		also := found[hash]
 		also.First = append(also.First, s)
@@ -43,14 +58,16 @@ func (db *DB) coSigners(ctx context.Context, columns string, most int, hashes []
 		found[hash] = also
 		return err
 	})
-	if err != nil || !many {
-		return found, err
+	return many, err
+}
+
+func (db *DB) countCoSigners(ctx context.Context, some share[[32]byte], found map[[32]byte]CoSigners) error {
+	ctx, where, err := whereHash(ctx, some)
+	if err != nil {
+		return fmt.Errorf("clickhouse: count co-signers: %w", err)
 	}
-	if with, where, err = whereHash(ctx, hashes); err != nil {
-		return nil, fmt.Errorf("clickhouse: count co-signers: %w", err)
-	}
-	query = "SELECT hash, uniqExact(site) FROM cosigners WHERE " + where + " GROUP BY hash"
-	err = db.readAll(with, "count co-signers", query, func(rows driver.Rows) error {
+	query := "SELECT hash, uniqExact(site) FROM cosigners WHERE " + where + " GROUP BY hash"
+	return db.readAll(ctx, "count co-signers", query, func(rows driver.Rows) error {
 		var hash []byte
 		var n uint64
 		err := rows.Scan(&hash, &n)
@@ -60,5 +77,4 @@ func (db *DB) coSigners(ctx context.Context, columns string, most int, hashes []
 		}
 		return err
 	})
-	return found, err
 }

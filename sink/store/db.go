@@ -3,6 +3,7 @@ package store
 // Opening and closing the store, and the query that all reads are made with.
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -31,8 +32,10 @@ type Config struct {
 	URL string
 	// TLS has roots and the client's certificate for a URL with secure=true. Default: the system's roots, no certificate.
 	TLS *tls.Config
-	// Cluster, if set, makes tables ON CLUSTER with Replicated engines, inserts with a quorum, and reads that see every
-	// confirmed insert. The cluster must have one shard (any number of replicas): a hash is looked up on one server.
+	// Cluster, if set, names the cluster of the URL's servers (system.clusters), whose ClickHouse shards divide the rows
+	// among them. Where the servers have a Keeper, tables are Replicated and made ON CLUSTER, inserts wait for a quorum,
+	// and reads see every confirmed insert. Where they have none, each shard has one replica, and Migrate connects to each
+	// server at the host and port that system.clusters has, as the URL's user.
 	Cluster string
 	// ReadOnly is for Print: one connection, without the settings of inserts, which a user who may only read can't
 	// send.
@@ -71,9 +74,14 @@ type DB struct {
 	probe     driver.Conn // for questions whether the server is there: it waits for nobody
 	dialers   []*dialer   // of these four
 	cfg       Config
-	opts      clickhouse.Options // of conn, for connections that the driver doesn't make (columns.go)
-	addresses []string           // for messages
-	moveRows  uint64             // that move at once (move.go)
+	options   clickhouse.Options // of a connection, as the URL and cfg have them
+	database  string
+	addresses []string // for messages
+	socket    string   // that passes connections; empty: addresses are dialled
+	silent    *silentAddresses
+	moveRows  uint64 // that move at once (move.go)
+
+	found atomic.Pointer[layout] // where the tables lie; nil until Migrate has found that
 
 	moved atomic.Bool // all rows of version 1 have moved: nobody needs to look for them where they were
 }
@@ -103,32 +111,54 @@ func Open(_ context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{cfg: cfg, opts: *opts, addresses: opts.Addr, moveRows: rowsOfRange}
+	db := &DB{
+		cfg: cfg, options: *opts, database: cmp.Or(opts.Auth.Database, "default"), addresses: opts.Addr, moveRows: rowsOfRange,
+		socket: socket, silent: new(silentAddresses),
+	}
 	if socket != "" {
 		db.addresses = []string{socket}
 	}
-	silent := new(silentAddresses)
-	reading, few := *opts, *opts
-	reading.MaxOpenConns, reading.MaxIdleConns = readConns, readConns
-	few.MaxOpenConns, few.MaxIdleConns = probeConns, probeConns
 	for _, pool := range []struct {
 		conn    *driver.Conn
-		opts    clickhouse.Options
+		conns   int // 0: as the URL has it
 		silence time.Duration
 	}{
-		{&db.conn, *opts, readSilence}, {&db.reads, reading, readSilence},
-		{&db.writer, *opts, insertSilence}, {&db.probe, few, probeSilence},
+		{&db.conn, 0, readSilence}, {&db.reads, readConns, readSilence},
+		{&db.writer, 0, insertSilence}, {&db.probe, probeConns, probeSilence},
 	} {
-		d := &dialer{
-			timeout: opts.DialTimeout, tls: opts.TLS, socket: socket, silent: silent, silence: pool.silence, open: make(map[*gentleConn]struct{}),
+		conn, dialer, err := db.connect(opts.Addr, pool.conns, pool.silence)
+		if err != nil {
+			return nil, err
 		}
-		d.use(&pool.opts)
-		if *pool.conn, err = clickhouse.Open(&pool.opts); err != nil {
-			return nil, fmt.Errorf("clickhouse URL: %w", err)
-		}
-		db.dialers = append(db.dialers, d)
+		*pool.conn, db.dialers = conn, append(db.dialers, dialer)
 	}
 	return db, nil
+}
+
+// connect prepares connections to some addresses, at most so many, or as many as the URL allows where that is 0. Whoever
+// closes conn closes the dialer after it.
+func (db *DB) connect(addresses []string, most int, silence time.Duration) (conn driver.Conn, d *dialer, err error) {
+	opts := db.options
+	opts.Addr, opts.Settings = addresses, db.settings(silence)
+	if most > 0 {
+		opts.MaxOpenConns, opts.MaxIdleConns = most, most
+	}
+	d = &dialer{
+		timeout: opts.DialTimeout, tls: opts.TLS, socket: db.socket, silent: db.silent, silence: silence, open: make(map[*gentleConn]struct{}),
+	}
+	d.use(&opts)
+	if conn, err = clickhouse.Open(&opts); err != nil {
+		return nil, nil, fmt.Errorf("clickhouse URL: %w", err)
+	}
+	return conn, d, nil
+}
+
+// settings are those of a connection that bears so much silence.
+func (db *DB) settings(silence time.Duration) clickhouse.Settings {
+	if db.cfg.Cluster == "" {
+		return db.options.Settings
+	}
+	return clusterSettings(db.options.Settings, silence)
 }
 
 // probeConns is how many questions whether the server is there may be under way.
@@ -149,13 +179,6 @@ func fillOptions(opts *clickhouse.Options, cfg Config) {
 		// A record may name any times (I7). With a limit, an insert of rows of more than a hundred days would be
 		// refused for ever, and everything behind it would wait.
 		"max_partitions_per_insert_block": 0,
-	}
-	if cfg.Cluster != "" {
-		// Lookups that decide ownership must see every confirmed insert. Sequential consistency is only kept for quorum
-		// inserts that wait for each other, so those are serial (ClickHouse, settings, select_sequential_consistency).
-		settings["insert_quorum"] = "auto"
-		settings["insert_quorum_parallel"] = 0
-		settings["select_sequential_consistency"] = 1
 	}
 	if cfg.ReadOnly {
 		clear(settings)
@@ -218,7 +241,11 @@ func (db *DB) Select(ctx context.Context, query string, row func(scan func(into 
 
 // exec runs a statement that may take a while without a sign of life. Its errors are the driver's.
 func (db *DB) exec(ctx context.Context, statement string) error {
-	return db.watched(ctx, func(ctx context.Context) error { return db.writer.Exec(ctx, statement) })
+	return db.execOn(ctx, db.writer, statement)
+}
+
+func (db *DB) execOn(ctx context.Context, conn driver.Conn, statement string) error {
+	return db.watched(ctx, func(ctx context.Context) error { return conn.Exec(ctx, statement) })
 }
 
 // selectAll runs a query of a stage and calls scan for each row. An error of scan ends the query early and is returned,

@@ -56,6 +56,7 @@ func unavailable(err error) bool {
 func passing(code chproto.Error) bool {
 	switch code {
 	case chproto.ErrTimeoutExceeded, chproto.ErrTooSlow, chproto.ErrSocketTimeout, chproto.ErrNetworkError,
+		chproto.ErrAttemptToReadAfterEOF, chproto.ErrAllReplicasAreStale, // of another server of the cluster
 		chproto.ErrTooManySimultaneousQueries, chproto.ErrNoFreeConnection, chproto.ErrAllConnectionTriesFailed,
 		chproto.ErrMemoryLimitExceeded, chproto.ErrCannotAllocateMemory, chproto.ErrCannotScheduleTask,
 		chproto.ErrTooManyParts, chproto.ErrNotEnoughSpace, chproto.ErrAborted, chproto.ErrQueryWasCancelled,

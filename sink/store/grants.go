@@ -30,6 +30,12 @@ func ServiceGrants(database string) []string {
 	return grants
 }
 
+// ClusterGrants are what this package needs on every server of a cluster beside ServiceGrants. REMOTE is what a
+// Distributed table takes, and CLUSTER what ON CLUSTER does.
+func ClusterGrants() []string {
+	return []string{"TABLE ENGINE ON Distributed", "REMOTE ON *.*", "CLUSTER ON *.*", "SHOW TABLES ON system.zookeeper"}
+}
+
 // AnalystGrants are what a user needs who reads the views of a database. The views read the tables with the rights of
 // the user who made them. The system tables tell how much is stored and what ClickHouse is doing.
 func AnalystGrants(database string) []string {

@@ -2,7 +2,11 @@ package store
 
 // Migrations are the files of schema/, in order of their number. Each is recorded in schema_migrations after its last
 // statement. Every statement may be repeated, so a crash in between, or several processes that start at once, do no harm.
-// A released file is never edited: a change is a new file.
+// What a released file comes to on one server is never edited: a change is a new file.
+//
+// On a cluster each statement runs on every server: ON CLUSTER where there is a Keeper, and on connections to all of them
+// where there is none. A migration is recorded when it has run everywhere, on each ClickHouse shard, so that a server that
+// is up to date needs no other one to start with.
 //
 // Rejected: a lock around migrations. ClickHouse has none that a crash releases.
 
@@ -10,6 +14,7 @@ import (
 	"cmp"
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -42,7 +47,7 @@ func (e *SchemaNewerError) Error() string {
 
 // schemaFor is what the statements depend on.
 type schemaFor struct {
-	cluster   string
+	layout
 	retention time.Duration
 }
 
@@ -53,39 +58,41 @@ type migration struct {
 	statements []string
 }
 
-const createMigrations = `CREATE TABLE IF NOT EXISTS schema_migrations{{onCluster}}
+const createMigrations = `CREATE TABLE IF NOT EXISTS {{local "schema_migrations"}}{{onCluster}}
 (
     version    UInt32 COMMENT 'number of the file in schema/',
     name       String,
     applied_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC')
 )
 ENGINE = {{engine "ReplacingMergeTree"}}
-ORDER BY version`
+ORDER BY version;
+{{distributed "schema_migrations"}}`
 
 // Migrate brings the schema to this program's version. It may be called by any number of processes at once, and again.
 // A database that is further on is left alone, with a *SchemaNewerError.
 func (db *DB) Migrate(ctx context.Context) error {
-	s := schemaFor{cluster: db.cfg.Cluster, retention: db.cfg.Retention}
+	l, err := db.findLayout(ctx)
+	if err != nil {
+		return err
+	}
+	db.found.Store(l)
+	s := schemaFor{layout: *l, retention: db.cfg.Retention}
 	migrations, err := s.migrations()
 	if err != nil {
 		return err
 	}
-	if err := db.checkCluster(ctx); err != nil {
-		return err
-	}
-	create, err := s.render("schema_migrations", createMigrations)
-	if err != nil {
-		return err
-	}
-	if err := db.exec(ctx, create); err != nil {
-		return db.wrap(ctx, err, "create table schema_migrations")
-	}
 	current, err := db.schemaVersion(ctx)
+	if hasCode(err, chproto.ErrUnknownTable) {
+		current, err = 0, db.createMigrations(ctx, s)
+	}
 	if err != nil {
 		return err
 	}
 	if newest := migrations[len(migrations)-1].version; current > newest {
 		return &SchemaNewerError{Database: current, Program: newest}
+	}
+	if err := db.checkLayout(ctx); err != nil {
+		return err
 	}
 	for _, m := range migrations {
 		if m.version <= current {
@@ -95,32 +102,112 @@ func (db *DB) Migrate(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := db.checkOrder(ctx); err != nil {
+		return err
+	}
 	_, err = db.moveState(ctx)
 	return err
 }
 
-func (db *DB) apply(ctx context.Context, m migration) error {
-	for _, statement := range m.statements {
-		if err := db.alter(ctx, statement); err != nil {
-			return db.wrap(ctx, err, "migration "+m.name)
-		}
+func (db *DB) createMigrations(ctx context.Context, s schemaFor) error {
+	create, err := s.render("schema_migrations", createMigrations)
+	if err != nil {
+		return err
 	}
-	record := fmt.Sprintf("INSERT INTO schema_migrations (version, name) VALUES (%d, %s)", m.version, quote(m.name))
-	if err := db.retryQuorum(ctx, func() error { return db.exec(ctx, record) }); err != nil {
+	return db.wrap(ctx, db.everywhere(ctx, statements(create), nil), "create table schema_migrations")
+}
+
+func (db *DB) apply(ctx context.Context, m migration) error {
+	if err := db.everywhere(ctx, m.statements, nil); err != nil {
+		return db.wrap(ctx, err, "migration "+m.name)
+	}
+	if err := db.record(ctx, m); err != nil {
 		return db.wrap(ctx, err, "record migration "+m.name)
 	}
 	db.cfg.Logger.Info("migrated the ClickHouse schema", "migration", m.name, "version", m.version)
 	return nil
 }
 
+// record notes on each ClickHouse shard that a migration has run everywhere.
+func (db *DB) record(ctx context.Context, m migration) error {
+	l := db.layout()
+	for i := range l.shards {
+		on := ""
+		if l.distributed() {
+			on = fmt.Sprintf(" SETTINGS insert_shard_id = %d", i+1)
+		}
+		record := fmt.Sprintf("INSERT INTO schema_migrations (version, name)%s VALUES (%d, %s)", on, m.version, quote(m.name))
+		if err := db.retryQuorum(ctx, func() error { return db.exec(ctx, record) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// everywhere runs statements that may be repeated on every server, one server after the other in the cluster's order. It
+// calls then, if there is one, with a connection to each; an error of then ends it.
+func (db *DB) everywhere(ctx context.Context, statements []string, then func(driver.Conn) error) error {
+	hosts := db.layout().hosts
+	if len(hosts) == 0 {
+		return db.all(ctx, db.writer, statements, then)
+	}
+	for _, address := range hosts {
+		conn, dialer, err := db.connect([]string{address}, 1, insertSilence)
+		if err != nil {
+			return err
+		}
+		err = errors.Join(db.all(ctx, conn, statements, then), conn.Close())
+		dialer.close()
+		if err != nil {
+			return fmt.Errorf("server %s: %w", address, err)
+		}
+	}
+	return nil
+}
+
+func (db *DB) all(ctx context.Context, conn driver.Conn, statements []string, then func(driver.Conn) error) error {
+	for _, statement := range statements {
+		if err := db.alter(ctx, conn, statement); err != nil {
+			return err
+		}
+	}
+	if then == nil {
+		return nil
+	}
+	return then(conn)
+}
+
+// agree has all processes take the same number: that of the first one which comes. check gets it, and says what is wrong
+// with it.
+//
+// The number is the text of a view, because creating a view is the one thing ClickHouse does for the first comer only:
+// a row in a table could be written by several. On a cluster the first server's word counts, and the others get no
+// other one.
+func (db *DB) agree(ctx context.Context, view string, number int64, check func(recorded int64) error) error {
+	read := func(conn driver.Conn) error {
+		var recorded int64
+		err := db.selectOn(ctx, conn, "read "+view, "SELECT shards FROM "+view, func(rows driver.Rows) error { return rows.Scan(&recorded) })
+		if err != nil {
+			return err
+		}
+		return check(recorded)
+	}
+	err := read(db.conn)
+	if !hasCode(err, chproto.ErrUnknownTable) {
+		return err
+	}
+	create := fmt.Sprintf("CREATE VIEW IF NOT EXISTS %s%s AS SELECT toInt64(%d) AS shards", view, db.layout().onCluster(), number)
+	return db.wrap(ctx, db.everywhere(ctx, []string{create}, read), "record "+view)
+}
+
 // alterRetries is how often a statement is repeated that met another process's: over some three seconds.
 const alterRetries = 8
 
 // alter runs a statement of a migration. ClickHouse refuses to alter what another process replaces at that moment.
-func (db *DB) alter(ctx context.Context, statement string) error {
+func (db *DB) alter(ctx context.Context, conn driver.Conn, statement string) error {
 	wait := pause.Backoff{First: 10 * time.Millisecond, Most: 2 * time.Second}
 	for n := 0; ; n++ {
-		err := db.exec(ctx, statement)
+		err := db.execOn(ctx, conn, statement)
 		if !hasCode(err, chproto.ErrCannotAssignAlter) || n == alterRetries || pause.For(ctx, wait.After(n)) != nil {
 			return err
 		}
@@ -128,34 +215,11 @@ func (db *DB) alter(ctx context.Context, statement string) error {
 }
 
 func (db *DB) schemaVersion(ctx context.Context) (version uint32, err error) {
-	const query = "SELECT max(version) FROM schema_migrations"
+	query := "SELECT max(version) FROM " + db.layout().local("schema_migrations")
 	err = db.selectAll(ctx, "read the schema version", query, func(rows driver.Rows) error {
 		return rows.Scan(&version)
 	})
 	return version, err
-}
-
-// checkCluster refuses a cluster that would spread the hashes over several shards.
-func (db *DB) checkCluster(ctx context.Context) error {
-	if db.cfg.Cluster == "" {
-		return nil
-	}
-	var shards uint64
-	query := "SELECT uniqExact(shard_num) FROM system.clusters WHERE cluster = " + quote(db.cfg.Cluster)
-	err := db.selectAll(ctx, "look up cluster "+db.cfg.Cluster, query, func(rows driver.Rows) error {
-		return rows.Scan(&shards)
-	})
-	switch {
-	case err != nil:
-		return err
-	case shards == 0:
-		return fmt.Errorf("clickhouse: the server knows no cluster %q: check its remote_servers, or the configured name",
-			db.cfg.Cluster)
-	case shards > 1:
-		return fmt.Errorf("clickhouse: cluster %q has %d shards: a hash must be found on every server, "+
-			"so use a cluster with one shard and replicas", db.cfg.Cluster, shards)
-	}
-	return nil
 }
 
 // migrations are all files, filled in and ordered by version.
@@ -188,21 +252,14 @@ func (s schemaFor) migrations() ([]migration, error) {
 	return all, nil
 }
 
-// render fills in what differs between a single server and a cluster.
+// render fills in what depends on where the tables lie.
 func (s schemaFor) render(name, text string) (string, error) {
 	t, err := template.New(name).Option("missingkey=error").Funcs(template.FuncMap{
-		"onCluster": func() string {
-			if s.cluster == "" {
-				return ""
-			}
-			return " ON CLUSTER " + quote(s.cluster)
-		},
-		"engine": func(engine string, args ...string) string {
-			if s.cluster != "" {
-				engine = "Replicated" + engine // path and replica name come from the server's macros
-			}
-			return engine + "(" + strings.Join(args, ", ") + ")"
-		},
+		"local":            s.local,
+		"tables":           s.tables,
+		"distributed":      s.distribute,
+		"onCluster":        s.onCluster,
+		"engine":           s.engine,
 		"retentionSeconds": func() int64 { return int64(s.retention / time.Second) },
 	}).Parse(text)
 	if err != nil {

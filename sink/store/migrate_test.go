@@ -74,37 +74,37 @@ func TestShardsAreFixedByTheFirstStarter(t *testing.T) {
 	}
 }
 
-// What a cluster gets can't be tried here; the golden file is what was reviewed.
+// What a replicated cluster gets can't be tried here; the golden files are what was reviewed.
 func TestStatementsForACluster(t *testing.T) {
-	s := schemaFor{cluster: "sign'ers", retention: 48 * time.Hour}
-	create, err := s.render("schema_migrations", createMigrations)
-	if err != nil {
-		t.Fatal(err)
-	}
-	migrations, err := s.migrations()
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := []string{create}
-	for _, m := range migrations {
-		all = append(all, m.statements...)
-	}
 	db := open(t, Config{URL: server})
-	for _, statement := range all {
-		var formatted string
-		if err := db.conn.QueryRow(t.Context(), "SELECT formatQuery("+quote(statement)+")").Scan(&formatted); err != nil {
-			t.Errorf("ClickHouse can't parse it: %v", err)
+	for name, shards := range map[string]int{"cluster.sql": 1, "shards.sql": 3} {
+		s := schemaFor{layout{cluster: "sign'ers", database: "files", shards: shards, replicated: true}, 48 * time.Hour}
+		create, err := s.render("schema_migrations", createMigrations)
+		if err != nil {
+			t.Fatal(err)
 		}
+		migrations, err := s.migrations()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := statements(create)
+		for _, m := range migrations {
+			all = append(all, m.statements...)
+		}
+		for _, statement := range all {
+			var formatted string
+			if err := db.conn.QueryRow(t.Context(), "SELECT formatQuery("+quote(statement)+")").Scan(&formatted); err != nil {
+				t.Errorf("ClickHouse can't parse it: %v", err)
+			}
+		}
+		golden(t, name, strings.Join(all, ";\n\n")+";\n")
 	}
-	golden(t, "cluster.sql", strings.Join(all, ";\n\n")+";\n")
+}
 
-	opts, err := clickhouse.ParseDSN("clickhouse://a:9000,b:9000/db?insert_quorum=3")
-	if err != nil {
-		t.Fatal(err)
-	}
-	fillOptions(opts, Config{Cluster: "signers"})
-	for setting, want := range map[string]any{"insert_quorum": 3, "insert_quorum_parallel": 0, "select_sequential_consistency": 1} {
-		if got := opts.Settings[setting]; got != want {
+func TestTheURLsSettingsWinOnACluster(t *testing.T) {
+	settings := clusterSettings(clickhouse.Settings{"insert_quorum": 3}, 8*time.Second)
+	for setting, want := range map[string]any{"insert_quorum": 3, "insert_quorum_parallel": 0, "select_sequential_consistency": 1, "receive_timeout": 8} {
+		if got := settings[setting]; got != want {
 			t.Errorf("%s is %v, want %v", setting, got, want)
 		}
 	}

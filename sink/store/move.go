@@ -57,6 +57,9 @@ type moveState struct {
 }
 
 func (db *DB) moveOldRows(ctx context.Context) error {
+	if db.layout().distributed() {
+		return nil
+	}
 	if err := db.describeCertificates(ctx); err != nil {
 		return err
 	}
@@ -112,6 +115,10 @@ func (db *DB) lastBlock(ctx context.Context) (block int64, err error) {
 }
 
 func (db *DB) moveState(ctx context.Context) (s moveState, err error) {
+	if db.layout().distributed() { // version 1 filled none
+		db.moved.Store(true)
+		return moveState{done: true}, nil
+	}
 	const query = "SELECT (SELECT count() FROM signed_hashes), (SELECT if(count() = 0, 0, max(number) + 1) FROM moves), (SELECT max(done) FROM moves)"
 	var done uint8
 	var next uint64
@@ -138,13 +145,9 @@ func (db *DB) movePlan(ctx context.Context, rows uint64) (p plan, err error) {
 	if err != nil {
 		return p, err
 	}
-	create, err := schemaFor{cluster: db.cfg.Cluster}.render("move_plan", fmt.Sprintf(
-		"CREATE VIEW IF NOT EXISTS move_plan{{onCluster}} AS SELECT toUInt32(%d) AS ranges, toInt64(%d) AS cutoff, toInt64(%d) AS block",
-		max(1, (rows+db.moveRows-1)/db.moveRows), db.oldest(), block))
-	if err != nil {
-		return p, err
-	}
-	if err := db.exec(ctx, create); err != nil {
+	create := fmt.Sprintf("CREATE VIEW IF NOT EXISTS move_plan%s AS SELECT toUInt32(%d) AS ranges, toInt64(%d) AS cutoff, toInt64(%d) AS block",
+		db.layout().onCluster(), max(1, (rows+db.moveRows-1)/db.moveRows), db.oldest(), block)
+	if err := db.everywhere(ctx, []string{create}, nil); err != nil {
 		return p, db.wrap(ctx, err, "plan the move of the rows of version 1")
 	}
 	err = db.selectAll(ctx, "read the plan of the move", "SELECT ranges, cutoff, block FROM move_plan", func(rows driver.Rows) error {

@@ -45,20 +45,26 @@ func (db *DB) Owners(ctx context.Context, hashes []byte, into map[[32]byte]Owner
 }
 
 func (db *DB) owners(ctx context.Context, hashes []byte, into map[[32]byte]Owner) error {
-	ctx, err := withWanted(ctx, "FixedString(32)", split(hashes))
-	if err != nil {
-		return fmt.Errorf("clickhouse: look up owners: %w", err)
-	}
-	query := db.inBoth("SELECT hash, upload, position, site FROM ", " WHERE hash IN (SELECT key FROM wanted)")
-	var hash []byte
-	var owner Owner
-	return db.selectAll(ctx, "look up owners", query, func(rows driver.Rows) error {
-		if err := rows.Scan(&hash, &owner.Upload, &owner.Position, &owner.Site); err != nil {
+	for _, some := range byPlace(db.layout(), split(hashes), func(h *[]byte) []byte { return *h }, "hash") {
+		ctx, err := withWanted(ctx, "FixedString(32)", some.keys)
+		if err != nil {
+			return fmt.Errorf("clickhouse: look up owners: %w", err)
+		}
+		query := db.inBoth("SELECT hash, upload, position, site FROM ", " WHERE hash IN (SELECT key FROM wanted)"+some.only)
+		var hash []byte
+		var owner Owner
+		err = db.selectAll(ctx, "look up owners", query, func(rows driver.Rows) error {
+			if err := rows.Scan(&hash, &owner.Upload, &owner.Position, &owner.Site); err != nil {
+				return err
+			}
+			into[[32]byte(hash)] = owner
+			return nil
+		})
+		if err != nil {
 			return err
 		}
-		into[[32]byte(hash)] = owner
-		return nil
-	})
+	}
+	return nil
 }
 
 // inBoth asks the table of owners and, until its rows have moved, that of version 1, which has the same columns. A hash

@@ -181,9 +181,19 @@ type BatchProgress struct {
 // Config.Retention and has any. Once a batch is done its numbers don't change. It is a read of callers: bound the number
 // of uploads, a batch takes 48 bytes and an upload may have a thousand.
 func (db *DB) ProgressOf(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID][]BatchProgress, error) {
-	ctx, where, err := whereID(ctx, "upload", ids)
+	found := make(map[uuid.UUID][]BatchProgress, len(ids))
+	for _, some := range byPlace(db.layout(), ids, idBytes, tables["outcomes"]) {
+		if err := db.progressOf(ctx, some, found); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+func (db *DB) progressOf(ctx context.Context, some share[uuid.UUID], found map[uuid.UUID][]BatchProgress) error {
+	ctx, where, err := whereID(ctx, "upload", some)
 	if err != nil {
-		return nil, fmt.Errorf("clickhouse: read the progress of uploads: %w", err)
+		return fmt.Errorf("clickhouse: read the progress of uploads: %w", err)
 	}
 	const columns = "upload, batch, shard, part, claims, added, duplicates, bad_signatures, errors"
 	old := ""
@@ -198,8 +208,7 @@ func (db *DB) ProgressOf(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID][]
 		SELECT ` + columns + ` FROM outcomes WHERE ` + where + ` AND shard >= -1 AND ` + db.recent() + old + `
 	) GROUP BY upload, batch, shard, part
 ) GROUP BY upload, batch ORDER BY upload, batch`
-	found := make(map[uuid.UUID][]BatchProgress, len(ids))
-	err = db.readAll(ctx, "read the progress of uploads", query, func(rows driver.Rows) error {
+	return db.readAll(ctx, "read the progress of uploads", query, func(rows driver.Rows) error {
 		var id uuid.UUID
 		var p BatchProgress
 		var decided uint8
@@ -213,7 +222,6 @@ func (db *DB) ProgressOf(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID][]
 		found[id] = append(found[id], p)
 		return nil
 	})
-	return found, err
 }
 
 // recent is the condition for rows of uploads whose results are given out. It spares whoever asks the parts of all

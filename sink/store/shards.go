@@ -5,8 +5,6 @@ package store
 import (
 	"context"
 	"fmt"
-
-	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 )
 
 // ShardsError says that topic `verified` has another number of partitions than the hashes in ClickHouse were divided
@@ -22,35 +20,18 @@ func (e *ShardsError) Error() string {
 		"give the topic %d partitions again, or start with an empty database", e.Now, e.Recorded, e.Recorded)
 }
 
-// CheckShards records the number of shards the first time, and afterwards says by a *ShardsError if it is another one.
-//
-// The number is the text of a view, because creating a view is the one thing ClickHouse does for the first comer only:
-// of two processes that start with different numbers, one is refused, always. A row in a table could be
-// written by both.
+// CheckShards records the number of shards the first time, and afterwards says by a *ShardsError if it is another one. Of
+// two processes that start with different numbers, one is refused, always.
 func (db *DB) CheckShards(ctx context.Context, shards int) error {
 	if shards < 1 {
 		return fmt.Errorf("clickhouse: %d shards can't be recorded", shards)
 	}
-	s := schemaFor{cluster: db.cfg.Cluster}
-	create, err := s.render("verified_shards",
-		fmt.Sprintf("CREATE VIEW IF NOT EXISTS verified_shards{{onCluster}} AS SELECT toInt64(%d) AS shards", shards))
-	if err != nil {
-		return err
-	}
-	if err := db.exec(ctx, create); err != nil {
-		return db.wrap(ctx, err, "record the number of shards")
-	}
-	var recorded int64
-	err = db.selectAll(ctx, "read the number of shards", "SELECT shards FROM verified_shards", func(rows driver.Rows) error {
-		return rows.Scan(&recorded)
+	return db.agree(ctx, "verified_shards", int64(shards), func(recorded int64) error {
+		if recorded != int64(shards) {
+			return &ShardsError{Recorded: int(recorded), Now: shards}
+		}
+		return nil
 	})
-	if err != nil {
-		return err
-	}
-	if recorded != int64(shards) {
-		return &ShardsError{Recorded: int(recorded), Now: shards}
-	}
-	return nil
 }
 
 // shardRange is the condition for the hashes of a shard: a range of the primary key.

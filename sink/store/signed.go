@@ -57,13 +57,13 @@ func scanSigned(rows driver.Rows) (hash [32]byte, s SignedHash, err error) {
 	return hash, s, err
 }
 
-// whereHash is the condition that hash is one of hashes, and the context that a query with it needs.
-func whereHash(ctx context.Context, hashes [][32]byte) (context.Context, string, error) {
-	if len(hashes) == 1 { // nearly always: without a table it is faster
-		return ctx, "hash = " + literal(hashes[0][:]), nil
+// whereHash is the condition that hash is one of some, and the context that a query with it needs.
+func whereHash(ctx context.Context, some share[[32]byte]) (context.Context, string, error) {
+	if len(some.keys) == 1 { // nearly always: without a table it is faster
+		return ctx, "hash = " + literal(some.keys[0][:]) + some.only, nil
 	}
-	ctx, err := withWanted(ctx, "FixedString(32)", views(hashes))
-	return ctx, "hash IN (SELECT key FROM wanted)", err
+	ctx, err := withWanted(ctx, "FixedString(32)", views(some.keys))
+	return ctx, "hash IN (SELECT key FROM wanted)" + some.only, err
 }
 
 // Hashes returns who signed each of the hashes. Hashes that nobody signed are left out. It is a read of callers: bound
@@ -106,17 +106,26 @@ func (db *DB) Signers(ctx context.Context, hashes [][32]byte) (map[[32]byte]Sign
 }
 
 func (db *DB) ownersOf(ctx context.Context, what, columns string, hashes [][32]byte) (map[[32]byte]SignedHash, error) {
-	ctx, where, err := whereHash(ctx, hashes)
+	found := make(map[[32]byte]SignedHash, len(hashes))
+	for _, some := range byPlace(db.layout(), hashes, hashBytes, "hash") {
+		if err := db.addOwners(ctx, what, columns, some, found); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+func (db *DB) addOwners(ctx context.Context, what, columns string, some share[[32]byte], found map[[32]byte]SignedHash) error {
+	ctx, where, err := whereHash(ctx, some)
 	if err != nil {
-		return nil, fmt.Errorf("clickhouse: %s: %w", what, err)
+		return fmt.Errorf("clickhouse: %s: %w", what, err)
 	}
 	const key = "site, signed_at, upload, position"
-	query := "SELECT " + columns + " FROM signatures WHERE (" + key + ") IN (SELECT " + key + " FROM owners WHERE " + where + ")"
+	query := "SELECT " + columns + " FROM signatures WHERE (" + key + ") IN (SELECT " + key + " FROM owners WHERE " + where + ")" + some.only
 	if !db.moved.Load() {
 		query += " UNION ALL SELECT " + columns + " FROM signed_hashes WHERE " + where
 	}
-	found := make(map[[32]byte]SignedHash, len(hashes))
-	err = db.readAll(ctx, what, query, func(rows driver.Rows) error {
+	return db.readAll(ctx, what, query, func(rows driver.Rows) error {
 		hash, s, err := scanSigned(rows)
 		// A replay of a row from before migration 6 knows the case, and is the same row otherwise.
 		if was, there := found[hash]; err == nil && (!there || was.Case == UnknownCase) {
@@ -124,5 +133,4 @@ func (db *DB) ownersOf(ctx context.Context, what, columns string, hashes [][32]b
 		}
 		return err
 	})
-	return found, err
 }

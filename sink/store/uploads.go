@@ -49,26 +49,31 @@ func (db *DB) Uploads(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]Uploa
 }
 
 func (db *DB) uploads(ctx context.Context, conn driver.Conn, ids []uuid.UUID) (map[uuid.UUID]Upload, error) {
-	ctx, where, err := whereID(ctx, "id", ids)
-	if err != nil {
-		return nil, fmt.Errorf("clickhouse: look up uploads: %w", err)
-	}
-	query := "SELECT id, site, count, accepted_at FROM uploads WHERE " + where + " ORDER BY accepted_at LIMIT 1 BY id"
 	found := make(map[uuid.UUID]Upload, len(ids))
-	err = db.selectOn(ctx, conn, "look up uploads", query, func(rows driver.Rows) error {
-		var u Upload
-		err := rows.Scan(&u.ID, &u.Site, &u.Count, &u.AcceptedAt)
-		found[u.ID] = u
-		return err
-	})
-	return found, err
+	for _, some := range byPlace(db.layout(), ids, idBytes, tables["uploads"]) {
+		ctx, where, err := whereID(ctx, "id", some)
+		if err != nil {
+			return nil, fmt.Errorf("clickhouse: look up uploads: %w", err)
+		}
+		query := "SELECT id, site, count, accepted_at FROM uploads WHERE " + where + " ORDER BY accepted_at LIMIT 1 BY id"
+		err = db.selectOn(ctx, conn, "look up uploads", query, func(rows driver.Rows) error {
+			var u Upload
+			err := rows.Scan(&u.ID, &u.Site, &u.Count, &u.AcceptedAt)
+			found[u.ID] = u
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
 }
 
-// whereID is the condition that a column is one of ids, and the context that a query with it needs.
-func whereID(ctx context.Context, column string, ids []uuid.UUID) (context.Context, string, error) {
-	if len(ids) == 1 {
-		return ctx, column + " = '" + ids[0].String() + "'", nil
+// whereID is the condition that a column is one of some ids, and the context that a query with it needs.
+func whereID(ctx context.Context, column string, some share[uuid.UUID]) (context.Context, string, error) {
+	if len(some.keys) == 1 {
+		return ctx, column + " = '" + some.keys[0].String() + "'" + some.only, nil
 	}
-	ctx, err := withWanted(ctx, "UUID", ids)
-	return ctx, column + " IN (SELECT key FROM wanted)", err
+	ctx, err := withWanted(ctx, "UUID", some.keys)
+	return ctx, column + " IN (SELECT key FROM wanted)" + some.only, err
 }

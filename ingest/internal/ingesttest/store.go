@@ -71,6 +71,9 @@ func (s *Store) Uploads(_ context.Context, ids []uuid.UUID) (map[uuid.UUID]store
 	return known(s.Rows, ids), s.unavailable()
 }
 
+// Places is the number of ClickHouse shards.
+func (s *Store) Places() int { return 1 }
+
 func (s *Store) ProgressOf(_ context.Context, ids []uuid.UUID) (map[uuid.UUID][]store.BatchProgress, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -6,7 +6,7 @@
 -- bytes for each 256 rows, 125 MB at 10^9 rows. Unpartitioned: a lookup has no other key than the hash, and every partition
 -- would multiply its work. Blocks of 8 KiB in the columns of a lookup, because a block is read whole, and the usual 64 KiB would
 -- be eight granules of hashes. Hashes and signatures are random bytes: a codec would only burn time.
-CREATE TABLE IF NOT EXISTS signed_hashes{{onCluster}}
+CREATE TABLE IF NOT EXISTS {{local "signed_hashes"}}{{onCluster}}
 (
     hash        FixedString(32)             COMMENT 'SHA-256 of the file' CODEC(NONE) SETTINGS (min_compress_block_size = 8192),
     upload      UUID                        COMMENT 'upload that owns the hash' SETTINGS (min_compress_block_size = 8192),
@@ -20,9 +20,10 @@ CREATE TABLE IF NOT EXISTS signed_hashes{{onCluster}}
 ENGINE = {{engine "ReplacingMergeTree"}}
 ORDER BY hash
 SETTINGS index_granularity = 256;
+{{distributed "signed_hashes"}}
 
 -- uploads: who uploaded how much, and when. The earliest acceptance wins where a retry was sealed under the same UUID.
-CREATE TABLE IF NOT EXISTS uploads{{onCluster}}
+CREATE TABLE IF NOT EXISTS {{local "uploads"}}{{onCluster}}
 (
     id          UUID                   COMMENT 'the UUID of the answer',
     site        LowCardinality(String) COMMENT 'host name of the uploading site, lower case',
@@ -33,12 +34,13 @@ CREATE TABLE IF NOT EXISTS uploads{{onCluster}}
 ENGINE = {{engine "ReplacingMergeTree" "version"}}
 ORDER BY id
 SETTINGS index_granularity = 256;
+{{distributed "uploads"}}
 
 -- batch_results: what became of a batch, one row a shard and part, and one with shard -1 for the outcome of verifying.
 -- The counts stand beside the arrays so that progress can be read without them. Partitioned by day so that expiry
 -- (an hour after polls end, lest clocks that differ show a finished upload as waiting)
 -- drops whole parts instead of rewriting them; a key that was accepted around midnight may stand in two.
-CREATE TABLE IF NOT EXISTS batch_results{{onCluster}}
+CREATE TABLE IF NOT EXISTS {{local "batch_results"}}{{onCluster}}
 (
     upload            UUID                 COMMENT 'the upload',
     batch             UInt32               COMMENT 'from 1: a thousand consecutive pairs',
@@ -69,9 +71,10 @@ PARTITION BY toDate(accepted_at)
 ORDER BY (upload, batch, shard, part)
 TTL toDateTime(accepted_at) + toIntervalSecond({{retentionSeconds}} + 3600)
 SETTINGS index_granularity = 256, ttl_only_drop_parts = 1;
+{{distributed "batch_results"}}
 
 -- certificates: every chain that decided an upload, and when it was seen.
-CREATE TABLE IF NOT EXISTS certificates{{onCluster}}
+CREATE TABLE IF NOT EXISTS {{local "certificates"}}{{onCluster}}
 (
     fingerprint FixedString(32)                                       COMMENT 'SHA-256 of the leaf certificate',
     site        LowCardinality(String)                                COMMENT 'the site that served it',
@@ -81,3 +84,4 @@ CREATE TABLE IF NOT EXISTS certificates{{onCluster}}
 )
 ENGINE = {{engine "AggregatingMergeTree"}}
 ORDER BY (fingerprint, site);
+{{distributed "certificates"}}

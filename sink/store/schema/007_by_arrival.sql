@@ -6,7 +6,7 @@
 -- written once. By month, so that old months rest, and can be exported. What is constant in an upload compresses to nothing. The index on hash
 -- is for analysts alone: it spares a filter on hash nine tenths of the table. The service asks owners for the row's key instead.
 -- Granules of 256 rows: one signature is read with 64 KiB of others.
-CREATE TABLE IF NOT EXISTS signatures{{onCluster}}
+CREATE TABLE IF NOT EXISTS {{local "signatures"}}{{onCluster}}
 (
     site        LowCardinality(String)      COMMENT 'host name of the signing site, lower case',
     signed_at   DateTime64(3, 'UTC')        COMMENT 'when the upload was accepted',
@@ -24,13 +24,14 @@ PARTITION BY toYYYYMM(signed_at)
 ORDER BY (site, signed_at, upload, position)
 SETTINGS index_granularity = 256, min_bytes_for_wide_part = 67108864, max_bytes_to_merge_at_max_space_in_pool = 67108864,
     parts_to_delay_insert = 20000, parts_to_throw_insert = 30000, max_parts_in_total = 200000;
+{{distributed "signatures"}}
 
 -- owners: who owns a hash, for ever (I4), and the key of its row in signatures. The only table of one row a hash that is merged in random
 -- order, so it has nothing else. A row is written after the row of signatures. Granules of 256 rows keep a lookup by hash at 8 KiB of
 -- hashes. The price is the index in memory: 32 bytes for each 256 rows, 125 MB at 10^9 rows. Unpartitioned: a lookup has no
 -- other key than the hash, and every partition would multiply its work. Blocks of 8 KiB, because a block is read whole, and
 -- the usual 64 KiB would be eight granules of hashes.
-CREATE TABLE IF NOT EXISTS owners{{onCluster}}
+CREATE TABLE IF NOT EXISTS {{local "owners"}}{{onCluster}}
 (
     hash      FixedString(32)        COMMENT 'SHA-256 of the file' CODEC(NONE) SETTINGS (min_compress_block_size = 8192),
     upload    UUID                   COMMENT 'upload that owns the hash' SETTINGS (min_compress_block_size = 8192),
@@ -41,10 +42,11 @@ CREATE TABLE IF NOT EXISTS owners{{onCluster}}
 ENGINE = {{engine "ReplacingMergeTree"}}
 ORDER BY hash
 SETTINGS index_granularity = 256, min_bytes_for_wide_part = 67108864;
+{{distributed "owners"}}
 
 -- cosigners: valid signatures of sites that were not the first. One row for each hash and site, the earliest, so it is bounded by
 -- itself.
-CREATE TABLE IF NOT EXISTS cosigners{{onCluster}}
+CREATE TABLE IF NOT EXISTS {{local "cosigners"}}{{onCluster}}
 (
     hash        FixedString(32)        COMMENT 'SHA-256 of the file' CODEC(NONE),
     site        LowCardinality(String) COMMENT 'host name of the signing site, which does not own the hash',
@@ -60,11 +62,12 @@ CREATE TABLE IF NOT EXISTS cosigners{{onCluster}}
 ENGINE = {{engine "ReplacingMergeTree" "version"}}
 ORDER BY (hash, site)
 SETTINGS index_granularity = 256, min_bytes_for_wide_part = 67108864;
+{{distributed "cosigners"}}
 
 -- exceptions: the pairs of a batch that were not added, by shard and part, with shard -1 for the outcome of verifying. Only where there
 -- are any. Partitioned by day so that expiry (an hour after polls end, lest clocks that differ show a finished upload as
 -- waiting) drops whole parts instead of rewriting them; a key that was accepted around midnight may stand in two.
-CREATE TABLE IF NOT EXISTS exceptions{{onCluster}}
+CREATE TABLE IF NOT EXISTS {{local "exceptions"}}{{onCluster}}
 (
     upload            UUID                 COMMENT 'the upload',
     batch             UInt32               COMMENT 'from 1: a thousand consecutive pairs',
@@ -91,11 +94,12 @@ PARTITION BY toDate(accepted_at)
 ORDER BY (upload, batch, shard, part)
 TTL toDateTime(accepted_at) + toIntervalSecond({{retentionSeconds}} + 3600)
 SETTINGS index_granularity = 256, min_bytes_for_wide_part = 67108864, ttl_only_drop_parts = 1;
+{{distributed "exceptions"}}
 
 -- outcomes: how many pairs of a batch came to what, one row a shard and part, and one with shard -1 for the outcome of verifying. Kept for
 -- good: some five rows for a thousand pairs, from which everything is counted. Its row is written last, so what it counts is there. A
 -- record may be in the log twice: the row of the first one stays.
-CREATE TABLE IF NOT EXISTS outcomes{{onCluster}}
+CREATE TABLE IF NOT EXISTS {{local "outcomes"}}{{onCluster}}
 (
     upload                 UUID                   COMMENT 'the upload',
     batch                  UInt32                 COMMENT 'from 1: a thousand consecutive pairs',
@@ -119,6 +123,7 @@ ENGINE = {{engine "ReplacingMergeTree" "version"}}
 PARTITION BY toYYYYMM(accepted_at)
 ORDER BY (upload, batch, shard, part)
 SETTINGS index_granularity = 256, min_bytes_for_wide_part = 67108864;
+{{distributed "outcomes"}}
 
 -- The views of version 1, over the new tables and what is left in the old ones. Names, columns and meaning are what they were.
 CREATE OR REPLACE VIEW v_signed_hashes{{onCluster}} DEFINER = CURRENT_USER SQL SECURITY DEFINER AS

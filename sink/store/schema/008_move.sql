@@ -1,9 +1,10 @@
 -- The rows of signed_hashes move to the tables of version 2 in the background, range by range of the hash (move.go).
-ALTER TABLE signatures{{onCluster}}
+{{range tables "signatures"}}ALTER TABLE {{.}}{{onCluster}}
     ADD COLUMN IF NOT EXISTS moved UInt8 DEFAULT 0 COMMENT '1 where the row was in signed_hashes before';
+{{end}}
 
 -- moves: the ranges that have moved, in their order.
-CREATE TABLE IF NOT EXISTS moves{{onCluster}}
+CREATE TABLE IF NOT EXISTS {{local "moves"}}{{onCluster}}
 (
     number UInt32          COMMENT 'of the range, from 0',
     below  FixedString(32) COMMENT 'hashes below this have moved; zero in the last row',
@@ -11,6 +12,7 @@ CREATE TABLE IF NOT EXISTS moves{{onCluster}}
 )
 ENGINE = {{engine "ReplacingMergeTree"}}
 ORDER BY number;
+{{distributed "moves"}}
 
 -- Rows of a range that is moving are in both tables. This counts them where they were, until the range is recorded. All copies of a row
 -- have one hash, so what the index leaves out needs no second look (the setting).

@@ -1,10 +1,11 @@
 -- What a certificate says of itself. Empty, or 1970, where the leaf can't be read.
-ALTER TABLE certificates{{onCluster}}
+{{range tables "certificates"}}ALTER TABLE {{.}}{{onCluster}}
     ADD COLUMN IF NOT EXISTS subject    SimpleAggregateFunction(max, String) COMMENT 'distinguished name (RFC 4514)',
     ADD COLUMN IF NOT EXISTS issuer     SimpleAggregateFunction(max, String) COMMENT 'distinguished name of who issued it',
     ADD COLUMN IF NOT EXISTS serial     SimpleAggregateFunction(max, String) COMMENT 'serial number, in hex',
     ADD COLUMN IF NOT EXISTS not_before SimpleAggregateFunction(max, DateTime64(3, 'UTC')),
     ADD COLUMN IF NOT EXISTS not_after  SimpleAggregateFunction(max, DateTime64(3, 'UTC'));
+{{end}}
 
 CREATE OR REPLACE VIEW v_certificates{{onCluster}} DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
 SELECT lower(hex(fingerprint)) AS certificate, site, min(c.first_seen) AS first_seen, max(c.last_seen) AS last_seen,
