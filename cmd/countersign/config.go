@@ -152,7 +152,7 @@ func bind(f *pflag.FlagSet) {
 	f.Int("shards", 4, "partitions of topic verified where it is created; bounds how many sinks can share the work; can't be changed later")
 
 	f.String("clickhouse", "", "`URL` of a ClickHouse server, clickhouse://user:password@host:9000/database?secure=true; default: an embedded engine in the data dir")
-	f.String("clickhouse-cluster", "", "`name` of the ClickHouse cluster for replicated tables")
+	f.String("clickhouse-cluster", "", "`name` of the ClickHouse cluster whose shards divide the rows, and whose replicas keep them")
 	f.String("engine-lib", "", "`file` of the embedded engine, libchdb.so; default: where `make engine` puts it")
 	f.String("engine-lib-sha256", engine.LibDigest, "SHA-256 that the embedded engine must have, in `hex`; name that of another file to trust it")
 	f.String("engine-binary", "", "`file` of a clickhouse binary to embed instead; default: the library, or clickhouse on the PATH where there is none")
