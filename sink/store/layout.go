@@ -14,6 +14,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -237,6 +238,35 @@ func (db *DB) checkLayout(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+// checkEngines refuses a database whose tables lie in another way, before anything is made.
+func (db *DB) checkEngines(ctx context.Context) error {
+	l := db.layout()
+	const table = "schema_migrations"
+	engines := make(map[string]string)
+	query := fmt.Sprintf("SELECT name, engine FROM system.tables WHERE database = currentDatabase() AND name IN (%s, %s)", quote(table), quote(l.local(table)))
+	err := db.selectAll(ctx, "look at the tables that there are", query, func(rows driver.Rows) error {
+		var name, engine string
+		err := rows.Scan(&name, &engine)
+		engines[name] = engine
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	whole, there := engines[table]
+	switch own, ok := engines[l.local(table)]; {
+	case there && whole == "Distributed" && !l.distributed():
+		return errors.New("clickhouse: the rows of this database are divided among several ClickHouse shards: name their cluster (--clickhouse-cluster)")
+	case there && whole != "Distributed" && l.distributed():
+		return fmt.Errorf("clickhouse: this database was filled on one ClickHouse shard, and cluster %q has %d: name a cluster with one shard, "+
+			"or start with an empty database", l.cluster, l.shards)
+	case ok && l.cluster != "" && strings.HasPrefix(own, "Replicated") != l.replicated:
+		return fmt.Errorf("clickhouse: the tables of this database have engines like %s, and the server at %s has a Keeper: %t; "+
+			"tables are Replicated where there is one: configure it as it was, or start with an empty database", own, db.where(), l.replicated)
+	}
+	return nil
 }
 
 // checkOrder looks at one of the server's own rows: its hash tells of which ClickHouse shard it is.

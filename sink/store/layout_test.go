@@ -185,6 +185,12 @@ func isError[E error](err error) bool {
 }
 
 func (p *pair) refusesOtherShards(t *testing.T) {
+	contains(t, open(t, Config{URL: p.cluster.URL()}).Migrate(t.Context()), "--clickhouse-cluster")
+	single := newDB(t)
+	single.found.Store(&layout{cluster: clustertest.Name, shards: 2})
+	contains(t, single.checkEngines(t.Context()), "filled on one ClickHouse shard", "empty database")
+	single.found.Store(&layout{cluster: clustertest.Name, shards: 1, replicated: true})
+	contains(t, single.checkEngines(t.Context()), "ReplacingMergeTree", "has a Keeper: true")
 	db := open(t, p.cfg)
 	db.found.Store(&layout{cluster: clustertest.Name, shards: 3})
 	contains(t, db.checkLayout(t.Context()), "has 3 shards", "filled on 2")

@@ -76,6 +76,9 @@ func (db *DB) Migrate(ctx context.Context) error {
 		return err
 	}
 	db.found.Store(l)
+	if err := db.checkEngines(ctx); err != nil {
+		return err
+	}
 	s := schemaFor{layout: *l, retention: db.cfg.Retention}
 	migrations, err := s.migrations()
 	if err != nil {
