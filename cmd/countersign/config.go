@@ -162,7 +162,7 @@ func bind(f *pflag.FlagSet) {
 	f.String("clickhouse-ca", "", "PEM `file` of the roots for ClickHouse's certificate; default: the system's")
 	f.String("clickhouse-cert", "", "PEM `file` with the certificate chain that is shown to a ClickHouse that wants one; read again for each connection")
 	f.String("clickhouse-key", "", "PEM `file` with its private key")
-	f.String("clickhouse-cluster", "", "`name` of the ClickHouse cluster for replicated tables")
+	f.String("clickhouse-cluster", "", "`name` of the ClickHouse cluster whose shards divide the rows, and whose replicas keep them")
 	f.String("engine-lib", "", "`file` of the embedded engine, libchdb.so; default: where `make engine` puts it")
 	f.String("engine-lib-sha256", engine.LibDigest, "SHA-256 that the embedded engine must have, in `hex`; name that of another file to trust it")
 	f.String("engine-binary", "", "`file` of a clickhouse binary to embed instead; default: the library, or clickhouse on the PATH where there is none")

@@ -19,7 +19,8 @@ import (
 	"countersign/sink/store"
 )
 
-// MaxWaiting is how many callers may wait for the answers to one kind of question of a ClickHouse shard. Further ones get ErrBusy at once.
+// MaxWaiting is how many callers may wait for the answers to one kind of question of a ClickHouse shard. Further ones
+// get ErrBusy at once.
 const MaxWaiting = 4096
 
 const (
@@ -34,7 +35,8 @@ const (
 	// progressPerCall is the same for the progress of uploads, of which each may have a row for each of a thousand
 	// batches.
 	progressPerCall = 1000
-	// coSignersPerCall is the same for co-signers, of which each hash may have store.MaxCoSigners with their signatures.
+	// coSignersPerCall is the same for co-signers, of which each hash may have store.MaxCoSigners with their
+	// signatures.
 	coSignersPerCall = 100
 	// listsAtOnce is how many lists of hashes ClickHouse is asked about at once. It takes a core for a good part of a
 	// second over a long one.

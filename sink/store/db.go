@@ -32,10 +32,10 @@ type Config struct {
 	URL string
 	// TLS has roots and the client's certificate for a URL with secure=true. Default: the system's roots, no certificate.
 	TLS *tls.Config
-	// Cluster, if set, names the cluster of the URL's servers (system.clusters), whose ClickHouse shards divide the rows
-	// among them. Where the servers have a Keeper, tables are Replicated and made ON CLUSTER, inserts wait for a quorum,
-	// and reads see every confirmed insert. Where they have none, each shard has one replica, and Migrate connects to each
-	// server at the host and port that system.clusters has, as the URL's user.
+	// Cluster, if set, names the cluster of the URL's servers (system.clusters), whose ClickHouse shards divide the
+	// rows among them. Where the servers have a Keeper, tables are Replicated and made ON CLUSTER, inserts wait for a
+	// quorum, and reads see every confirmed insert. Where they have none, each shard has one replica, and Migrate
+	// connects to each server at the host and port that system.clusters has, as the URL's user.
 	Cluster string
 	// ReadOnly is for Print: one connection, without the settings of inserts, which a user who may only read can't
 	// send.
@@ -135,8 +135,8 @@ func Open(_ context.Context, cfg Config) (*DB, error) {
 	return db, nil
 }
 
-// connect prepares connections to some addresses, at most so many, or as many as the URL allows where that is 0. Whoever
-// closes conn closes the dialer after it.
+// connect prepares connections to some addresses, at most so many, or as many as the URL allows where that is 0.
+// Whoever closes conn closes the dialer after it.
 func (db *DB) connect(addresses []string, most int, silence time.Duration) (conn driver.Conn, d *dialer, err error) {
 	opts := db.options
 	opts.Addr, opts.Settings = addresses, db.settings(silence)

@@ -16,8 +16,8 @@
 //     stored.
 //
 // Reading order: db.go (opening, and the query that all reads use), dial.go (connections), silence.go (servers that say
-// nothing), check.go (whether inserts would be taken), errors.go, grants.go (what users need), migrate.go (the schema,
-// with schema/*.sql), shards.go (the number of shards, and a shard's range of hashes), insert.go (what all inserts
+// nothing), check.go (whether inserts would be taken), errors.go, grants.go (what users need), layout.go (one server or a cluster:
+// where the tables lie), migrate.go (the schema, with schema/*.sql), shards.go (the number of shards, and a shard's range of hashes), insert.go (what all inserts
 // share), and a file for each table: hashes.go, uploads.go, certificates.go, results.go. print.go prints any query for
 // people, with clauses.go.
 //

@@ -1,19 +1,20 @@
 package store
 
-// Where the tables lie: on one server, on a cluster of one ClickHouse shard, or divided among several. Only this file and
-// the templates of schema/ know. All statements use one name for a table. With several ClickHouse shards the rows of
-// table x are in tables x_local, and x is a Distributed table over them.
+// Where the tables lie: on one server, on a cluster of one ClickHouse shard, or divided among several. Only this file
+// and the templates of schema/ know. All statements use one name for a table. With several ClickHouse shards the rows
+// of table x are in tables x_local, and x is a Distributed table over them.
 //
 // What is found by its hash lies by its hash, so that a look-up asks one ClickHouse shard and goes on while another one
 // is away. What is found by its upload lies by its upload. Both times the leading 32 bits decide, as they decide the
 // shard of the log: a range of hashes is a ClickHouse shard, and where --shards is a multiple of their number, a shard
 // of the log lies on one of them.
 //
-// The number and the order of ClickHouse shards can't be changed once there is data: a hash that is looked up on another
-// one than that which has it would get a second owner.
+// The number and the order of ClickHouse shards can't be changed once there is data: a hash that is looked up on
+// another one than that which has it would get a second owner.
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -40,8 +41,8 @@ type layout struct {
 // distributed says that rows are divided among several ClickHouse shards.
 func (l *layout) distributed() bool { return l.shards > 1 }
 
-// tables are all tables, with the expression that places a row of each: bytes of which the leading 32 bits count. Without
-// one, each ClickHouse shard has a copy of the row.
+// tables are all tables, with the expression that places a row of each: bytes of which the leading 32 bits count.
+// Without one, each ClickHouse shard has a copy of the row.
 var tables = map[string]string{
 	"signed_hashes":     "hash",
 	"signatures":        "hash",
@@ -109,8 +110,9 @@ func (l *layout) place(bytes string) string {
 	return fmt.Sprintf("bitShiftRight(toUInt64(byteSwap(reinterpretAsUInt32(%s))) * %d, 32)", bytes, l.shards)
 }
 
-// Places is the number of ClickHouse shards, among which record.Shard divides hashes, fingerprints and UUIDs of uploads.
-// It is 1 until Migrate has returned. While one of them is away, what is asked about keys of the others is answered.
+// Places is the number of ClickHouse shards, among which record.Shard divides hashes, fingerprints and UUIDs of
+// uploads. It is 1 until Migrate has returned. While one of them is away, what is asked about keys of the others is
+// answered.
 func (db *DB) Places() int { return max(1, db.layout().shards) }
 
 // layout is where the tables lie, as far as that is known.
@@ -148,16 +150,17 @@ func hashBytes(hash *[32]byte) []byte { return hash[:] }
 func idBytes(id *uuid.UUID) []byte { return id[:] }
 
 // clusterSettings are what a cluster asks of connections, beside what the URL says. Look-ups that decide ownership must
-// see every confirmed insert. So inserts wait for the ClickHouse shards that they go to, none of these is skipped when it
-// is away, and subqueries are asked where the rows lie. Sequential consistency is only kept for quorum inserts that wait
-// for each other, so those are serial (ClickHouse, settings, select_sequential_consistency). A server waits for another
-// one as long as we wait for a server.
+// see every confirmed insert. So inserts wait for the ClickHouse shards that they go to, none of these is skipped when
+// it is away, and subqueries are asked where the rows lie. Sequential consistency is only kept for quorum inserts that
+// wait for each other, so those are serial (ClickHouse, settings, select_sequential_consistency). A server gives up
+// another one that is silent before we would take the server itself for silent.
 func clusterSettings(own clickhouse.Settings, silence time.Duration) clickhouse.Settings {
 	settings := clickhouse.Settings{
 		"insert_quorum": "auto", "insert_quorum_parallel": 0, "select_sequential_consistency": 1,
 		"distributed_foreground_insert": 1, "skip_unavailable_shards": 0,
 		"optimize_skip_unused_shards": 1, "distributed_product_mode": "local",
-		"receive_timeout": int(silence / time.Second),
+		"receive_timeout": int(silence * 3 / 4 / time.Second), "handshake_timeout_ms": int(silence / 4 / time.Millisecond),
+		"connections_with_failover_max_tries": 2, "use_hedged_requests": 0,
 	}
 	maps.Copy(settings, own)
 	return settings
@@ -235,6 +238,35 @@ func (db *DB) checkLayout(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+// checkEngines refuses a database whose tables lie in another way, before anything is made.
+func (db *DB) checkEngines(ctx context.Context) error {
+	l := db.layout()
+	const table = "schema_migrations"
+	engines := make(map[string]string)
+	query := fmt.Sprintf("SELECT name, engine FROM system.tables WHERE database = currentDatabase() AND name IN (%s, %s)", quote(table), quote(l.local(table)))
+	err := db.selectAll(ctx, "look at the tables that there are", query, func(rows driver.Rows) error {
+		var name, engine string
+		err := rows.Scan(&name, &engine)
+		engines[name] = engine
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	whole, there := engines[table]
+	switch own, ok := engines[l.local(table)]; {
+	case there && whole == "Distributed" && !l.distributed():
+		return errors.New("clickhouse: the rows of this database are divided among several ClickHouse shards: name their cluster (--clickhouse-cluster)")
+	case there && whole != "Distributed" && l.distributed():
+		return fmt.Errorf("clickhouse: this database was filled on one ClickHouse shard, and cluster %q has %d: name a cluster with one shard, "+
+			"or start with an empty database", l.cluster, l.shards)
+	case ok && l.cluster != "" && strings.HasPrefix(own, "Replicated") != l.replicated:
+		return fmt.Errorf("clickhouse: the tables of this database have engines like %s, and the server at %s has a Keeper: %t; "+
+			"tables are Replicated where there is one: configure it as it was, or start with an empty database", own, db.where(), l.replicated)
+	}
+	return nil
 }
 
 // checkOrder looks at one of the server's own rows: its hash tells of which ClickHouse shard it is.

@@ -1,12 +1,12 @@
 package store
 
 // Migrations are the files of schema/, in order of their number. Each is recorded in schema_migrations after its last
-// statement. Every statement may be repeated, so a crash in between, or several processes that start at once, do no harm.
-// What a released file comes to on one server is never edited: a change is a new file.
+// statement. Every statement may be repeated, so a crash in between, or several processes that start at once, do no
+// harm. What a released file comes to on one server is never edited: a change is a new file.
 //
-// On a cluster each statement runs on every server: ON CLUSTER where there is a Keeper, and on connections to all of them
-// where there is none. A migration is recorded when it has run everywhere, on each ClickHouse shard, so that a server that
-// is up to date needs no other one to start with.
+// On a cluster each statement runs on every server: ON CLUSTER where there is a Keeper, and on connections to all of
+// them where there is none. A migration is recorded when it has run everywhere, on each ClickHouse shard, so that a
+// server that is up to date needs no other one to start with.
 //
 // Rejected: a lock around migrations. ClickHouse has none that a crash releases.
 
@@ -76,6 +76,9 @@ func (db *DB) Migrate(ctx context.Context) error {
 		return err
 	}
 	db.found.Store(l)
+	if err := db.checkEngines(ctx); err != nil {
+		return err
+	}
 	s := schemaFor{layout: *l, retention: db.cfg.Retention}
 	migrations, err := s.migrations()
 	if err != nil {
@@ -144,8 +147,8 @@ func (db *DB) record(ctx context.Context, m migration) error {
 	return nil
 }
 
-// everywhere runs statements that may be repeated on every server, one server after the other in the cluster's order. It
-// calls then, if there is one, with a connection to each; an error of then ends it.
+// everywhere runs statements that may be repeated on every server, one server after the other in the cluster's order.
+// It calls then, if there is one, with a connection to each; an error of then ends it.
 func (db *DB) everywhere(ctx context.Context, statements []string, then func(driver.Conn) error) error {
 	hosts := db.layout().hosts
 	if len(hosts) == 0 {
@@ -177,8 +180,8 @@ func (db *DB) all(ctx context.Context, conn driver.Conn, statements []string, th
 	return then(conn)
 }
 
-// agree has all processes take the same number: that of the first one which comes. check gets it, and says what is wrong
-// with it.
+// agree has all processes take the same number: that of the first one which comes. check gets it, and says what is
+// wrong with it.
 //
 // The number is the text of a view, because creating a view is the one thing ClickHouse does for the first comer only:
 // a row in a table could be written by several. On a cluster the first server's word counts, and the others get no

@@ -103,7 +103,7 @@ func TestStatementsForACluster(t *testing.T) {
 
 func TestTheURLsSettingsWinOnACluster(t *testing.T) {
 	settings := clusterSettings(clickhouse.Settings{"insert_quorum": 3}, 8*time.Second)
-	for setting, want := range map[string]any{"insert_quorum": 3, "insert_quorum_parallel": 0, "select_sequential_consistency": 1, "receive_timeout": 8} {
+	for setting, want := range map[string]any{"insert_quorum": 3, "insert_quorum_parallel": 0, "select_sequential_consistency": 1, "receive_timeout": 6} {
 		if got := settings[setting]; got != want {
 			t.Errorf("%s is %v, want %v", setting, got, want)
 		}

@@ -63,7 +63,7 @@ func Start(t testing.TB, n int, grants []string) *Cluster {
 	for i, dir := range c.dirs {
 		c.write(filepath.Join(dir, "engine.d", "cluster.xml"), c.servers())
 		c.write(filepath.Join(dir, "users.d", "cluster.xml"), c.users(grants))
-		c.killChild(i)
+		c.signal(i, syscall.SIGKILL)
 	}
 	return c
 }
@@ -114,7 +114,13 @@ func (c *Cluster) Kill(i int) {
 	fifo, err := os.OpenFile(config, os.O_RDWR, 0) // while it is open, a reader finds no end
 	c.must(err)
 	c.held[i] = fifo
-	c.killChild(i)
+	c.signal(i, syscall.SIGKILL)
+}
+
+// Stop stops a server with SIGSTOP: it accepts connections and says nothing. It can be killed then.
+func (c *Cluster) Stop(i int) {
+	c.t.Helper()
+	c.signal(i, syscall.SIGSTOP)
 }
 
 // StartAgain lets the successor of a killed server start.
@@ -140,8 +146,8 @@ func (c *Cluster) must(err error) {
 	}
 }
 
-// killChild kills the process that serves a folder.
-func (c *Cluster) killChild(i int) {
+// signal sends a signal to the process that is a server.
+func (c *Cluster) signal(i int, s syscall.Signal) {
 	c.t.Helper()
 	mark := fmt.Sprintf(`"Dir":%q`, c.dirs[i])
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
@@ -155,7 +161,7 @@ func (c *Cluster) killChild(i int) {
 			var pid int
 			_, err = fmt.Sscanf(p, "/proc/%d/cmdline", &pid)
 			c.must(err)
-			c.must(syscall.Kill(pid, syscall.SIGKILL))
+			c.must(syscall.Kill(pid, s))
 			return
 		}
 	}
