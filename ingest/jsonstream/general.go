@@ -5,6 +5,7 @@ package jsonstream
 
 import (
 	"bytes"
+	"encoding/binary"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -103,40 +104,49 @@ func unquote(room *[]byte, quoted []byte) (text []byte, ok bool) {
 	if plain == len(quoted) {
 		return quoted, true
 	}
-	out := append((*room)[:0], quoted[:plain]...)
-	for i := plain; i < len(quoted); {
-		c := quoted[i]
-		switch {
+	out := (*room)[:0]
+	for i := 0; ; {
+		out = append(out, quoted[i:i+plain]...)
+		if i += plain; i == len(quoted) {
+			*room = out
+			return out, true
+		}
+		var r rune
+		var n int
+		switch c := quoted[i]; {
 		case c < ' ':
 			return nil, false
 		case c == '\\':
-			r, n := unescape(quoted[i:])
-			if n == 0 {
+			if r, n = unescape(quoted[i:]); n == 0 {
 				return nil, false
 			}
-			out = utf8.AppendRune(out, r)
-			i += n
-		case c < utf8.RuneSelf:
-			out = append(out, c)
-			i++
 		default:
-			r, n := utf8.DecodeRune(quoted[i:]) // U+FFFD, 1 where it is no UTF-8
-			out = utf8.AppendRune(out, r)
-			i += n
+			r, n = utf8.DecodeRune(quoted[i:]) // U+FFFD, 1 where it is no UTF-8
 		}
+		out = utf8.AppendRune(out, r)
+		i += n
+		plain = plainLength(quoted[i:])
 	}
-	*room = out
-	return out, true
 }
 
-// plainLength is how many bytes at the start of a string mean what they are.
+// plainLength is how many bytes at the start of a string mean what they are: no control character, no backslash, and
+// ASCII.
 func plainLength(quoted []byte) int {
-	for i, c := range quoted {
-		if c < ' ' || c == '\\' || c >= utf8.RuneSelf {
-			return i
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	i := 0
+	for ; len(quoted)-i >= 8; i += 8 { // eight at a time: the highest bit of each byte says whether it is special
+		v := binary.LittleEndian.Uint64(quoted[i:])
+		backslash := v ^ ones*'\\'
+		if (v|(v-ones*' ')|(backslash-ones)&^backslash)&highs != 0 {
+			break
 		}
 	}
-	return len(quoted)
+	for ; i < len(quoted); i++ {
+		if c := quoted[i]; c < ' ' || c == '\\' || c >= utf8.RuneSelf {
+			break
+		}
+	}
+	return i
 }
 
 // unescape reads the escape at the start of b, and both halves of a pair of surrogates. length is 0 if it is none that
