@@ -40,8 +40,9 @@ const (
 
 	// maxVisits is how many visits to one address (an IPv4 address or an IPv6 /64) are under way at once for names of
 	// which leaves are known, and how many for other names. A visit has at most two connections open, and makes at most
-	// visitConnections: one for each kind of key, and then one more each. The address gets a new connection each
-	// dialInterval, after up to dialBurst at once, and as many again for names of the other sort.
+	// visitConnections: one for each kind of key, and then one more each, or two more where both are refused. The
+	// address gets a new connection each dialInterval, after up to dialBurst at once, and as many again for names of
+	// the other sort.
 	maxVisits        = 4
 	visitConnections = 4
 	dialInterval     = time.Second / 8

@@ -5,10 +5,12 @@ package store
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -39,16 +41,20 @@ func (db *DB) Explain(ctx context.Context, err error) (explained error, sure boo
 const checkAddress = "check that ClickHouse runs there, that this machine reaches the address, " +
 	"and that the ClickHouse URL has its native port, 9000, or with secure=true 9440"
 
-// explainCertificate is about the server's certificate; empty: err is not.
+// explainCertificate is about the server's certificate, or the client's; empty: err is not.
 func explainCertificate(err error) string {
 	_, unknownAuthority := errors.AsType[x509.UnknownAuthorityError](err)
 	_, otherName := errors.AsType[x509.HostnameError](err)
+	remote, isRemote := errors.AsType[*net.OpError](err)
 	switch {
 	case unknownAuthority:
-		return "ClickHouse's certificate leads to no authority that is trusted here: trust its authority on this machine " +
-			"(SSL_CERT_FILE names a file)"
+		return "ClickHouse's certificate leads to no authority that is trusted here: name its authority's file with --clickhouse-ca"
 	case otherName:
 		return "ClickHouse's certificate is for other names: write into the ClickHouse URL a name that it has"
+	case isRemote && remote.Op == "remote error" &&
+		slices.Contains([]string{tls.AlertError(42).Error(), tls.AlertError(116).Error()}, remote.Err.Error()):
+		// bad_certificate and certificate_required (RFC 8446, section 6.2): what a server says to a client without one.
+		return "ClickHouse demands a certificate of its clients: name one with --clickhouse-cert and --clickhouse-key"
 	}
 	return ""
 }

@@ -68,6 +68,8 @@ func selfSigned(t *testing.T) *tls.Config {
 func TestExplainSaysWhatWasFound(t *testing.T) {
 	const http, native = "HTTP/1.1 400 Bad Request\r\n\r\n", "HTTP/1.0 400 Bad Request\r\n\r\nPort 9000 is for clickhouse-client program\r\n"
 	secure := selfSigned(t)
+	demanding := secure.Clone()
+	demanding.ClientAuth = tls.RequireAnyClientCert
 	for _, c := range []struct {
 		name, address, parameters string
 		want                      []string
@@ -79,6 +81,7 @@ func TestExplainSaysWhatWasFound(t *testing.T) {
 		{"web server over TLS", speaking(t, secure, http), "?secure=true&skip_verify=true", []string{"found a web server (HTTPS)", "usually 9440, and not 8443"}, true},
 		{"unknown authority", speaking(t, secure, native), "?secure=true", []string{"certificate leads to no authority"}, true},
 		{"other name", strings.Replace(speaking(t, secure, native), "127.0.0.1", "localhost", 1), "?secure=true", []string{"certificate is for other names"}, true},
+		{"a client certificate demanded", speaking(t, demanding, native), "?secure=true&skip_verify=true", []string{"demands a certificate of its clients"}, true},
 		{"closes", speaking(t, nil, ""), "", []string{"accepts connections and closes them"}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
