@@ -71,6 +71,36 @@ func TestWhatIsRepeated(t *testing.T) {
 	}
 }
 
+// A call that changes something reaches the server once, also where net/http would send it again by itself: on a kept
+// connection that breaks before the answer. Calls that only ask are asked again.
+func TestChangesAreNotSentAgainOnAKeptConnection(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		call  func(*Client) error
+		extra int // requests after the one that was lost
+	}{
+		{"Sign", func(c *Client) error { _, err := c.Sign(t.Context(), "s", [32]byte{}, nil); return err }, 0},
+		{"SignBatch", func(c *Client) error { _, err := c.SignBatch(t.Context(), "s", testPairs(2)); return err }, 0},
+		{"Status", func(c *Client) error { _, err := c.Status(t.Context(), id); return err }, 1},
+	} {
+		f := newFake(t, ok(`{"waitingBatch":1}`), hangUp, problem(418, ""))
+		client, _ := newTestClient(t, f.URL)
+		if _, err := client.Status(t.Context(), id); err != nil { // from now on there is a connection that is kept
+			t.Fatal(err)
+		}
+		if err := c.call(client); err == nil {
+			t.Errorf("%s: no error", c.name)
+		}
+		requests := f.requests()
+		if got := len(requests) - 2; got != c.extra {
+			t.Errorf("%s was sent %d times after it was lost, want %d", c.name, got, c.extra)
+		}
+		if r := requests[1]; r.method == http.MethodGet && (r.length != 0 || r.header.Get("Transfer-Encoding") != "" || r.body != "") {
+			t.Errorf("%s has a body: %+v", c.name, r)
+		}
+	}
+}
+
 func TestPauses(t *testing.T) {
 	const s, ms = time.Second, time.Millisecond
 	for _, c := range []struct {

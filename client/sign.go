@@ -31,7 +31,7 @@ func (r SignResult) String() string {
 }
 
 // Sign sends one pair and waits for its outcome. If the connection breaks, the pair may have been
-// added all the same: then sending it again gives Duplicate.
+// added all the same, so the call is not repeated: sending it again would give Duplicate.
 func (c *Client) Sign(ctx context.Context, site string, hash [32]byte, signature []byte) (SignResult, error) {
 	query := url.Values{"hash": {hex.EncodeToString(hash[:])}, "sig": {EncodeSignature(signature)}}
 	k := &call{method: http.MethodGet, path: []string{"sign", site}, query: query}
