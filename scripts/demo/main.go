@@ -89,7 +89,14 @@ func demo(ctx context.Context) error {
 	return nil
 }
 
-func title(text string) { fmt.Printf("\n\033[1m%s\033[0m\n", text) }
+// title prints a heading: in bold on a terminal, unless NO_COLOR is set.
+func title(text string) {
+	info, err := os.Stdout.Stat()
+	if err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == "" {
+		text = "\033[1m" + text + "\033[0m"
+	}
+	fmt.Printf("\n%s\n", text)
+}
 
 // makeSites returns the sites and the settings that tell the service about them.
 func makeSites(dir string) (sites []*site, args []string, closeAll func(), err error) {
