@@ -5,6 +5,8 @@ package jsonstream
 import (
 	"errors"
 	"io"
+
+	"countersign/ingest/internal/sniff"
 )
 
 // Limits bounds a body. Bytes are not among them: the reader counts those.
@@ -122,7 +124,9 @@ func (d *decoder) open() error {
 		return err
 	}
 	if c != '[' {
-		return d.broken(-1, `expected a list of pairs like [["hash", "signature"]], found `+describe(c))
+		return d.looking("", &SyntaxError{
+			Element: -1, Offset: d.offset(), Reason: `expected a list of pairs like [["hash", "signature"]], found ` + describe(c),
+		})
 	}
 	d.pos++
 	return nil
@@ -135,7 +139,11 @@ func (d *decoder) close() error {
 	case err != nil:
 		return err
 	case more:
-		return d.broken(-1, "expected the end of the body after the list, found "+describe(d.buf[d.pos]))
+		reason := "expected the end of the body after the list, found " + describe(d.buf[d.pos])
+		if d.buf[d.pos] == '[' {
+			reason += ": send one list, with commas between its pairs"
+		}
+		return d.broken(-1, reason)
 	case !errors.Is(d.err, io.EOF):
 		return d.fail(d.err)
 	}
@@ -234,13 +242,28 @@ func (d *decoder) fail(err error) error {
 
 // broken fails at pos.
 func (d *decoder) broken(element int, reason string) error {
-	return d.fail(&SyntaxError{element, d.offset(), reason})
+	return d.fail(&SyntaxError{Element: element, Offset: d.offset(), Reason: reason})
 }
 
 // wrong fails somewhere in the element that starts b.
 func (d *decoder) wrong(b []byte) error {
 	at, reason := explain(b)
-	return d.fail(&SyntaxError{d.elements, d.offset() + int64(at), reason})
+	broken := &SyntaxError{Element: d.elements, Offset: d.offset() + int64(at), Reason: reason}
+	if d.elements == 0 {
+		return d.looking("[", broken)
+	}
+	return d.fail(broken)
+}
+
+// looking returns err, which is about the beginning of the body, with what the body looks like. before is what of the
+// body, white space aside, was consumed.
+func (d *decoder) looking(before string, err *SyntaxError) error {
+	d.more(sniff.Need) // nothing waits in the group, whose text this would move
+	head := d.unread()
+	if m, ok := sniff.Of(append([]byte(before), head[:min(len(head), sniff.Need)]...)); ok {
+		err.Looks = m.String()
+	}
+	return err
 }
 
 // isSpace tells JSON's white space (RFC 8259, section 2).

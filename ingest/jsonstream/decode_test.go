@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"countersign/ingest/internal/sniff"
 )
 
 const pair = `["` + lowerHash + `","AAEC"]` // 75 bytes
@@ -66,12 +68,22 @@ var syntaxCases = []struct {
 	{"two marks", "\xef\xbb\xbf\xef\xbb\xbf[]", -1, 3, "found the byte 0xef"},
 	{"half a mark", "\xef\xbb[]", -1, 2, "rest of a UTF-8 byte-order mark"},
 	{"cut in the mark", "\xef\xbb", -1, 2, ""},
-	{"UTF-16", "\xff\xfe[\x00", -1, 0, "found the byte 0xff"},
+	{"UTF-16", "\xff\xfe[\x00", -1, 0, "it looks like text in UTF-16: send it in UTF-8"},
+	{"UTF-16 without a mark", "[\x00[\x00", 0, 1, "text in UTF-16: send it in UTF-8"},
+	{"multipart", "--4f1a\r\nContent-Disposition: form-data", -1, 0, "it looks like a multipart form"},
+	{"gzip", "\x1f\x8b\x08\x00", -1, 0, "Content-Encoding: gzip"},
+	{"percent-encoded", "%5B%5B%22", -1, 0, "it looks like a percent-encoded form"},
+	{"two lines of pairs", pair + "\n" + pair, 0, 1, "a pair on each line is no list"},
+	{"lines of objects", `{"hash":"a"}` + "\n", -1, 0, "found an object; it looks like an object: send the list itself"},
+	{"CSV", pair[2:66] + ",AAAA", -1, 0, "it looks like a hash without quotes"},
+	{"text of Python", `[['a','b']]`, 0, 2, "json.dumps"},
+	{"text of a JavaScript object", "[object Object]", 0, 1, "JSON.stringify"},
+	{"two lists", "[" + pair + "]\n[" + pair + "]", -1, 78, "send one list"},
 	{"an object", `{"a":1}`, -1, 0, "found an object"},
 	{"a string", `"a"`, -1, 0, "found a string"},
 	{"a number", ` -1`, -1, 1, "found a number"},
 	{"null", `null`, -1, 0, "true, false or null"},
-	{"a form", `hash=1`, -1, 0, `found 'h'`},
+	{"a form", `hash=1`, -1, 0, "found 'h'; it looks like a form: send the list itself"},
 	{"list not closed", `[`, 0, 1, "cut off"},
 	{"cut after a pair", "[" + pair, 0, 76, "cut off"},
 	{"cut after a comma", "[" + pair + ",", 1, 77, "cut off"},
@@ -118,6 +130,11 @@ var syntaxCases = []struct {
 	{"a comment", `[/* */` + pair + `]`, 0, 1, "found '/'"},
 }
 
+func looksOf(head string) string {
+	m, _ := sniff.Of([]byte(head))
+	return m.String()
+}
+
 func TestSyntaxErrors(t *testing.T) {
 	for _, c := range syntaxCases {
 		t.Run(c.name, func(t *testing.T) {
@@ -126,9 +143,9 @@ func TestSyntaxErrors(t *testing.T) {
 			if n != 0 || !errors.As(err, &broken) {
 				t.Fatalf("got %d, %v", n, err)
 			}
-			if broken.Element != c.element || broken.Offset != int64(c.offset) || !strings.Contains(broken.Reason, c.reason) {
-				t.Errorf("got element %d, byte %d, %q\nwant element %d, byte %d, %q",
-					broken.Element, broken.Offset, broken.Reason, c.element, c.offset, c.reason)
+			if broken.Element != c.element || broken.Offset != int64(c.offset) || !strings.Contains(err.Error(), c.reason) {
+				t.Errorf("got element %d, byte %d, %v\nwant element %d, byte %d, %q",
+					broken.Element, broken.Offset, err, c.element, c.offset, c.reason)
 			}
 			if !strings.Contains(err.Error(), fmt.Sprintf("byte %d", c.offset)) ||
 				c.element >= 0 && !strings.Contains(err.Error(), fmt.Sprintf("element %d", c.element)) {
@@ -233,7 +250,7 @@ func TestLimits(t *testing.T) {
 		{"one more, without its end", list(4)[:1+3*76+1], Limits{MaxPairs: 3}, &LimitError{LimitPairs, 3, 3, 1 + 3*76}},
 		{
 			"no pair too many, but a comma", list(3)[:3*76] + ",]", Limits{MaxPairs: 3},
-			&SyntaxError{3, 1 + 3*76, "a comma after the last pair: expected another pair"},
+			&SyntaxError{Element: 3, Offset: 1 + 3*76, Reason: "a comma after the last pair: expected another pair"},
 		},
 		{"an element as long as allowed", "[" + spacious(200) + "]", Limits{MaxElement: 200}, nil},
 		{
@@ -252,7 +269,7 @@ func TestLimits(t *testing.T) {
 		},
 		{
 			"broken within the limit", `["a" "` + strings.Repeat("a", 1000) + `"]`, Limits{MaxElement: 100},
-			&SyntaxError{0, 1, pairForm + ", found a string"},
+			&SyntaxError{Element: 0, Offset: 1, Reason: pairForm + ", found a string", Looks: looksOf(`["`)},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

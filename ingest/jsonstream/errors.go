@@ -17,14 +17,21 @@ type SyntaxError struct {
 	Offset int64
 	// Reason is what was found and what belongs there.
 	Reason string
+	// Looks is what the body as a whole seems to be, and what to do about it. It is empty where that isn't recognised,
+	// and behind the first element.
+	Looks string
 }
 
 func (e *SyntaxError) Error() string {
-	if e.Element < 0 {
-		return fmt.Sprintf("the body is not a list of pairs of strings: at byte %d: %s", e.Offset, e.Reason)
+	place := fmt.Sprintf("at byte %d", e.Offset)
+	if e.Element >= 0 {
+		place = fmt.Sprintf("element %d, %s", e.Element, place)
 	}
-	return fmt.Sprintf("the body is not a list of pairs of strings: element %d, at byte %d: %s",
-		e.Element, e.Offset, e.Reason)
+	text := "the body is not a list of pairs of strings: " + place + ": " + e.Reason
+	if e.Looks != "" {
+		text += "; it looks like " + e.Looks
+	}
+	return text
 }
 
 // The values of [LimitError].Limit.

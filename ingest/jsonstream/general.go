@@ -142,9 +142,9 @@ func (d *decoder) blame(err error) error {
 		}
 		n, _ := scanPair(d.buf[at:g.end])
 		if where, reason := explain(d.buf[at : at+n]); reason != "" {
-			return &SyntaxError{first + i, d.base + int64(at+where), reason}
+			return &SyntaxError{Element: first + i, Offset: d.base + int64(at+where), Reason: reason}
 		}
 		at += n
 	}
-	return &SyntaxError{first, d.base + int64(g.start), "not valid JSON: " + err.Error()}
+	return &SyntaxError{Element: first, Offset: d.base + int64(g.start), Reason: "not valid JSON: " + err.Error()}
 }

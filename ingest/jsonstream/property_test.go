@@ -195,8 +195,18 @@ func checkBody(t interface{ Fatalf(string, ...any) }, body []byte) {
 	}
 	if broken.Offset < int64(len(body)) {
 		with := decode(bytes.NewReader(body[:broken.Offset+1]), lim, false, false)
-		same(t, "cut off after the offending byte", result{Err: with.Err}, result{Err: res.Err})
+		same(t, "cut off after the offending byte", result{Err: blind(with.Err)}, result{Err: blind(res.Err)})
 	}
+}
+
+// blind returns an error without what the body looks like, which more of the body may tell.
+func blind(err error) error {
+	if broken, ok := errors.AsType[*SyntaxError](err); ok {
+		seen := *broken
+		seen.Looks = ""
+		return &seen
+	}
+	return err
 }
 
 func TestDecodeAgainstTheStandardLibrary(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"countersign/ingest/admission"
+	"countersign/ingest/internal/sniff"
 	"countersign/ingest/problem"
 )
 
@@ -89,7 +90,7 @@ func (x *Exchange) OpenBody() (*Body, *problem.Problem) {
 	x.body = &wire{
 		ctx: x.reading, place: x.place, admission: cfg.Admission, src: x.ctx.RequestBodyStream(), deadline: c.SetReadDeadline, stall: cfg.StallTimeout,
 		slow: cfg.BodyTimeout, announced: int64(x.ctx.Request.Header.ContentLength()), max: cfg.MaxBody,
-		gone: clientGone(c),
+		gone: clientGone(c), coded: x.coding != "",
 	}
 	if x.body.src == nil {
 		x.body.src, x.body.announced = http.NoBody, 0
@@ -149,6 +150,8 @@ type wire struct {
 	gone      func() bool   // the client ended its side when more was wanted
 
 	n     int64     // bytes so far
+	head  []byte    // the first of them, up to sniff.Need, of a body with a content coding
+	coded bool      // it has one
 	armed time.Time // the deadline in force
 	ended bool      // the body was read to its end
 	cut   bool      // the client hung up before that
@@ -170,6 +173,9 @@ func (w *wire) Read(p []byte) (int, error) {
 		w.place.Received(n)
 	}
 	w.n += int64(n)
+	if w.coded && len(w.head) < sniff.Need {
+		w.head = append(w.head, p[:min(n, sniff.Need-len(w.head))]...)
+	}
 	switch {
 	case w.n > w.max:
 		return 0, problem.BodyTooLarge(w.max)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -79,10 +81,37 @@ func TestContentEncodings(t *testing.T) {
 		{"gzip", "nothing", nil},
 		{"zstd", "no zstd", []byte("hello, this is not zstd")},
 		{"zstd", "cut off", ingesttest.Zstandard("[[")[:8]},
-		{"zstd", "large window", wide},
 	} {
 		if r := send(bad.body, bad.coding); r.Status != 400 {
 			t.Errorf("%s, %s: %d %s", bad.coding, bad.name, r.Status, r.Body)
+		}
+	}
+	for _, c := range []struct {
+		coding, name string
+		body         []byte
+		status       int
+		says         string
+	}{
+		{"zstd", "large window", wide, 415, "a window of 16 MiB and 8 MiB is the most here: compress it with zstd's level 19 or less, without --long"},
+		{"zstd", "large window in the second frame", append(ingesttest.Zstandard(plain), wide...), 415, "a larger window"},
+		{"zstd", "dictionary", []byte("\x28\xb5\x2f\xfd\x01\x00\x07"), 415, "without one (zstd's option -D)"},
+		{"zstd", "gzip", good, 400, "It is gzip data: compress the body once, and send it with the header Content-Encoding: gzip."},
+		{"gzip", "zstd", ingesttest.Zstandard(plain), 400, "It is zstd data"},
+		{"gzip", "plain", []byte(" " + plain), 400, "It is a plain list: send it without that header"},
+		{"zstd", "plain", []byte(plain), 400, "It is a plain list: send it without that header"},
+		{"gzip", "xz", []byte("\xfd7zXZ\x00\x00\x04\xe6\xd6\xb4\x46"), 400, "It is xz data: unpack it"},
+	} {
+		if r := send(c.body, c.coding); r.Status != c.status || !strings.Contains(r.Body, c.says) {
+			t.Errorf("%s, %s: %d %s", c.coding, c.name, r.Status, r.Body)
+		}
+	}
+	for _, c := range []struct { // a body may be in parts: pigz -i, pzstd and cat make such files
+		coding string
+		part   func(string) []byte
+	}{{"gzip", ingesttest.Gzipped}, {"zstd", func(s string) []byte { return ingesttest.Zstandard(s) }}} {
+		parts := slices.Concat(c.part(plain[:50]), c.part(""), c.part(plain[50:]))
+		if r := send(parts, c.coding); r.Status != 200 || r.Body != strconv.Itoa(len(plain)) {
+			t.Errorf("%s in parts: %v", c.coding, r)
 		}
 	}
 	for _, encoding := range []string{"GZIP", "X-Gzip", " gzip "} { // RFC 9110, section 8.4.1: any letter case

@@ -1,14 +1,17 @@
 package server
 
 import (
+	"bytes"
 	"compress/gzip"
 	"errors"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
 
 	"countersign/ingest/admission"
+	"countersign/ingest/internal/sniff"
 	"countersign/ingest/problem"
 )
 
@@ -99,7 +102,47 @@ func (z *inflated) Read(p []byte) (int, error) {
 	case z.body.cut:
 		err = problem.CutOff(z.body.n, z.body.announced)
 	default:
-		err = problem.DamagedEncoding(z.coding, err)
+		err = z.damaged(err)
 	}
 	return n, err
+}
+
+// damaged is the problem of a body that came whole and can't be decompressed.
+func (z *inflated) damaged(err error) *problem.Problem {
+	switch {
+	case errors.Is(err, zstd.ErrWindowSizeExceeded):
+		return problem.UnsupportedCompression(z.coding, z.windowed()+" and 8 MiB is the most here: compress it with zstd's "+
+			"level 19 or less, without --long and --ultra, or with --zstd=wlog=23")
+	case errors.Is(err, zstd.ErrUnknownDictionary):
+		return problem.UnsupportedCompression(z.coding, "it needs a dictionary: compress it without one (zstd's option -D)")
+	case errors.Is(err, zstd.ErrMagicMismatch), errors.Is(err, gzip.ErrHeader):
+		if found := z.found(); found != "" {
+			return problem.OtherEncoding(z.coding, found)
+		}
+	}
+	return problem.DamagedEncoding(z.coding, err)
+}
+
+// windowed says which window the body asks for, as far as its first frame tells.
+func (z *inflated) windowed() string {
+	var h zstd.Header
+	if h.Decode(z.body.head) == nil && h.WindowSize > zstdWindow {
+		return "it asks for a window of " + strconv.FormatUint(h.WindowSize>>20, 10) + " MiB"
+	}
+	return "it asks for a larger window"
+}
+
+// found says what the body is that has the wrong first bytes, and what to do; empty: it has the right ones, or isn't
+// recognised.
+func (z *inflated) found() string {
+	if m, ok := sniff.Of(z.body.head); ok {
+		if strings.HasPrefix(m.Found, z.coding) {
+			return "" // the damage is further on
+		}
+		return m.String()
+	}
+	if text := bytes.TrimLeft(z.body.head, "\xef\xbb\xbf \t\r\n"); len(text) > 0 && text[0] == '[' {
+		return "a plain list: send it without that header, or compress it"
+	}
+	return ""
 }
