@@ -1,10 +1,6 @@
 package server
 
-// Connections below HTTP: how they are closed. A refusal is sent while the client still sends its body. Closing then
-// makes the kernel answer the bytes in flight with a reset, which takes the refusal away from a client that has not
-// read it yet; curl, Java and Python say "connection reset" instead of "413". So a connection that owes the rest of a
-// body is closed for writing only, and received from for a bounded time and number of bytes, before it goes (RFC 9112,
-// section 9.6).
+// Connections below HTTP: what is known of one between fasthttp's calls. How one is closed is in linger.go.
 
 import (
 	"crypto/tls"
@@ -12,21 +8,10 @@ import (
 	"io"
 	"net"
 	"sync/atomic"
-	"time"
 
 	"countersign/ingest/admission"
 	"countersign/ingest/problem"
 )
-
-// lingering is how connections are closed. All of a server share one.
-type lingering struct {
-	timeout  time.Duration
-	bytes    int64
-	stopping atomic.Bool // the server stops: linger briefly
-}
-
-// lingerStopping is the time a connection lingers once the server stops.
-const lingerStopping = 500 * time.Millisecond
 
 // conn is one connection.
 type conn struct {
@@ -34,11 +19,13 @@ type conn struct {
 	raw     net.Conn // below TLS
 	closing *lingering
 	linger  atomic.Bool
-	closed  atomic.Bool
-	place   *admission.Connection
-	loss    *problem.Problem // of its last request, which lost its place; belongs to fasthttp's goroutine
-	gone    atomic.Bool      // the client ended its side, and all that it sent before was read
-	hungUp  chan struct{}    // closed when the connection was closed for another one
+	// announced is the length of a refused body (linger); belongs to fasthttp's goroutine.
+	announced int64
+	closed    atomic.Bool
+	place     *admission.Connection
+	loss      *problem.Problem // of its last request, which lost its place; belongs to fasthttp's goroutine
+	gone      atomic.Bool      // the client ended its side, and all that it sent before was read
+	hungUp    chan struct{}    // closed when the connection was closed for another one
 }
 
 // Read reads from the client. The end of its side comes alone, never together with bytes: so a reader that meets it
@@ -77,13 +64,6 @@ func closedForOther(c net.Conn) <-chan struct{} {
 	return nil
 }
 
-// linger makes c stay open for a while once it is closed: its client is owed time to read the reply.
-func linger(c net.Conn) {
-	if l, ok := c.(interface{ lingerOnClose() }); ok {
-		l.lingerOnClose()
-	}
-}
-
 // busy says that c serves a request, until the function it returns is called.
 func busy(c net.Conn) (idle func()) {
 	if p, ok := c.(interface{ admitted() *admission.Connection }); ok {
@@ -114,8 +94,6 @@ func (c *conn) getLoss() *problem.Problem  { return c.loss }
 
 func (c *conn) admitted() *admission.Connection { return c.place }
 
-func (c *conn) lingerOnClose() { c.linger.Store(true) }
-
 // tlsConn lets fasthttp do the handshake and see that the connection is secure.
 type tlsConn struct {
 	*conn
@@ -135,24 +113,4 @@ func (c *conn) Close() error {
 		c.place.Close()
 	}
 	return c.Conn.Close()
-}
-
-// drain ends the sending side, and discards what the client still sends.
-func (c *conn) drain() {
-	timeout := c.closing.timeout
-	if c.closing.stopping.Load() {
-		timeout = min(timeout, lingerStopping)
-	}
-	if c.raw.SetDeadline(time.Now().Add(timeout)) != nil {
-		return
-	}
-	if c.raw != c.Conn {
-		if half, ok := c.Conn.(halfCloser); ok && half.CloseWrite() != nil { // TLS's close_notify
-			return
-		}
-	}
-	if half, ok := c.raw.(halfCloser); !ok || half.CloseWrite() != nil {
-		return
-	}
-	_, _ = io.CopyN(io.Discard, c.raw, c.closing.bytes)
 }

@@ -3,6 +3,8 @@ package server
 // Refusals reach clients that are busy sending; certificates change under way.
 
 import (
+	"bufio"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -13,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/big"
 	"net"
 	"net/http"
@@ -47,27 +50,46 @@ var refusals = []struct {
 	},
 }
 
-const longBody = 45 << 20
+// longBody is more than the buffers on the way and LingerBytes take together.
+const longBody = 80 << 20
 
 // TestRefusalReachesAClientThatOnlySends stands for Java's HttpURLConnection and Python's http.client, which read the
 // reply after the last byte of the body.
 func TestRefusalReachesAClientThatOnlySends(t *testing.T) {
+	certFile, keyFile := writePair(t, t.TempDir(), "x")
 	for _, c := range refusals {
-		t.Run(c.name, func(t *testing.T) {
-			h := start(t, c.config)
-			if c.ready != nil {
-				c.ready(h)
-			}
-			conn := h.Dial()
-			fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n[", c.path, longBody)
-			if _, err := io.CopyN(conn, ingesttest.Zeros{}, longBody-1); err != nil {
-				t.Fatalf("sending the rest: %v", err)
-			}
-			r := ingesttest.ReadReply(t, conn)
-			if h.Problem(r, c.status, c.kind); !r.Closed {
-				t.Error("the connection is said to stay open")
-			}
-		})
+		for _, secure := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, TLS %v", c.name, secure), func(t *testing.T) {
+				h := start(t, func(cfg *Config) {
+					if c.config != nil {
+						c.config(cfg)
+					}
+					if secure {
+						cfg.TLSCert, cfg.TLSKey = certFile, keyFile
+					}
+				})
+				if c.ready != nil {
+					c.ready(h)
+				}
+				conn := h.Dial()
+				if secure {
+					conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+				}
+				fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n[", c.path, longBody)
+				if _, err := io.CopyN(conn, ingesttest.Zeros{}, longBody-1); err != nil {
+					t.Fatalf("sending the rest: %v", err)
+				}
+				buffered := bufio.NewReader(conn)
+				r := ingesttest.ReadReply(t, buffered)
+				if h.Problem(r, c.status, c.kind); !r.Closed {
+					t.Error("the connection is said to stay open")
+				}
+				// With TLS, anything but close_notify would be io.ErrUnexpectedEOF.
+				if _, err := buffered.ReadByte(); !errors.Is(err, io.EOF) {
+					t.Errorf("after the reply: %v", err)
+				}
+			})
+		}
 	}
 }
 
@@ -88,7 +110,7 @@ func TestRefusalReachesCurl(t *testing.T) {
 					c.ready(h)
 				}
 				file := filepath.Join(t.TempDir(), "body")
-				if err := os.WriteFile(file, make([]byte, longBody), 0o600); err != nil {
+				if err := errors.Join(os.WriteFile(file, nil, 0o600), os.Truncate(file, longBody)); err != nil {
 					t.Fatal(err)
 				}
 				args := []string{"-sS", "-w", "\n%{http_code}", "--data-binary", "@" + file, h.URL + c.path}
@@ -107,8 +129,10 @@ func TestRefusalReachesCurl(t *testing.T) {
 
 func TestLingeringIsBounded(t *testing.T) {
 	for name, change := range map[string]func(*Config){
-		"time":  func(c *Config) { c.LingerTimeout, c.LingerBytes = 200*time.Millisecond, 1<<50 },
-		"bytes": func(c *Config) { c.LingerBytes = 1 << 20 },
+		"time": func(c *Config) {
+			c.LingerTimeout, c.BodyTimeout, c.MaxBody = 200*time.Millisecond, 200*time.Millisecond, 1<<50
+		},
+		"bytes": func(c *Config) { c.MaxBody = 1 << 20 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := start(t, change)
@@ -119,6 +143,56 @@ func TestLingeringIsBounded(t *testing.T) {
 				t.Errorf("sent %d bytes: %v", n, err)
 			}
 		})
+	}
+}
+
+// The bounds of lingering follow the body that was announced.
+func TestLingerBounds(t *testing.T) {
+	l := lingering{timeout: 10 * time.Second, bytes: 64 << 20, longest: 10 * time.Minute}
+	for _, c := range []struct {
+		announced, atLeast, atMost int64
+		within                     time.Duration
+	}{
+		{0, 64 << 20, 64 << 20, 10 * time.Second},
+		{100, 100, 1 << 20, 10 * time.Second},
+		{1 << 20, 1 << 20, 2 << 20, 74 * time.Second},
+		{400 << 20, 400 << 20, 500 << 20, 10 * time.Minute},
+		{math.MaxInt64, 1 << 60, math.MaxInt64, 10 * time.Minute},
+	} {
+		bytes, within := l.bounds(c.announced)
+		if bytes < c.atLeast || bytes > c.atMost || within != c.within {
+			t.Errorf("announced %d: %d bytes within %v, want %d to %d within %v",
+				c.announced, bytes, within, c.atLeast, c.atMost, c.within)
+		}
+	}
+}
+
+// A client may pause longer than LingerTimeout while it owes the rest of its body.
+func TestRefusalReachesAClientThatPauses(t *testing.T) {
+	h := start(t, func(c *Config) { c.LingerTimeout, c.StallTimeout = 50*time.Millisecond, time.Minute })
+	conn := h.Dial()
+	const rest = 8 << 20 // more than the receiver's buffer holds
+	fmt.Fprintf(conn, "POST /bodies/refused HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n[", rest)
+	time.Sleep(200 * time.Millisecond)
+	if _, err := io.CopyN(conn, ingesttest.Zeros{}, rest-1); err != nil {
+		t.Fatalf("sending after a pause: %v", err)
+	}
+	h.Problem(ingesttest.ReadReply(t, conn), 400, "invalid-parameter")
+}
+
+// A server that stops soon closes on those who are still sending a refused body.
+func TestStopEndsLingering(t *testing.T) {
+	h := start(t, func(c *Config) { c.DrainTimeout, c.StallTimeout = 50*time.Millisecond, time.Hour })
+	conn := h.Dial()
+	fmt.Fprintf(conn, "POST /bodies/refused HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n[", 1<<50)
+	h.Problem(ingesttest.ReadReply(t, conn), 400, "invalid-parameter")
+	ctx, cancel := context.WithTimeout(t.Context(), ingesttest.MaxWait)
+	defer cancel()
+	if err := h.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+	if _, err := io.Copy(conn, ingesttest.Zeros{}); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error(err)
 	}
 }
 

@@ -14,7 +14,7 @@
 //
 // config.go is the manual. server.go takes requests from fasthttp; head.go reads their heads, and route.go finds the
 // call. exchange.go is what handlers see; body.go and coding.go are the stream of a body. listener.go, refusals.go,
-// conn.go and tls.go are below HTTP; metrics.go, failures.go, and admin.go with adminhost.go, beside it.
+// conn.go, linger.go and tls.go are below HTTP; metrics.go, failures.go, and admin.go with adminhost.go, beside it.
 //
 // It must not know uploads, records, Kafka or ClickHouse.
 package server

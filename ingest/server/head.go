@@ -52,3 +52,13 @@ func hasField(lines []byte, name string) bool {
 	}
 	return false
 }
+
+// announced is how many bytes a request's body has as sent; of a body in chunks, how many it may have; 0 where the head
+// could not be read.
+func (s *Server) announced(head *fasthttp.RequestHeader) int64 {
+	n := head.ContentLength()
+	if n == -1 { // chunked
+		return s.cfg.MaxBody
+	}
+	return max(int64(n), 0)
+}
