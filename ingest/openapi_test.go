@@ -29,7 +29,7 @@ func TestOpenAPIDescribesEveryCall(t *testing.T) {
 		}
 	}
 	parameter := regexp.MustCompile(`:(\w+)`)
-	for _, c := range append(h.calls(), web.Calls()...) {
+	for _, c := range append(h.calls(), web.Calls("")...) {
 		if !strings.HasPrefix(c.Pattern, "/static/") {
 			served = append(served, c.Method+" "+parameter.ReplaceAllString(c.Pattern, "{$1}"))
 		}
@@ -43,7 +43,7 @@ func TestOpenAPIDescribesEveryCall(t *testing.T) {
 	for _, p := range problem.Examples() {
 		kinds = append(kinds, p.Kind)
 		var members map[string]any
-		if err := json.Unmarshal(p.AppendJSON(nil), &members); err != nil {
+		if err := json.Unmarshal(p.AppendJSON(nil, ""), &members); err != nil {
 			t.Errorf("%s: %v", p.Kind, err)
 		}
 	}

@@ -44,7 +44,7 @@ func New(c Config) (*Server, error) {
 	cfg.HTTP.Admission = s.admission
 	cfg.HTTP.Logger, cfg.HTTP.Registerer = cfg.Logger, cfg.Registerer
 	var httpErr error
-	s.http, httpErr = server.New(cfg.HTTP, append(s.calls(), web.Calls()...))
+	s.http, httpErr = server.New(cfg.HTTP, append(s.calls(), web.Calls(cfg.HTTP.PublicURL)...))
 	if err := errors.Join(err, admissionErr, httpErr); err != nil {
 		return nil, err
 	}

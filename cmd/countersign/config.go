@@ -27,6 +27,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"countersign/ingest/admission"
+	"countersign/ingest/server"
 	"countersign/internal/bytesize"
 	"countersign/pipeline/certs"
 	"countersign/pipeline/record"
@@ -49,6 +50,7 @@ type config struct {
 	TLSCert     string   `koanf:"tls-cert"`
 	TLSKey      string   `koanf:"tls-key"`
 
+	PublicURL      string   `koanf:"public-url"`
 	TrustedProxies []string `koanf:"trusted-proxies"`
 
 	MaxPairs      int           `koanf:"max-pairs"`
@@ -117,6 +119,7 @@ func bind(f *pflag.FlagSet) {
 	f.String("tls-cert", "", "PEM `file` with the API's certificate chain: HTTPS instead of HTTP; read again when it changes")
 	f.String("tls-key", "", "PEM `file` with its private key")
 
+	f.String("public-url", "", "`URL` at which people see the web page, if a reverse proxy shows it below a path: https://example.org/countersign")
 	f.StringSlice("trusted-proxies", nil, "addresses and `CIDR` prefixes of proxies whose X-Forwarded-For or Forwarded names the client")
 
 	f.Int("max-pairs", 1_000_000, "pairs in one upload; more get 413")
@@ -245,6 +248,8 @@ func (c *config) check() []error {
 	wrong(err != nil, "--deny-address: %v", err)
 	_, err = c.proxies()
 	wrong(err != nil, "--trusted-proxies: %v", err)
+	err = server.CheckPublicURL(c.PublicURL)
+	wrong(err != nil, "%v", err)
 	wrong(!slices.Contains([]string{"", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}, c.KafkaSASL), "--kafka-sasl %q: there are PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512", c.KafkaSASL)
 	wrong((c.KafkaSASL == "") != (c.KafkaUser == ""), "--kafka-sasl and --kafka-user go together")
 	for name, n := range map[string]int64{
@@ -297,9 +302,5 @@ func (c *config) level() (slog.Level, error) {
 func (c *config) logger(level *slog.LevelVar) *slog.Logger {
 	configured, _ := c.level()
 	level.Set(configured)
-	o := &slog.HandlerOptions{Level: level}
-	if c.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(os.Stderr, o))
-	}
-	return slog.New(slog.NewTextHandler(os.Stderr, o))
+	return newLogger(os.Stderr, c.LogFormat, wantsColour(os.Stderr, os.Getenv), level)
 }

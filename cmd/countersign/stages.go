@@ -104,7 +104,7 @@ func (p *process) startIngest(listener net.Listener, db *store.DB, l *openLog) e
 	producer := p.newProducer(l, log.ProducerConfig{Room: l.room})
 	api, err := ingest.New(ingest.Config{
 		HTTP: server.Config{
-			TLSCert: p.cfg.TLSCert, TLSKey: p.cfg.TLSKey, MaxBody: int64(p.cfg.MaxBody),
+			TLSCert: p.cfg.TLSCert, TLSKey: p.cfg.TLSKey, PublicURL: p.cfg.PublicURL, MaxBody: int64(p.cfg.MaxBody),
 			StallTimeout: p.cfg.StallTimeout, BodyTimeout: p.cfg.UploadTimeout,
 		},
 		Log: ingest.KafkaLog(l.client, producer), UploadPartitions: l.uploads, Shards: l.shards, Store: db,

@@ -15,8 +15,12 @@ import (
 
 // NotFound says that no call has this path.
 func NotFound(path string) *Problem {
+	hint := ""
+	if strings.Index(path, "/api/v1/") > 0 {
+		hint = " If a proxy passes its own prefix on: leave it out there, or name it with --public-url."
+	}
 	return newProblem(http.StatusNotFound, "not-found", "No such call",
-		"There is no call %s: see /openapi.json for those there are.", quote(path))
+		"There is no call %s: see /openapi.json for those there are.%s", quote(path), hint)
 }
 
 // MethodNotAllowed says that the path has calls, but none of this method. allow is the value of an Allow header.
@@ -120,6 +124,20 @@ func DamagedEncoding(coding string, err error) *Problem {
 		coding, err)
 	p.cause = err
 	return p
+}
+
+// UnsupportedCompression is for a body of a coding that is spoken here, compressed in a way that is not. reason says
+// what it has, and what would do; it has no full stop.
+func UnsupportedCompression(coding, reason string) *Problem {
+	return newProblem(http.StatusUnsupportedMediaType, "unsupported-encoding", "Content encoding not supported",
+		"The body can't be decompressed as %s, for %s: nothing of it was kept.", coding, reason)
+}
+
+// OtherEncoding is for a body that is not in the coding that its head names. found says what it is instead, and what to
+// do; it has no full stop.
+func OtherEncoding(coding, found string) *Problem {
+	return newProblem(http.StatusBadRequest, "damaged-encoding", "Damaged compressed body",
+		"The body is not %s, though Content-Encoding says so. It is %s. Nothing of it was kept.", coding, found)
 }
 
 // CutOff is for a body that ended after got of want bytes. want is -1 for a body in chunks.

@@ -47,9 +47,10 @@ func newProblem(status int, kind, title, format string, args ...any) *Problem {
 	return &Problem{Kind: kind, Title: title, Status: status, Detail: detail, Element: -1, Offset: -1}
 }
 
-// AppendJSON appends the body of the reply: one object and a line feed.
-func (p *Problem) AppendJSON(dst []byte) []byte {
-	dst = jsontext.AppendString(append(dst, `{"type":`...), "/problems/"+p.Kind)
+// AppendJSON appends the body of the reply: one object and a line feed. below is the path below which callers see the
+// API, without a slash at its end; empty: its root.
+func (p *Problem) AppendJSON(dst []byte, below string) []byte {
+	dst = jsontext.AppendString(append(dst, `{"type":`...), below+"/problems/"+p.Kind)
 	dst = jsontext.AppendString(append(dst, `,"title":`...), p.Title)
 	dst = strconv.AppendInt(append(dst, `,"status":`...), int64(p.Status), 10)
 	dst = jsontext.AppendString(append(dst, `,"detail":`...), p.Detail)

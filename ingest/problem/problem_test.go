@@ -19,7 +19,7 @@ func TestExamplesOfEveryKind(t *testing.T) {
 	for _, p := range Examples() {
 		examples = append(examples, p.Kind)
 		var members map[string]any
-		if err := json.Unmarshal(p.AppendJSON(nil), &members); err != nil || members["type"] != "/problems/"+p.Kind {
+		if err := json.Unmarshal(p.AppendJSON(nil, ""), &members); err != nil || members["type"] != "/problems/"+p.Kind {
 			t.Errorf("%s: %v, %v", p.Kind, members, err)
 		}
 		if !strings.HasSuffix(p.Detail, ".") || strings.Contains(p.Detail, "%!") {
@@ -68,7 +68,7 @@ func TestPiecesOfTheRequestAreQuoted(t *testing.T) {
 			NotFound(piece), MethodNotAllowed(piece, "GET"), UnknownProtocol(piece), UnsupportedEncoding(piece),
 			UnknownUpload(piece), UnknownBatch(piece, 1, 1), UnknownCertificate(piece),
 		} {
-			text := p.AppendJSON(nil)
+			text := p.AppendJSON(nil, "")
 			if !json.Valid(text) || !utf8.Valid(text) || len(text) > 1000 || strings.Contains(p.Detail, "%!") {
 				t.Errorf("%s of %.20q: %s", p.Kind, piece, text)
 			}

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,6 +21,10 @@ type Config struct {
 	// TLSCert and TLSKey name PEM files: with both set, the API is HTTPS (HTTP/1.1; HTTP/2 is not offered). They are
 	// read again when they change; a pair that doesn't load leaves the previous one in use.
 	TLSCert, TLSKey string
+
+	// PublicURL is the address at which clients see the API, where a reverse proxy shows it elsewhere than at its root:
+	// "https://example.org/countersign". Requests are taken with its path and without. Default: the root of any host.
+	PublicURL string
 
 	// Admission decides who gets connections, and what a compressed body may unfold to. Default: one with
 	// MaxConnections, and otherwise its own defaults.
@@ -39,9 +45,10 @@ type Config struct {
 	IdleTimeout time.Duration
 	// WriteTimeout is how long the client may take to receive a reply. Default 60 s.
 	WriteTimeout time.Duration
-	// LingerTimeout and LingerBytes bound how long, and how much, a refused body is still received and thrown away
-	// after the refusal was sent: closing at once would make the kernel reset the connection, and the client lose the
-	// answer (RFC 9112, section 9.6). Defaults 10 s, 64 MiB.
+	// LingerTimeout is how long a refused connection is still received from after the refusal was sent, and LingerBytes
+	// how much: closing at once would make the kernel reset the connection, and the client lose the answer (RFC 9112,
+	// section 9.6). Where a body was announced, all of it is received (of a body in chunks: MaxBody), in LingerTimeout
+	// and a second more for each 16 KiB of it, at most BodyTimeout. Defaults 10 s, 64 MiB.
 	LingerTimeout time.Duration
 	LingerBytes   int64
 	// DrainTimeout is how long Shutdown lets open requests go on. Default 10 s.
@@ -74,6 +81,9 @@ func (c *Config) check() error {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		errs = append(errs, errors.New("--tls-cert and --tls-key belong together: give both or neither"))
 	}
+	if err := CheckPublicURL(c.PublicURL); err != nil {
+		errs = append(errs, err)
+	}
 	if c.MaxBody < 0 {
 		errs = append(errs, fmt.Errorf("--max-body %d is negative: leave it out for the default", c.MaxBody))
 	}
@@ -81,4 +91,26 @@ func (c *Config) check() error {
 		errs = append(errs, errors.New("a time-out of bodies is negative: leave it out for the default"))
 	}
 	return errors.Join(errs...)
+}
+
+// CheckPublicURL returns what is wrong with a Config.PublicURL; nil: nothing.
+func CheckPublicURL(text string) error {
+	if text == "" {
+		return nil
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || strings.ContainsAny(text, "?#") {
+		return fmt.Errorf("--public-url %q: want the address of the web page as people type it, such as https://example.org or "+
+			"https://example.org/countersign", text)
+	}
+	return nil
+}
+
+// below is the path of PublicURL, without a slash at its end.
+func (c *Config) below() string {
+	u, err := url.Parse(c.PublicURL)
+	if err != nil { // check has refused it
+		return ""
+	}
+	return strings.TrimRight(u.EscapedPath(), "/")
 }

@@ -5,6 +5,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"net/http"
 	"strconv"
 	"time"
 
@@ -136,11 +137,11 @@ func (x *Exchange) ReplyText(body []byte) { x.Reply("text/plain; charset=utf-8",
 // replyProblem answers with a problem, and logs the cause where the operator should know of it.
 func (x *Exchange) replyProblem(p *problem.Problem) {
 	x.server.failures.note(string(x.ctx.Path()), p)
-	writeProblem(x.ctx, p)
+	x.server.writeProblem(x.ctx, p)
 	x.server.metrics.problem(p)
 }
 
-func writeProblem(ctx *fasthttp.RequestCtx, p *problem.Problem) {
+func (s *Server) writeProblem(ctx *fasthttp.RequestCtx, p *problem.Problem) {
 	ctx.SetStatusCode(p.Status)
 	ctx.SetContentType("application/problem+json")
 	if p.RetryAfter > 0 {
@@ -153,21 +154,41 @@ func writeProblem(ctx *fasthttp.RequestCtx, p *problem.Problem) {
 		ctx.Response.Header.Set("RateLimit-Policy", p.RateLimit[0])
 		ctx.Response.Header.Set("RateLimit", p.RateLimit[1])
 	}
-	ctx.Response.SetBodyRaw(p.AppendJSON(nil))
+	ctx.Response.SetBodyRaw(p.AppendJSON(nil, s.below))
 }
 
 // finish gives back what the request held and decides whether its connection can serve another one.
 func (x *Exchange) finish(started time.Time) {
 	x.end()
 	x.SetField("X-Content-Type-Options", "nosniff")
+	x.allowOtherOrigins()
 	if len(x.ctx.Response.Header.Peek("Cache-Control")) == 0 {
 		x.SetField("Cache-Control", "no-store")
 	}
 	if x.unread() {
 		x.ctx.SetConnectionClose()
-		linger(x.ctx.Conn())
+		linger(x.ctx.Conn(), x.server.announced(&x.ctx.Request.Header))
 	}
 	x.server.metrics.request(x, time.Since(started))
+}
+
+// allowOtherOrigins lets pages of other origins read the reply (CORS, in the Fetch standard) if the request changes nothing, a
+// refusal too. What everybody may read needs no credentials. Calls that sign or upload stay closed.
+func (x *Exchange) allowOtherOrigins() {
+	method := string(x.ctx.Method())
+	switch {
+	case x.call != nil && x.call.Safe:
+	case x.call == nil && x.server.routes.find(x.server.path(x.ctx)).safe(method): // OPTIONS, or there was no turn
+	default:
+		return
+	}
+	x.SetField("Access-Control-Allow-Origin", "*")
+	x.SetField("Access-Control-Expose-Headers", "Content-Disposition, RateLimit, RateLimit-Policy, Retry-After")
+	if method == http.MethodOptions {
+		x.SetField("Access-Control-Allow-Methods", "GET, HEAD")
+		x.SetField("Access-Control-Allow-Headers", "*")
+		x.SetField("Access-Control-Max-Age", "86400")
+	}
 }
 
 // end calls what OnEnd collected.

@@ -44,6 +44,8 @@ func (h *harness) calls() []Call {
 		{Method: http.MethodPost, Pattern: "/bodies/:name", Admit: h.admitBody},
 		{Method: http.MethodPost, Pattern: "/panics", Admit: func(*Exchange) (Handler, *problem.Problem) { panic(purpose) }},
 		{Method: http.MethodGet, Pattern: "/panics", Serve: func(*Exchange) *problem.Problem { panic(purpose) }},
+		{Method: http.MethodGet, Pattern: "/changes", Serve: func(*Exchange) *problem.Problem { return problem.Busy(1) }},
+		{Method: http.MethodGet, Pattern: "/refuses", Safe: true, Serve: func(*Exchange) *problem.Problem { return problem.Busy(1) }},
 		{Method: http.MethodGet, Pattern: "/things/:name/:part", Safe: true, Serve: func(x *Exchange) *problem.Problem {
 			x.ReplyText([]byte(x.Arg(0) + " " + x.Arg(1)))
 			return nil

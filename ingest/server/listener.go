@@ -175,7 +175,7 @@ func (l *listener) refusal(p *problem.Problem) *refusal {
 	if l.tls != nil {
 		return &refusal{problem: p}
 	}
-	return &refusal{p, bareReply(p)}
+	return &refusal{p, bareReply(p, l.server.below)}
 }
 
 func (l *listener) refuse(raw net.Conn, why *refusal) {

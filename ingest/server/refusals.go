@@ -140,9 +140,9 @@ func abandon(raw net.Conn) {
 	}
 }
 
-// bareReply is a reply for where there is no request.
-func bareReply(p *problem.Problem) []byte {
-	body := p.AppendJSON(nil)
+// bareReply is a reply for where there is no request. below is for problem.AppendJSON.
+func bareReply(p *problem.Problem, below string) []byte {
+	body := p.AppendJSON(nil, below)
 	head := fmt.Sprintf("HTTP/1.1 %d %s\r\nServer: countersign\r\nContent-Type: application/problem+json\r\n"+
 		"Content-Length: %d\r\nRetry-After: %d\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n",
 		p.Status, http.StatusText(p.Status), len(body), p.RetrySeconds())

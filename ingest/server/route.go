@@ -98,6 +98,29 @@ func (r *route) match(path []byte) (args [2]string, ok bool) {
 	return args, true
 }
 
+// find returns the route of a path; nil: there is none.
+func (all routes) find(path []byte) *route {
+	for _, r := range all {
+		if _, ok := r.match(path); ok {
+			return r
+		}
+	}
+	return nil
+}
+
+// safe reports whether a method of the route changes nothing. OPTIONS asks on behalf of the others: it is safe where
+// GET is. A route that is nil has no methods.
+func (r *route) safe(method string) bool {
+	if r == nil {
+		return false
+	}
+	if method == http.MethodOptions {
+		method = http.MethodHead
+	}
+	c := r.calls[method]
+	return c != nil && c.Safe
+}
+
 // match returns the request's call, with its parameters decoded, or the problem to answer. Both are nil for OPTIONS;
 // allow is the value of its Allow header.
 func (all routes) match(method string, path []byte) (c *Call, args [2]string, allow string, p *problem.Problem) {

@@ -11,6 +11,7 @@ package server
 //     next request.
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -38,6 +39,7 @@ type Server struct {
 	failures *failures
 	keys     *keyPair // nil without HTTPS
 	closing  lingering
+	below    string // the path of Config.PublicURL, without a slash at its end
 
 	serving, stopping atomic.Bool
 
@@ -55,13 +57,12 @@ func New(c Config, calls []Call) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, routes: newRoutes(calls), metrics: newMetrics(), failures: newFailures(cfg.Logger)}
+	s := &Server{cfg: cfg, routes: newRoutes(calls), metrics: newMetrics(), failures: newFailures(cfg.Logger), below: cfg.below()}
 	if s.cfg.Admission == nil {
 		if s.cfg.Admission, err = admission.New(admission.Config{MaxConnections: cfg.MaxConnections}); err != nil {
 			return nil, err
 		}
 	}
-	s.closing.timeout, s.closing.bytes = cfg.LingerTimeout, cfg.LingerBytes
 	if cfg.TLSCert != "" {
 		if s.keys, err = newKeyPair(cfg.TLSCert, cfg.TLSKey, cfg.Logger); err != nil {
 			return nil, err
@@ -71,6 +72,9 @@ func New(c Config, calls []Call) (*Server, error) {
 		return nil, err
 	}
 	s.base, s.stop = context.WithCancelCause(context.Background())
+	s.closing = lingering{
+		timeout: cfg.LingerTimeout, bytes: cfg.LingerBytes, longest: cfg.BodyTimeout, stall: cfg.StallTimeout, serving: s.base,
+	}
 	s.http = &fasthttp.Server{
 		Name:                         "countersign",
 		Handler:                      s.handle,
@@ -138,10 +142,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-func (s *Server) endRequests() {
-	s.closing.stopping.Store(true)
-	s.stop(ErrStopping)
-}
+func (s *Server) endRequests() { s.stop(ErrStopping) }
 
 // awaitTurn waits until it is the turn of the request's client. The connection counts as idle until then. It returns
 // false where the request is not served; x.problem says why.
@@ -165,7 +166,7 @@ func (s *Server) admit(x *Exchange) {
 	if x.problem = admitHead(&ctx.Request.Header); x.problem != nil {
 		return
 	}
-	x.call, x.args, x.allow, x.problem = s.routes.match(string(ctx.Method()), ctx.URI().PathOriginal())
+	x.call, x.args, x.allow, x.problem = s.routes.match(string(ctx.Method()), s.path(ctx))
 	if x.call == nil {
 		return
 	}
@@ -175,6 +176,17 @@ func (s *Server) admit(x *Exchange) {
 	if x.serve, x.problem = x.call.Admit(x); x.problem != nil {
 		x.end()
 	}
+}
+
+// path is the request's path as sent. A proxy may pass its own prefix on, or not: what is no call's with the path of
+// Config.PublicURL is meant without it.
+func (s *Server) path(ctx *fasthttp.RequestCtx) []byte {
+	path := ctx.URI().PathOriginal()
+	short, ok := bytes.CutPrefix(path, []byte(s.below))
+	if s.below == "" || !ok || !bytes.HasPrefix(short, []byte("/")) || s.routes.find(path) != nil {
+		return path
+	}
+	return short
 }
 
 // expect answers "Expect: 100-continue". fasthttp's comment asks not to touch the response here. Yet a refusal without
@@ -233,7 +245,7 @@ func (s *Server) recoverPanic(ctx *fasthttp.RequestCtx, then func()) {
 	s.cfg.Logger.Error("panic while serving a request",
 		"path", string(ctx.Path()), "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 	s.metrics.panics.Inc()
-	writeProblem(ctx, problem.Internal(nil))
+	s.writeProblem(ctx, problem.Internal(nil))
 	ctx.SetConnectionClose()
 	then()
 }
@@ -254,8 +266,8 @@ func (s *Server) malformed(ctx *fasthttp.RequestCtx, err error) {
 	case errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF):
 		p = problem.MalformedRequest("The connection ended inside the request: nothing of it was kept; send it again.")
 	}
-	writeProblem(ctx, p)
-	linger(ctx.Conn())
+	s.writeProblem(ctx, p)
+	linger(ctx.Conn(), s.announced(&ctx.Request.Header))
 	s.metrics.problem(p)
 }
 

@@ -1,7 +1,13 @@
 package web
 
 import (
+	"encoding/json"
+	"io"
 	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,12 +25,15 @@ func TestMain(m *testing.M) { ingesttest.Main(m) }
 // start serves the pages on loopback until the test ends.
 func start(t *testing.T) *ingesttest.Client {
 	t.Helper()
-	s, err := server.New(server.Config{}, Calls())
+	s, err := server.New(server.Config{}, Calls(""))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return ingesttest.Serve(t, s)
 }
+
+// linksOf finds what a page or a script names.
+var linksOf = regexp.MustCompile(`(?:src|href)="([^"]*)"|Worker\("([^"]*)"\)`)
 
 func TestPage(t *testing.T) {
 	h := start(t)
@@ -34,7 +43,6 @@ func TestPage(t *testing.T) {
 		!strings.Contains(policy, "default-src 'none'") {
 		t.Error(r)
 	}
-	links := regexp.MustCompile(`(?:src|href)="([^"]*)"|Worker\("([^"]*)"\)`)
 	served := 0
 	err := fs.WalkDir(static, "static", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -44,12 +52,12 @@ func TestPage(t *testing.T) {
 		if strings.Contains(string(text), "http://") || strings.Contains(string(text), "https://") {
 			t.Errorf("%s refers to another server", path)
 		}
-		for _, m := range links.FindAllStringSubmatch(string(text), -1) {
+		for _, m := range linksOf.FindAllStringSubmatch(string(text), -1) {
 			link := m[1] + m[2]
 			if link == "data:," {
 				continue
 			}
-			if r := h.Do("GET", link, nil); r.Status != 200 {
+			if r := h.Do("GET", "/"+link, nil); r.Status != 200 {
 				t.Errorf("%s: %s is not there", path, link)
 			}
 			served++
@@ -102,4 +110,66 @@ func TestProblemTypes(t *testing.T) {
 		}
 	}
 	h.Problem(h.Do("GET", "/problems/nothing", nil), 404, "not-found")
+}
+
+// Behind a proxy that shows the service below a path, which it strips, everything that a browser follows is found.
+func TestBelowAPathOfAProxy(t *testing.T) {
+	for _, below := range []string{"/", "/countersign/", "/deep/er/"} {
+		h := start(t)
+		service, err := url.Parse(h.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		proxy := httptest.NewServer(http.StripPrefix(strings.TrimSuffix(below, "/"), httputil.NewSingleHostReverseProxy(service)))
+		defer proxy.Close()
+		page, err := url.Parse(proxy.URL + below)
+		if err != nil {
+			t.Fatal(err)
+		}
+		get := func(link string) string {
+			at, err := page.Parse(link)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := proxy.Client().Get(at.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Body.Close()
+			text, err := io.ReadAll(r.Body)
+			if err != nil || r.StatusCode != http.StatusOK {
+				t.Errorf("%s of %s: %d, %v", link, page, r.StatusCode, err)
+			}
+			return string(text)
+		}
+		for _, name := range []string{"", "static/page.js", "static/page.css"} {
+			text := get(name)
+			for _, m := range linksOf.FindAllStringSubmatch(text, -1) {
+				if link := m[1] + m[2]; !strings.HasPrefix(link, "data:") {
+					get(link)
+				}
+			}
+			if rooted := regexp.MustCompile(`["'(]/(api|static|openapi)\b`).FindString(text); rooted != "" {
+				t.Errorf("%q names a path of the host: %s", name, rooted)
+			}
+		}
+		var description struct{ Servers []struct{ URL string } }
+		if err := json.Unmarshal([]byte(get("openapi.json")), &description); err != nil || len(description.Servers) != 1 {
+			t.Fatal(err, description)
+		}
+		if at, err := page.Parse(description.Servers[0].URL); err != nil || at.String() != page.String() {
+			t.Errorf("the API is said to be at %v, want %s", at, page)
+		}
+	}
+}
+
+func TestDescriptionNamesThePublicURL(t *testing.T) {
+	s, err := server.New(server.Config{}, Calls("https://example.org/countersign/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := ingesttest.Serve(t, s).Do("GET", "/openapi.json", nil)
+	if !strings.Contains(r.Body, `"url": "https://example.org/countersign"`) || !json.Valid([]byte(r.Body)) {
+		t.Errorf("%.500s", r.Body)
+	}
 }

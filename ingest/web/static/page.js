@@ -45,7 +45,7 @@ function show(mood, verdict, explanation, facts, steps = []) {
 function check(file) {
   if (worker) worker.terminate(); // the previous file, if it is still being read
   asked++;
-  worker = new Worker("/static/hash.js");
+  worker = new Worker("static/hash.js");
   $("result").hidden = true;
   $("progress").hidden = false;
   $("progress").value = 0;
@@ -69,7 +69,7 @@ async function ask(file, hash) {
   const facts = [["File", file.name + " (" + size(file.size) + ")"], ["SHA-256", digest(element("code", hash))]];
   let reply, body;
   try {
-    reply = await fetch("/api/v1/hash/" + hash);
+    reply = await fetch("api/v1/hash/" + hash);
     body = await reply.json();
   } catch (e) {
     body = {detail: "The server could not be asked: " + e.message + "."};
@@ -91,7 +91,7 @@ function digest(e) {
 }
 
 async function signed(file, body, facts) {
-  const question = asked, link = "/api/v1/certificate/" + body.certificate;
+  const question = asked, link = "api/v1/certificate/" + body.certificate;
   const kept = await fetch(link, {method: "HEAD"}).then((reply) => reply.ok, () => false);
   if (question !== asked) return;
   const certificate = digest(element("code"));
@@ -123,6 +123,12 @@ function size(bytes) {
 // quote makes a text one word of a shell.
 const quote = (text) => "'" + text.replaceAll("'", "'\\''") + "'";
 
+// here is the folder of this page, for a shell: a proxy may show the page below a path.
+function here() {
+  const folder = location.origin + (location.pathname || "/").replace(/[^/]*$/, "");
+  return /^[\w.:/%~-]+$/.test(folder) ? folder : quote(folder);
+}
+
 // steps are the proof. A site may have an RSA and an ECDSA certificate: -sigalgs asks for the one that signed. kept says whether this
 // server has the certificate.
 function steps(name, body, kept) {
@@ -148,7 +154,7 @@ function steps(name, body, kept) {
   if (kept) {
     all.push(["Or the site has another certificate by now. This server keeps the one that it checked with. It proves as much where an authority that " +
       "your computer trusts issued it to " + site + ": the last line has to print “OK”; then repeat the proof.",
-      "curl -fsS " + location.origin + "/api/v1/certificate/" + body.certificate + " > site.pem\n" +
+      "curl -fsS " + here() + "api/v1/certificate/" + body.certificate + " > site.pem\n" +
       "openssl verify -untrusted site.pem -verify_hostname " + site + " -attime " + seconds + " site.pem"]);
   }
   return all;
