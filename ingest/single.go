@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"hash"
+	"log/slog"
 
 	"countersign/ingest/admission"
 	"countersign/ingest/jsonstream"
@@ -99,6 +100,7 @@ func (s *Server) serveSingle(x *server.Exchange, by signer, call *admission.Plac
 	if p != nil {
 		return p
 	}
+	s.logUpload(slog.LevelDebug, up, by, 0, outcome.Counts)
 	return replySingle(x, by, pair, outcome)
 }
 

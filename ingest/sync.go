@@ -7,6 +7,8 @@ package ingest
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"time"
 
 	"countersign/ingest/admission"
 	"countersign/ingest/problem"
@@ -19,14 +21,18 @@ import (
 func (s *Server) serveSyncUpload(x *server.Exchange, by signer, call, body *admission.Place) *problem.Problem {
 	w := waiter{server: s, who: by.who, place: call}
 	defer w.close()
+	began := time.Now()
 	up, p := s.receive(x, submission{signer: by, maxPairs: s.cfg.MaxSyncPairs, beforeSeal: w.watchUpload}, true)
 	if p != nil {
 		return p
 	}
+	receivedIn := time.Since(began)
 	body.Release() // others may send while this one waits
 	reply := s.newReply(x, by.who)
 	var d details
+	var counts results.Counts
 	p = w.finish(x.Context(), up, func(ctx context.Context, outcome results.Outcome) error {
+		counts = outcome.Counts
 		if err := reply.Reserve(ctx, detailsBytes(up.pairs, outcome.Errors)); err != nil {
 			return err
 		}
@@ -37,6 +43,7 @@ func (s *Server) serveSyncUpload(x *server.Exchange, by signer, call, body *admi
 	if p != nil {
 		return p
 	}
+	s.logUpload(slog.LevelInfo, up, by, receivedIn, counts)
 	x.SetOutcome("sync")
 	x.ReplyJSON(d.reply())
 	x.CloseUnsent(reply.Context)

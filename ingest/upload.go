@@ -4,6 +4,7 @@ package ingest
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"countersign/ingest/admission"
@@ -17,11 +18,19 @@ import (
 func (s *Server) serveUpload(x *server.Exchange, by signer) *problem.Problem {
 	var expected *acceptedUpload // that polls are answered about from now on
 	var undecided *admission.Undecided
+	began := time.Now()
+	var receivedIn time.Duration
 	up, p := s.receive(x, submission{signer: by, maxPairs: s.cfg.MaxPairs, beforeSeal: func(up acceptedUpload) {
 		if !up.repeated {
 			expected = &up
 			undecided = s.admission.Ledger.Add(by.who, up.records)
-			s.results.Expect(up.row(), undecided.Done)
+			receivedIn = time.Since(began)
+			s.results.Expect(up.row(), func(done results.Status) {
+				undecided.Done()
+				if up.pairs > 0 { // otherwise it is done before it is accepted
+					s.logUpload(slog.LevelInfo, up, by, receivedIn, done.Counts)
+				}
+			})
 		}
 	}}, false)
 	if p == nil {
@@ -42,6 +51,9 @@ func (s *Server) serveUpload(x *server.Exchange, by signer) *problem.Problem {
 	if !up.repeated {
 		outcome = "accepted"
 		s.record(x.Context(), up.row())
+		if up.pairs == 0 {
+			s.logUpload(slog.LevelInfo, up, by, receivedIn, results.Counts{})
+		}
 	}
 	x.SetOutcome(outcome)
 	x.ReplyJSON(appendAccepted(nil, up.id, up.pairs))
@@ -60,7 +72,9 @@ func (s *Server) receive(x *server.Exchange, in submission, sync bool) (accepted
 	up, err := s.intake.accept(body.Context(), in)
 	s.metrics.received(body.Received(), time.Since(started))
 	if err != nil {
-		return acceptedUpload{}, problemOf(body.Explain(err), sync)
+		p = problemOf(body.Explain(err), sync)
+		s.logRefused(in.signer, body.Received(), time.Since(started), p)
+		return acceptedUpload{}, p
 	}
 	s.metrics.pairs.Add(float64(up.pairs))
 	return up, nil

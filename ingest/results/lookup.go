@@ -20,8 +20,8 @@ var ErrUnknownUpload = errors.New("unknown upload")
 
 // Expect remembers an upload that is about to be sealed: from now on its events are counted. Its polls are answered,
 // too, so Forget must follow if the upload is not accepted. complete is called once the events, or a poll, say that all
-// of the upload is done; it must not wait, and may be nil.
-func (t *Tracker) Expect(row store.Upload, complete func()) {
+// of the upload is done, with its last status; it must not wait, and may be nil.
+func (t *Tracker) Expect(row store.Upload, complete func(Status)) {
 	u := remember(row, true)
 	u.complete = complete
 	t.uploads.Put(row.ID, u)

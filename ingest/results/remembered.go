@@ -31,10 +31,10 @@ type remembered struct {
 	row store.Upload
 
 	mu       sync.Mutex
-	status   Status    // the furthest that is known; guarded by mu
-	asked    time.Time // when ClickHouse was asked last, of the times it answered; zero: never; guarded by mu
-	complete func()    // called once the upload is complete; nil: nobody wants to know, or it was; guarded by mu
-	tally    *tally    // nil: events are not counted, or the upload is complete; guarded by mu
+	status   Status       // the furthest that is known; guarded by mu
+	asked    time.Time    // when ClickHouse was asked last, of the times it answered; zero: never; guarded by mu
+	complete func(Status) // called once the upload is complete; nil: nobody wants to know, or it was; guarded by mu
+	tally    *tally       // nil: events are not counted, or the upload is complete; guarded by mu
 }
 
 // remember makes an upload of which nothing is known but its row. If counted is set, all its events are still to come.
@@ -84,7 +84,7 @@ func (u *remembered) advance(s Status) {
 	}
 	u.tally = nil
 	if u.complete != nil {
-		u.complete()
+		u.complete(u.status)
 		u.complete = nil
 	}
 }
