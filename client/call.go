@@ -124,8 +124,8 @@ func (c *Client) try(ctx context.Context, k *call, b *body) (reply []byte, err e
 		req.Body, req.ContentLength = b, b.length
 		defer func() { err = culprit(ctx, b, err) }()
 	case !k.safe:
-		// net/http sends a GET again by itself when a kept connection breaks, though the server may have acted on it. It
-		// doesn't where there is a body that it can't read again. One of no bytes is left out of the request.
+		// net/http sends a GET again by itself when a kept connection breaks, though the server may have acted on it.
+		// It doesn't where there is a body that it can't read again. One of no bytes is left out of the request.
 		req.Body = io.NopCloser(strings.NewReader(""))
 	}
 	res, err := c.http.Do(req)

@@ -15,8 +15,9 @@
 //
 // config.go is the manual, server.go the table of calls. A request with pairs passes admission.go, then upload.go,
 // sync.go or single.go; attempt.go sends its pairs to the log while they arrive, accept.go decides what the upload is
-// called and when it counts as accepted. poll.go, check.go and proof.go are the calls that ask. reply.go and problems.go write
-// the answers, kafka.go is the log of a running process, health.go and metrics.go are for operators.
+// called and when it counts as accepted. poll.go, check.go and proof.go are the calls that ask. reply.go and
+// problems.go write the answers, kafka.go is the log of a running process, health.go, log.go and metrics.go are for
+// operators.
 //
 // Below it are the rooms that know less: [countersign/ingest/server] is HTTP, [countersign/ingest/jsonstream] turns
 // bytes into pairs, [countersign/ingest/results] knows what became of uploads, [countersign/ingest/problem] has every

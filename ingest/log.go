@@ -2,7 +2,7 @@ package ingest
 
 // What the operator hears of each upload: one line at its end, with who sent it and what its pairs came to. The process
 // that accepted the upload writes it, once the last of its results is stored. A process that ends before has no line of
-// it; table v_uploads has all of them.
+// it; view v_uploads has all of them.
 
 import (
 	"context"

@@ -60,7 +60,7 @@ func TestUploadsHaveALineInTheLog(t *testing.T) {
 	h.done(id)
 	line := want("upload finished", 1, "level=INFO", "upload="+id, "site=bank.example", "client=127.0.0.1", "pairs=2500", "added=2500",
 		"duplicates=0", "bad_signatures=0", "failed=0")
-	if !regexp.MustCompile(` received_in=\S*[0-9]m?s finished_in=\S*[0-9]m?s$`).MatchString(line) {
+	if !regexp.MustCompile(` received_in=\S*[0-9][mµ]?s finished_in=\S*[0-9][mµ]?s$`).MatchString(line) {
 		t.Errorf("times without unit: %s", line)
 	}
 	h.Do("POST", "/api/v1/sign/bank.example", pairs(0, 3, 8))

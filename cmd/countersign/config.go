@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"countersign/ingest/admission"
+	"countersign/ingest/server"
 	"countersign/internal/bytesize"
 	"countersign/pipeline/certs"
 	"countersign/pipeline/record"
@@ -210,6 +211,8 @@ func (c *config) check() []error {
 	wrong(c.ProxyDNS != dnsByProxy && c.ProxyDNS != dnsHere, "--cert-proxy-dns %q: there are proxy and here", c.ProxyDNS)
 	_, err = c.proxies()
 	wrong(err != nil, "--trusted-proxies: %v", err)
+	err = server.CheckPublicURL(c.PublicURL)
+	wrong(err != nil, "%v", err)
 	wrong(!slices.Contains([]string{"", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}, c.KafkaSASL), "--kafka-sasl %q: there are PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512", c.KafkaSASL)
 	c.checkTLS(wrong)
 	wrong((c.KafkaSASL == "") != (c.KafkaUser == ""), "--kafka-sasl and --kafka-user go together")

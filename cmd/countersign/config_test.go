@@ -79,13 +79,13 @@ func TestListsComeFromEverywhere(t *testing.T) {
 func TestAllProblemsAreReportedTogether(t *testing.T) {
 	_, err := loadFrom(t,
 		[]string{"--role", "cook", "--listen", "nowhere", "--shards", "0", "--tls-cert", "x", "--cert-host", "a", "--kafka-sasl", "NTLM", "--log-level", "loud",
-			"--deny-address", "1.2.3.4,nowhere.example", "--cert-grace", "-1s", "--kafka-retention", "1h"},
+			"--deny-address", "1.2.3.4,nowhere.example", "--cert-grace", "-1s", "--kafka-retention", "1h", "--public-url", "example.org"},
 		nil, "max-pears: 5\n")
 	if err == nil {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{"--role cook", `--listen "nowhere"`, "--shards", "--tls-cert", `"a"`, "NTLM", "--log-level", "max-pears", "needs --kafka", "needs --clickhouse",
-		`--deny-address: "nowhere.example"`, "--cert-grace", "--kafka-retention 1h"} {
+		`--deny-address: "nowhere.example"`, "--cert-grace", "--kafka-retention 1h", `--public-url "example.org"`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the report lacks %s:\n%v", want, err)
 		}

@@ -211,8 +211,7 @@ func checkBody(t interface{ Fatalf(string, ...any) }, body []byte) {
 
 // blind returns an error without what the body looks like, which more of the body may tell.
 func blind(err error) error {
-	var broken *SyntaxError
-	if errors.As(err, &broken) {
+	if broken, ok := errors.AsType[*SyntaxError](err); ok {
 		seen := *broken
 		seen.Looks = ""
 		return &seen

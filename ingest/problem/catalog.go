@@ -143,8 +143,8 @@ func DamagedEncoding(coding string, err error) *Problem {
 	return p
 }
 
-// UnsupportedCompression is for a body of a coding that is spoken here, compressed in a way that is not. reason says what
-// it has, and what would do; it has no full stop.
+// UnsupportedCompression is for a body of a coding that is spoken here, compressed in a way that is not. reason says
+// what it has, and what would do; it has no full stop.
 func UnsupportedCompression(coding, reason string) *Problem {
 	return newProblem(http.StatusUnsupportedMediaType, "unsupported-encoding", "Content encoding not supported",
 		"The body can't be decompressed as %s, for %s: nothing of it was kept.", coding, reason)

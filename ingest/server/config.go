@@ -81,7 +81,7 @@ func (c *Config) check() error {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		errs = append(errs, errors.New("--tls-cert and --tls-key belong together: give both or neither"))
 	}
-	if err := checkPublicURL(c.PublicURL); err != nil {
+	if err := CheckPublicURL(c.PublicURL); err != nil {
 		errs = append(errs, err)
 	}
 	if c.MaxBody < 0 {
@@ -93,8 +93,8 @@ func (c *Config) check() error {
 	return errors.Join(errs...)
 }
 
-// checkPublicURL returns what is wrong with a Config.PublicURL.
-func checkPublicURL(text string) error {
+// CheckPublicURL returns what is wrong with a Config.PublicURL; nil: nothing.
+func CheckPublicURL(text string) error {
 	if text == "" {
 		return nil
 	}

@@ -161,7 +161,7 @@ func (s *Server) writeProblem(ctx *fasthttp.RequestCtx, p *problem.Problem) {
 func (x *Exchange) finish(started time.Time) {
 	x.end()
 	x.SetField("X-Content-Type-Options", "nosniff")
-	x.open()
+	x.allowOtherOrigins()
 	if len(x.ctx.Response.Header.Peek("Cache-Control")) == 0 {
 		x.SetField("Cache-Control", "no-store")
 	}
@@ -172,11 +172,14 @@ func (x *Exchange) finish(started time.Time) {
 	x.server.metrics.request(x, time.Since(started))
 }
 
-// open lets pages of other origins read the reply (CORS, in the Fetch standard) if the request changes nothing, a refusal
-// too. What everybody may read needs no credentials. Calls that sign or upload stay closed.
-func (x *Exchange) open() {
+// allowOtherOrigins lets pages of other origins read the reply (CORS, in the Fetch standard) if the request changes nothing, a
+// refusal too. What everybody may read needs no credentials. Calls that sign or upload stay closed.
+func (x *Exchange) allowOtherOrigins() {
 	method := string(x.ctx.Method())
-	if safe := x.server.routes.find(x.server.path(x.ctx)).safe(method); !safe {
+	switch {
+	case x.call != nil && x.call.Safe:
+	case x.call == nil && x.server.routes.find(x.server.path(x.ctx)).safe(method): // OPTIONS, or there was no turn
+	default:
 		return
 	}
 	x.SetField("Access-Control-Allow-Origin", "*")

@@ -108,8 +108,8 @@ func (all routes) find(path []byte) *route {
 	return nil
 }
 
-// safe reports whether a method of the route changes nothing. OPTIONS asks on behalf of the others: it is safe where GET
-// is. A route that is nil has no methods.
+// safe reports whether a method of the route changes nothing. OPTIONS asks on behalf of the others: it is safe where
+// GET is. A route that is nil has no methods.
 func (r *route) safe(method string) bool {
 	if r == nil {
 		return false

@@ -182,10 +182,11 @@ func (s *Server) admit(x *Exchange) {
 // Config.PublicURL is meant without it.
 func (s *Server) path(ctx *fasthttp.RequestCtx) []byte {
 	path := ctx.URI().PathOriginal()
-	if short, ok := bytes.CutPrefix(path, []byte(s.below)); ok && bytes.HasPrefix(short, []byte("/")) && s.routes.find(path) == nil {
-		return short
+	short, ok := bytes.CutPrefix(path, []byte(s.below))
+	if s.below == "" || !ok || !bytes.HasPrefix(short, []byte("/")) || s.routes.find(path) != nil {
+		return path
 	}
-	return path
+	return short
 }
 
 // expect answers "Expect: 100-continue". fasthttp's comment asks not to touch the response here. Yet a refusal without
