@@ -88,7 +88,7 @@ func report(cmd *cobra.Command, api *client.Client, receipt client.Receipt, stat
 			cmd.Printf("%s: signed before\n", names[hash])
 		}
 		for _, hash := range r.BadSignature {
-			cmd.Printf("%s: the signature does not fit the certificate that the site serves\n", names[hash])
+			cmd.Printf("%s: the signature does not fit the certificate that the site serves; countersign verify --explain says why\n", names[hash])
 		}
 		for hash, reason := range r.Errors {
 			cmd.Printf("%s: %s\n", names[hash], reason)
