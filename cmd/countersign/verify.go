@@ -137,11 +137,11 @@ func (v verification) certificates(ctx context.Context, site string) (leaves []*
 		return v.look(ctx, site)
 	}
 	for _, name := range v.files {
-		found, err := readLeaves(name)
+		found, err := readCertificates(name)
 		if err != nil {
 			return nil, fmt.Errorf("--certificate: %w", err)
 		}
-		leaves = append(leaves, found...)
+		leaves = append(leaves, leavesOf(found)...)
 	}
 	return leaves, nil
 }
@@ -157,8 +157,13 @@ func (v verification) look(ctx context.Context, site string) (leaves []*x509.Cer
 		network.Hosts[name] = address
 	}
 	if v.roots != "" {
-		if network.Roots, err = certs.LoadRoots(v.roots); err != nil {
+		roots, err := readCertificates(v.roots)
+		if err != nil {
 			return nil, fmt.Errorf("--cert-roots: %w", err)
+		}
+		network.Roots = x509.NewCertPool()
+		for _, root := range roots {
+			network.Roots.AddCert(root)
 		}
 	}
 	sites, err := certs.New(certs.Config{Network: network})
@@ -180,13 +185,21 @@ func (v verification) look(ctx context.Context, site string) (leaves []*x509.Cer
 	return leaves, nil
 }
 
-// readLeaves reads the certificates of a file, in PEM or DER, without those of authorities, unless it has no others.
-func readLeaves(name string) ([]*x509.Certificate, error) {
+// leavesOf leaves out the certificates of authorities, unless there are no others.
+func leavesOf(all []*x509.Certificate) []*x509.Certificate {
+	isAuthority := func(c *x509.Certificate) bool { return c.IsCA }
+	if leaves := slices.DeleteFunc(slices.Clone(all), isAuthority); len(leaves) > 0 {
+		return leaves
+	}
+	return all
+}
+
+// readCertificates reads the certificates of a file, in PEM or DER, at least one.
+func readCertificates(name string) (all []*x509.Certificate, err error) {
 	text, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
 	}
-	var all []*x509.Certificate
 	for rest := text; ; {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
@@ -205,10 +218,6 @@ func readLeaves(name string) ([]*x509.Certificate, error) {
 		if all, err = x509.ParseCertificates(text); err != nil || len(all) == 0 {
 			return nil, fmt.Errorf("%s holds no certificate: give a file with a block BEGIN CERTIFICATE, or a certificate in DER", name)
 		}
-	}
-	isAuthority := func(c *x509.Certificate) bool { return c.IsCA }
-	if leaves := slices.DeleteFunc(slices.Clone(all), isAuthority); len(leaves) > 0 {
-		return leaves, nil
 	}
 	return all, nil
 }

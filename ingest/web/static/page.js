@@ -130,6 +130,8 @@ function steps(name, body, kept) {
   const site = body.site, seconds = Math.floor(new Date(body.signedAt).getTime() / 1000);
   const kind = body.algorithm.startsWith("RSA") ? "aRSA" : "aECDSA";
   const text = body.signedText, upper = text !== undefined && text !== text.toLowerCase();
+  const folder = location.origin + (location.pathname || "/").replace(/[^/]*$/, ""); // a proxy may show the page below a path
+  const here = /^[\w.:/%~-]+$/.test(folder) ? folder : quote(folder);
   const names = "openssl x509 -in site.pem -noout -text | sed -n '/Subject Alternative Name/{n;p;}'";
   const all = [
     ["What was signed: the SHA-256 of the file, written in hex" + (upper ? ", in capital letters." : "."),
@@ -153,7 +155,7 @@ function steps(name, body, kept) {
   if (kept) {
     all.push(["Or the site has another certificate by now. This server keeps the one that it checked with, and what that proves is decided in the " +
       "same way: by an authority that you trust, for the time when the signature came. Then repeat the proof.",
-      "curl -fsS " + location.origin + "/api/v1/certificate/" + body.certificate + " > site.pem\n" +
+      "curl -fsS " + here + "api/v1/certificate/" + body.certificate + " > site.pem\n" +
       "openssl verify -attime " + seconds + " -purpose sslserver -untrusted site.pem site.pem\n" + names]);
   }
   return all;
