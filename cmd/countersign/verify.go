@@ -114,10 +114,11 @@ func fillIn(q *mistake.Question, subject string) error {
 	}
 	defer file.Close()
 	sum := sha256.New()
-	others := map[crypto.Hash]hash.Hash{crypto.SHA1: crypto.SHA1.New(), crypto.SHA384: crypto.SHA384.New(), crypto.SHA512: crypto.SHA512.New()}
+	others := make(map[crypto.Hash]hash.Hash)
 	all := []io.Writer{sum}
-	for _, h := range others {
-		all = append(all, h)
+	for _, function := range []crypto.Hash{crypto.SHA1, crypto.SHA384, crypto.SHA512} {
+		others[function] = function.New()
+		all = append(all, others[function])
 	}
 	if _, err := io.Copy(io.MultiWriter(all...), file); err != nil {
 		return err
