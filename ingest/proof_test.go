@@ -20,6 +20,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -100,7 +102,8 @@ console.log(JSON.stringify(steps(%q, %s, true).map((s) => s[1])));`, origin, pag
 	return commands
 }
 
-// The commands of docs/troubleshooting.md are the page's.
+// The commands of docs/troubleshooting.md are the page's. Their options are those that OpenSSL 1.0.1 had, where LibreSSL
+// began: it has few of the later ones.
 func TestProofCommandsOfTheDocuments(t *testing.T) {
 	page, err := os.ReadFile("../docs/troubleshooting.md")
 	if err != nil {
@@ -111,10 +114,18 @@ func TestProofCommandsOfTheDocuments(t *testing.T) {
 		t.Fatal(err)
 	}
 	const reply = `{"algorithm": "RSA", "site": "SITE", "signedAt": "1970-01-01T00:00:00Z", "signedText": "0", "signature": "SIGNATURE", "certificate": "CERTIFICATE"}`
+	old := strings.Fields("-sha256 -r -c -d -w -connect -servername -showcerts -tls1_2 -cipher -in -noout -pubkey -verify -signature " +
+		"-purpose -untrusted -attime -text -n -fsS")
+	option := regexp.MustCompile(`(?:^| )(-[a-zA-Z]\w*)`)
 	for _, command := range steps(t, string(script), "https://SERVICE", "FILE", reply) {
 		command = strings.Replace(command, "-attime 0 ", "-attime SECONDS ", 1)
 		if !strings.Contains(string(page), "\n"+command+"\n") {
 			t.Errorf("docs/troubleshooting.md lacks this command of the page:\n%s", command)
+		}
+		for _, m := range option.FindAllStringSubmatch(command, -1) {
+			if !slices.Contains(old, m[1]) {
+				t.Errorf("%s is not an option of every openssl: %s", m[1], command)
+			}
 		}
 	}
 }

@@ -69,7 +69,7 @@ func TestTroubleshootingHasMessagesOfTheProgram(t *testing.T) {
 		t.Errorf("docs/troubleshooting.md has %d messages: the pattern has grown old", len(messages))
 	}
 	for _, message := range messages {
-		for _, part := range strings.Split(message, "...") {
+		for part := range strings.SplitSeq(message, "...") {
 			if !strings.Contains(texts, strings.TrimSpace(part)) {
 				t.Errorf("docs/troubleshooting.md has the message %q, and the program has nowhere %q", message, strings.TrimSpace(part))
 			}

@@ -82,7 +82,7 @@ func printNotAdded(cmd *cobra.Command, api *client.Client, receipt client.Receip
 			fmt.Fprintf(&text, "%s: signed before\n", hash)
 		}
 		for _, hash := range r.BadSignature {
-			fmt.Fprintf(&text, "%s: the signature does not fit the certificate that the site serves\n", hash)
+			fmt.Fprintf(&text, "%s: the signature does not fit the certificate that the site serves; countersign verify --explain says why\n", hash)
 		}
 		for hash, reason := range r.Errors {
 			fmt.Fprintf(&text, "%s: %s\n", hash, reason)

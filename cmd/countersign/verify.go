@@ -118,10 +118,11 @@ func fillIn(q *mistake.Question, subject string) error {
 	}
 	defer file.Close()
 	sum := sha256.New()
-	others := map[crypto.Hash]hash.Hash{crypto.SHA1: crypto.SHA1.New(), crypto.SHA384: crypto.SHA384.New(), crypto.SHA512: crypto.SHA512.New()}
+	others := make(map[crypto.Hash]hash.Hash)
 	all := []io.Writer{sum}
-	for _, h := range others {
-		all = append(all, h)
+	for _, function := range []crypto.Hash{crypto.SHA1, crypto.SHA384, crypto.SHA512} {
+		others[function] = function.New()
+		all = append(all, others[function])
 	}
 	if _, err := io.Copy(io.MultiWriter(all...), file); err != nil {
 		return err
@@ -141,11 +142,14 @@ func (v verification) certificates(ctx context.Context, site string) (leaves []*
 		return v.look(ctx, site)
 	}
 	for _, name := range v.files {
-		found, err := readLeaves(name, v.warn)
+		found, problems, err := pemfile.Certificates(name)
 		if err != nil {
 			return nil, fmt.Errorf("--certificate: %w", err)
 		}
-		leaves = append(leaves, found...)
+		for _, problem := range problems {
+			v.warn("--certificate", problem)
+		}
+		leaves = append(leaves, leavesOf(found)...)
 	}
 	return leaves, nil
 }
@@ -184,18 +188,11 @@ func (v verification) look(ctx context.Context, site string) (leaves []*x509.Cer
 	return leaves, nil
 }
 
-// readLeaves reads the certificates of a file without those of authorities, unless it has no others.
-func readLeaves(name string, warn warning) ([]*x509.Certificate, error) {
-	all, problems, err := pemfile.Certificates(name)
-	if err != nil {
-		return nil, err
-	}
-	for _, problem := range problems {
-		warn("--certificate", problem)
-	}
+// leavesOf leaves out the certificates of authorities, unless there are no others.
+func leavesOf(all []*x509.Certificate) []*x509.Certificate {
 	isAuthority := func(c *x509.Certificate) bool { return c.IsCA }
 	if leaves := slices.DeleteFunc(slices.Clone(all), isAuthority); len(leaves) > 0 {
-		return leaves, nil
+		return leaves
 	}
-	return all, nil
+	return all
 }

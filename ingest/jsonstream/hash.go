@@ -30,7 +30,7 @@ func ParseHash[T string | []byte](text T) (hash [32]byte, upper bool, reason str
 // noHash says why text is not 64 hex digits.
 func noHash(text string) string {
 	if n := utf8.RuneCountInString(text); n != 64 {
-		return fmt.Sprintf("not a SHA-256 in hex: %d character%s, want 64", n, plural(n))
+		return fmt.Sprintf("not a SHA-256 in hex: %d character%s, want 64%s", n, plural(n), surplus(text))
 	}
 	n := 0
 	for _, r := range text {
@@ -39,6 +39,19 @@ func noHash(text string) string {
 		}
 	}
 	return "not a SHA-256 in hex"
+}
+
+// surplus says what stands around a hash, where that is what sha256sum or echo write there.
+func surplus(text string) string {
+	switch {
+	case len(text) == 65 && text[0] == '\\':
+		return "; sha256sum writes a backslash where it escapes the file's name: use sha256sum < FILE"
+	case len(text) == 65 && text[64] == '\n':
+		return "; leave the line feed out"
+	case len(text) > 66 && text[64] == ' ':
+		return "; send the hash without the file's name"
+	}
+	return ""
 }
 
 func plural(n int) string {

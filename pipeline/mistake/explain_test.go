@@ -101,6 +101,8 @@ func TestExplain(t *testing.T) {
 	upper := strings.ToUpper(hash)
 	twiceHashed := sha256.Sum256([]byte(hash))
 	long := sha512.Sum512([]byte(content))
+	digests := make(map[crypto.Hash][]byte)
+	digests[crypto.SHA512] = long[:]
 	of := func(sig []byte) string { return base64.StdEncoding.EncodeToString(sig) }
 	byRSA := func(text string) string { return of(k.sign(k.rsa, text, crypto.SHA256)) }
 	right := k.sign(k.rsa, hash, crypto.SHA256)
@@ -170,7 +172,7 @@ func TestExplain(t *testing.T) {
 			}
 			q := Question{
 				Site: site, Hash: hash, Text: c.text, Certificates: c.certificates, Names: []string{"a file.txt"}, Now: now,
-				Digests: map[crypto.Hash][]byte{crypto.SHA512: long[:]},
+				Digests: digests,
 			}
 			if sig, err := base64.StdEncoding.DecodeString(c.text); err == nil {
 				q.Signature = sig

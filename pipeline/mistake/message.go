@@ -43,8 +43,9 @@ func messages(q Question) []message {
 	}
 	raw, _ := hex.DecodeString(q.Hash) // the caller has checked it; if not, nothing is found under it
 	sum := sha256.Sum256(hash)
-	file := map[crypto.Hash][]byte{crypto.SHA256: raw}
+	file := make(map[crypto.Hash][]byte)
 	maps.Copy(file, q.Digests)
+	file[crypto.SHA256] = raw
 	all := []message{
 		{text: hash},
 		{text: []byte(other), mistake: letterCase},

@@ -80,7 +80,7 @@ func ofContent(content []byte, signed []message) finding {
 // ofDigest explains a signature over a digest.
 func ofDigest(id asn1.ObjectIdentifier, digest []byte, signed []message) finding {
 	for _, function := range functions {
-		if !id.Equal(identifiers()[function]) {
+		if !id.Equal(identifier(function)) {
 			continue
 		}
 		f := finding{mistakes: functionMistake(function), details: functionDetails(function)}
@@ -97,15 +97,24 @@ func ofDigest(id asn1.ObjectIdentifier, digest []byte, signed []message) finding
 	return finding{mistakes: []*Mistake{otherDigest, otherText}, details: []string{"Its hash function has the object identifier " + id.String()}}
 }
 
-// identifiers are the object identifiers of the functions (RFC 8017, appendix B.1).
-func identifiers() map[crypto.Hash]asn1.ObjectIdentifier {
-	return map[crypto.Hash]asn1.ObjectIdentifier{
-		crypto.MD5:    {1, 2, 840, 113549, 2, 5},
-		crypto.SHA1:   {1, 3, 14, 3, 2, 26},
-		crypto.SHA224: {2, 16, 840, 1, 101, 3, 4, 2, 4},
-		crypto.SHA256: {2, 16, 840, 1, 101, 3, 4, 2, 1},
-		crypto.SHA384: {2, 16, 840, 1, 101, 3, 4, 2, 2},
-		crypto.SHA512: {2, 16, 840, 1, 101, 3, 4, 2, 3},
+// identifier is the object identifier of a function (RFC 8017, appendix B.1).
+func identifier(function crypto.Hash) asn1.ObjectIdentifier {
+	nist := asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2}
+	switch function {
+	case crypto.MD5:
+		return asn1.ObjectIdentifier{1, 2, 840, 113549, 2, 5}
+	case crypto.SHA1:
+		return asn1.ObjectIdentifier{1, 3, 14, 3, 2, 26}
+	case crypto.SHA256:
+		return append(nist, 1)
+	case crypto.SHA384:
+		return append(nist, 2)
+	case crypto.SHA512:
+		return append(nist, 3)
+	case crypto.SHA224:
+		return append(nist, 4)
+	default:
+		return nil
 	}
 }
 

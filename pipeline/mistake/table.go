@@ -20,7 +20,8 @@ var (
 	letterCase = &Mistake{"The hash was signed in the other letter case",
 		"`Get-FileHash` and .NET write capital letters", "send the hash in the letter case in which it was signed"}
 	fileItself = &Mistake{"The file itself was signed, or its hash as if it were the digest",
-		"`openssl dgst -sha256 -sign KEY FILE`; `pkeyutl`, `signHash`, `Prehashed`", "sign the hash's text as a message, so that it is hashed once more"}
+		"`openssl dgst -sha256 -sign KEY FILE`; `pkeyutl`, `signHash`, `Prehashed`",
+		"sign the hash's text as a message, so that it is hashed once more"}
 	sumLine = &Mistake{"The whole line of sha256sum was signed",
 		"`sha256sum FILE | openssl dgst`", "`sha256sum < FILE | cut -c 1-64 | tr -d '\\n' | openssl dgst -sha256 -sign KEY`"}
 	hashedTwice = &Mistake{"The hash's text was hashed once more than it should be",
@@ -72,7 +73,8 @@ var (
 	unusable = &Mistake{"The certificate's key is of a kind or size that isn't accepted",
 		"Ed25519, DSA, P-224, RSA below 2048 bits", "RSA of 2048 to 8192 bits, or ECDSA on P-256, P-384 or P-521"}
 	otherKey = &Mistake{"Another key was used than that of the certificate",
-		"an old key, another site's, RSA beside ECDSA; a signature that was cut off", "compare `openssl pkey -in KEY -pubout` with `openssl x509 -in CERTIFICATE -noout -pubkey`"}
+		"an old key, another site's, RSA beside ECDSA; a signature that was cut off",
+		"compare `openssl pkey -in KEY -pubout` with `openssl x509 -in CERTIFICATE -noout -pubkey`"}
 	otherKeyOrText = &Mistake{"Another key was used, or another text was signed: with ECDSA the two look alike",
 		"it has the right form, and none of the other mistakes", "compare the keys as for RSA, and make hash and signature again, from the same file"}
 )

@@ -123,12 +123,6 @@ function size(bytes) {
 // quote makes a text one word of a shell.
 const quote = (text) => "'" + text.replaceAll("'", "'\\''") + "'";
 
-// here is the folder of this page, for a shell: a proxy may show the page below a path.
-function here() {
-  const folder = location.origin + (location.pathname || "/").replace(/[^/]*$/, "");
-  return /^[\w.:/%~-]+$/.test(folder) ? folder : quote(folder);
-}
-
 // steps are the proof, for a shell and any openssl since 1.1.1, LibreSSL included: without -sigalgs, -verify_hostname and -ext, which
 // LibreSSL lacks, without file names as arguments, which openssl would escape, and in short lines of base64. A site may have an RSA and
 // an ECDSA certificate, so the one that signed is asked for, which takes TLS 1.2. kept says whether this server has the certificate.
@@ -136,6 +130,8 @@ function steps(name, body, kept) {
   const site = body.site, seconds = Math.floor(new Date(body.signedAt).getTime() / 1000);
   const kind = body.algorithm.startsWith("RSA") ? "aRSA" : "aECDSA";
   const text = body.signedText, upper = text !== undefined && text !== text.toLowerCase();
+  const folder = location.origin + (location.pathname || "/").replace(/[^/]*$/, ""); // a proxy may show the page below a path
+  const here = /^[\w.:/%~-]+$/.test(folder) ? folder : quote(folder);
   const names = "openssl x509 -in site.pem -noout -text | sed -n '/Subject Alternative Name/{n;p;}'";
   const all = [
     ["What was signed: the SHA-256 of the file, written in hex" + (upper ? ", in capital letters." : "."),
@@ -159,7 +155,7 @@ function steps(name, body, kept) {
   if (kept) {
     all.push(["Or the site has another certificate by now. This server keeps the one that it checked with, and what that proves is decided in the " +
       "same way: by an authority that you trust, for the time when the signature came. Then repeat the proof.",
-      "curl -fsS " + here() + "api/v1/certificate/" + body.certificate + " > site.pem\n" +
+      "curl -fsS " + here + "api/v1/certificate/" + body.certificate + " > site.pem\n" +
       "openssl verify -attime " + seconds + " -purpose sslserver -untrusted site.pem site.pem\n" + names]);
   }
   return all;
