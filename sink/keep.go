@@ -22,8 +22,8 @@ package sink
 // the walk decides them again, with the same result (I5). For that the table forgets its rows in memory.
 //
 // Rejected: to trust a filter when the group's generation is the next one (a lost connection costs two generations); to
-// keep filters on disk for the next start, which is a second truth that a crash can tear, and saves the few seconds that
-// building takes.
+// keep filters on disk for the next start, which is a second truth that a crash can tear, and saves the few seconds
+// that building takes.
 
 import (
 	"context"
