@@ -21,9 +21,9 @@ package sink
 // Rows of the earlier assignment that are still being written are no exception: where their records are at C or beyond,
 // the walk decides them again, with the same result (I5). For that the table forgets its rows in memory.
 //
-// Rejected: to trust a filter when the group's generation is the next one (a lost connection costs two generations); to
-// keep filters on disk for the next start, which is a second truth that a crash can tear, and saves the few seconds
-// that building takes.
+// Rejected: to trust a filter when the group's generation is the next one, so that nobody else had the shard (a group
+// whose state was lost counts from the start again, and it helps in the simplest case only); to keep filters on disk
+// for the next start, which is a second truth that a crash can tear, and saves the few seconds that building takes.
 
 import (
 	"context"
