@@ -147,8 +147,8 @@ func (w *walker) resume(ctx context.Context, p Partition) (bool, error) {
 	return true, nil
 }
 
-var errOtherRecord = errors.New("the log has another record in the place of the last one that was walked, or none: brokers lost records, " +
-	"or retention has deleted it")
+var errOtherRecord = errors.New("the log doesn't have the last record that was walked, or has another one in its place: " +
+	"brokers lost records")
 
 // catchUp adds the claims of the records between the last one that the filter has and the first one of the walk.
 func (w *walker) catchUp(ctx context.Context, p Partition) error {
