@@ -99,8 +99,8 @@ type Partition interface {
 	Fetch(ctx context.Context) ([]log.Message, error)
 	// Commit notes that all records below next are done. Safe for concurrent use with Fetch.
 	Commit(next int64)
-	// ReadRange calls fn with the records in [from, to), in order, beside Fetch. It fails, or waits until ctx ends, when
-	// the log doesn't have them.
+	// ReadRange calls fn with the records in [from, to), in order, beside Fetch. It fails, or waits until ctx ends,
+	// when the log doesn't have them.
 	ReadRange(ctx context.Context, from, to int64, fn func(log.Message) error) error
 }
 

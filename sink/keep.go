@@ -21,9 +21,9 @@ package sink
 // Rows of the earlier assignment that are still being written are no exception: where their records are at C or beyond,
 // the walk decides them again, with the same result (I5). For that the table forgets its rows in memory.
 //
-// Rejected: to trust a filter when the group's generation is the next one (a lost connection costs two generations); to
-// keep filters on disk for the next start, which is a second truth that a crash can tear, and saves the few seconds that
-// building takes.
+// Rejected: to trust a filter when the group's generation is the next one, so that nobody else had the shard (a group
+// whose state was lost counts from the start again, and it helps in the simplest case only); to keep filters on disk
+// for the next start, which is a second truth that a crash can tear, and saves the few seconds that building takes.
 
 import (
 	"context"
@@ -147,8 +147,8 @@ func (w *walker) resume(ctx context.Context, p Partition) (bool, error) {
 	return true, nil
 }
 
-var errOtherRecord = errors.New("the log has another record in the place of the last one that was walked, or none: brokers lost records, " +
-	"or retention has deleted it")
+var errOtherRecord = errors.New("the log doesn't have the last record that was walked, or has another one in its place: " +
+	"brokers lost records")
 
 // catchUp adds the claims of the records between the last one that the filter has and the first one of the walk.
 func (w *walker) catchUp(ctx context.Context, p Partition) error {

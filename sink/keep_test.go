@@ -114,11 +114,11 @@ func TestFilterIsKept(t *testing.T) {
 func TestFilterOfAnIdleShardIsKept(t *testing.T) {
 	w := newWorld(1)
 	m, r := w.join(t, w.config())
-	revoke := m.assign(0)
+	m.assign(0)
 	w.store(t, 1, 1, 1, 2)
 	r.end(w)
 	m, r = w.join(t, w.config())
-	revoke = m.assign(0)
+	revoke := m.assign(0)
 	if !w.await(func() bool { built, _ := m.filters(t); return built == 1 }) {
 		t.Fatal("no filter was built")
 	}
@@ -186,16 +186,15 @@ func TestFilterOfAnotherLogIsDropped(t *testing.T) {
 				lose(w, func() {
 					other, r := w.join(t, w.config())
 					batch++
-					defer other.assign(0)()
+					other.assign(0)
 					w.store(t, 2, batch, 2+int(batch))
-					defer r.stop()
+					r.end(w)
 				})
 				revoke = m.assign(0)
 				w.store(t, 3, 1, 1, 2, 3, 4)
 				revoke()
 				m.wantFilters(t, 2, 0)
-				r.end(w)
-				// The lost records' rows are there, so the rows aren't those of the log alone; none was given a second owner.
+				r.end(w) // no hash was given a second owner; rows of lost records are there, so the log is no model of them
 			})
 		})
 	}

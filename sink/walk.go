@@ -71,9 +71,9 @@ func (w *walker) load(ctx context.Context, p Partition) error {
 	return w.build(ctx, p)
 }
 
-// build builds the table. The committed offset was read before, so every row of the records below it is in what the scan
-// finds. The rows of later records, which an older owner may be writing meanwhile, are decided anew by the walk, with
-// the same result.
+// build builds the table. The committed offset was read before, so every row of the records below it is in what the
+// scan finds. The rows of later records, which an older owner may be writing meanwhile, are decided anew by the walk,
+// with the same result.
 func (w *walker) build(ctx context.Context, p Partition) error {
 	select {
 	case w.loading <- struct{}{}:

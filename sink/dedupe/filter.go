@@ -12,7 +12,7 @@ package dedupe
 // for a full link, and less for one that still fills up. A full chain gets a link as large as all before it together,
 // so n hashes that began with a first link for n0 need at most 1+ceil(log2(n/n0)) links, and the chain answers a
 // stranger with maybe at most that many times f: 0.2 % after doubling once, 1.4 % for a shard that grew from minLink to
-// four billion hashes in one assignment. The next assignment builds a single link again.
+// four billion hashes while the filter lived. The next one that is built is a single link again.
 //
 // Memory: 2 bytes a hash of capacity. Loading leaves room for a quarter more (2.5 bytes a hash); a chain that has just
 // grown is half empty (4 bytes a hash). A shard with few hashes has the minimum, 512 KiB.

@@ -92,8 +92,9 @@ func (t *Table) Probe(hashes, ask []byte) []byte {
 }
 
 // Resolve decides the next claims, in the order of the log and each after it was probed, and appends a verdict for each
-// to verdicts. Claim i is of hashes[32*i:] by pair positions[i] of upload, which is the site's. stored says who owns a hash in the store, as
-// the lookup of what Probe asked for found it; it may be nil when nothing was found. Nothing is retained.
+// to verdicts. Claim i is of hashes[32*i:] by pair positions[i] of upload, which is the site's. stored says who owns a
+// hash in the store, as the lookup of what Probe asked for found it; it may be nil when nothing was found. Nothing is
+// retained.
 func (t *Table) Resolve(
 	hashes []byte, upload uuid.UUID, site uint64, positions []uint32, stored func(hash []byte) (Owner, bool), verdicts []Verdict,
 ) []Verdict {
