@@ -11,7 +11,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"countersign/internal/pause"
 	"countersign/pipeline/record"
 	"countersign/sink/store"
 )
@@ -24,7 +23,7 @@ var ErrUnknownUpload = errors.New("unknown upload")
 // of the upload is done, with its last status; it must not wait, and may be nil.
 func (t *Tracker) Expect(row store.Upload, complete func(Status)) {
 	u := remember(row, true)
-	u.complete = complete
+	u.complete, u.asked = complete, time.Now() // ClickHouse has nothing of it yet
 	t.uploads.Put(row.ID, u)
 	u.advance(u.status)
 }
@@ -70,11 +69,14 @@ func (t *Tracker) Status(ctx context.Context, upload uuid.UUID) (Status, error) 
 		return Status{}, err
 	}
 	s, asked := u.current()
-	if s.Complete() {
+	if s.Complete() || t.cfg.Alone && u.counted && t.Following() && time.Since(asked) < askAlone {
 		return s, nil
 	}
-	if err := pause.For(ctx, askEvery-time.Since(asked)); err != nil {
+	if err := u.rest(ctx, asked); err != nil {
 		return Status{}, fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	}
+	if s, _ = u.current(); s.Complete() {
+		return s, nil
 	}
 	now := time.Now()
 	progress, _, err := t.questions.progress.get(ctx, upload)
