@@ -29,6 +29,7 @@ type flush struct {
 	bytes        int64                // of its records and its columns
 	keys         map[partKey]struct{} // of the results of the record that is being added
 	begun        time.Time
+	dequeued     time.Time
 	awaited      bool // somebody waits for rows of it, so it doesn't linger
 }
 

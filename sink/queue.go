@@ -16,6 +16,10 @@ import (
 // thousands of signings a second make a few inserts and not hundreds: each insert costs ClickHouse some 10 ms of
 // processor time, however small it is.
 //
+// For the same reason the writer rests between small flushes, as long as the last insert took, where rows came during
+// that insert. So a flood of small uploads keeps it busy for half of the time at most, and a large upload, whose flush
+// is due at once, more often finds it free. Somebody who uploads one list after the other never meets the rest.
+//
 // The queue also keeps account of the memory that is on its way: records from when they were fetched, and rows, until
 // they are stored.
 type flushQueue struct {
@@ -30,6 +34,7 @@ type flushQueue struct {
 	mu      sync.Mutex
 	waiting []*flush      // guarded by mu, as is all below
 	spare   *flush        // an empty one, for its columns; may be nil
+	rested  time.Time     // when the writer has rested; before that no small flush is due
 	pending int64         // bytes
 	freed   chan struct{} // closed and replaced when pending falls below maxPending
 }
@@ -129,7 +134,10 @@ func (q *flushQueue) dequeue(ctx context.Context) *flush {
 	}
 }
 
-// due removes and returns the oldest flush if it is due. Otherwise it says how long that flush still lingers; 0 where
+// smallFlush is the size below which a flush waits until the writer has rested: some 1,000 pairs with RSA-2048.
+const smallFlush = 512 << 10 // bytes
+
+// due removes and returns the oldest flush if it is due. Otherwise it says how long that flush still waits; 0 where
 // there is none.
 func (q *flushQueue) due() (f *flush, wait time.Duration) {
 	q.mu.Lock()
@@ -138,12 +146,24 @@ func (q *flushQueue) due() (f *flush, wait time.Duration) {
 		return nil, 0
 	}
 	f = q.waiting[0]
-	wait = q.linger - q.clock().Sub(f.begun)
-	if wait > 0 && !f.awaited && len(q.waiting) == 1 && q.pending < q.maxPending {
+	now := q.clock()
+	if wait = q.dueAt(f).Sub(now); wait > 0 && len(q.waiting) == 1 && q.pending < q.maxPending {
 		return nil, wait
 	}
 	q.waiting = slices.Delete(q.waiting, 0, 1)
+	f.dequeued = now
 	return f, 0
+}
+
+// dueAt is when a flush is due to which nothing is added. The caller holds mu.
+func (q *flushQueue) dueAt(f *flush) time.Time {
+	switch {
+	case !f.awaited:
+		return f.begun.Add(q.linger)
+	case f.bytes < smallFlush:
+		return q.rested
+	}
+	return f.begun
 }
 
 // anyWaits reports whether there are rows behind those that the writer has.
@@ -155,11 +175,15 @@ func (q *flushQueue) anyWaits() bool {
 
 // release takes back a flush that was dequeued and is stored.
 func (q *flushQueue) release(f *flush) {
-	bytes := f.bytes
+	bytes, dequeued := f.bytes, f.dequeued
 	f.reset()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.account(-bytes)
+	if len(q.waiting) > 0 {
+		now := q.clock()
+		q.rested = now.Add(min(now.Sub(dequeued), q.linger))
+	}
 	if q.spare == nil && cap(f.hashes.Upload) <= spareRows {
 		q.spare = f
 	}

@@ -18,6 +18,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -131,12 +132,14 @@ func ParseHost(entry string) (site, address string, err error) {
 type network struct {
 	NetworkConfig // with the defaults filled in
 	limiter       *dialLimiter
+	processors    *processors
 	dialHost      func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 func newNetwork(config NetworkConfig) *network {
 	n := &network{NetworkConfig: config.withDefaults()}
 	n.limiter = newDialLimiter(n.Clock)
+	n.processors = newProcessors(runtime.GOMAXPROCS(0))
 	n.dialHost = (&net.Dialer{KeepAlive: -1}).DialContext
 	return n
 }

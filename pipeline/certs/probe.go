@@ -93,7 +93,9 @@ func (n *network) probe(ctx context.Context, t target, o offer) (leaf leafChain,
 	defer raw.Close()
 
 	stage = stageHandshake
-	conn := tls.Client(raw, n.tlsConfig(t.site, o))
+	work := n.processors.computingOn(raw, t.accounts)
+	defer work.end()
+	conn := tls.Client(work, n.tlsConfig(t.site, o))
 	if err := conn.HandshakeContext(ctx); err != nil {
 		if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 			stage = stageCertificate
