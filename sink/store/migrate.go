@@ -1,8 +1,8 @@
 package store
 
 // Migrations are the files of schema/, in order of their number. Each is recorded in schema_migrations after its last
-// statement. Every statement may be repeated, so a crash in between, or several processes that start at once, do no harm.
-// A released file is never edited: a change is a new file.
+// statement. Every statement may be repeated, so a crash in between, or several processes that start at once, do no
+// harm. A released file is never edited: a change is a new file.
 //
 // Rejected: a lock around migrations. ClickHouse has none that a crash releases.
 
