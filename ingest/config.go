@@ -34,6 +34,9 @@ type Config struct {
 	Shards int
 	// Store answers polls. *store.DB is one.
 	Store Store
+	// Alone says that no other process serves this API over the same log. Then nobody has to be told of an upload, and
+	// events are enough to answer polls.
+	Alone bool
 
 	// MaxPairs is the most pairs in one upload. Default 1,000,000, at most record.MaxPairs.
 	MaxPairs int
@@ -68,7 +71,8 @@ type Config struct {
 	// SealTimeout is how long writing the seal and the flush may take together. Keep it above the log's own time-out
 	// for a record: cut short earlier, a seal's fate is unknown. Default 40 s.
 	SealTimeout time.Duration
-	// RecordWait is how long the answer to an upload waits for its row in table uploads. Default 1 s.
+	// RecordWait is how long the answer to an upload waits for its row in table uploads, where other processes could
+	// not be told of the upload. Default 1 s.
 	RecordWait time.Duration
 	// SyncTimeout is how long a synchronous call waits for its result. Default 30 s.
 	SyncTimeout time.Duration

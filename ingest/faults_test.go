@@ -158,10 +158,10 @@ func TestStoreAway(t *testing.T) {
 
 func TestUnrecordedUploadsAreKnownHere(t *testing.T) {
 	stuck := make(chan struct{})
-	h := start(t, func(c *Config) { c.RecordWait = 20 * time.Millisecond; c.MaxUnrecorded = 2 })
+	h := start(t, func(c *Config) { c.RecordWait = time.Hour; c.MaxUnrecorded = 2 })
 	h.store.With(func(s *ingesttest.Store) { s.Stuck = stuck })
 	defer close(stuck)
-	id := h.upload(site, pairs(0, 10, 8)) // it is answered, although its row can't be stored
+	id := h.upload(site, pairs(0, 10, 8)) // it is answered, although its row can't be stored: every process was told
 	if s := h.done(id); s["okHash"] != 10 {
 		t.Error(s)
 	}

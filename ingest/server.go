@@ -49,7 +49,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s.results, err = results.New(results.Config{
-		Store: cfg.Store, Follower: cfg.Log, Shards: cfg.Shards, Poll: cfg.SyncPoll, StoreTimeout: cfg.StoreTimeout,
+		Store: cfg.Store, Follower: cfg.Log, Shards: cfg.Shards, Alone: cfg.Alone, Poll: cfg.SyncPoll, StoreTimeout: cfg.StoreTimeout,
 		Retention: cfg.Retention, Clock: cfg.Clock, Logger: cfg.Logger, Registerer: cfg.Registerer,
 	})
 	if err != nil {
@@ -87,8 +87,8 @@ func (s *Server) Serve(l net.Listener) error {
 	return s.http.Serve(l)
 }
 
-// ReloadCertificate reads the files of the API's own certificate again, which also happens by itself within a second of a
-// change. On an error the previous certificate stays in use. Without HTTPS it does nothing.
+// ReloadCertificate reads the files of the API's own certificate again, which also happens by itself within a second of
+// a change. On an error the previous certificate stays in use. Without HTTPS it does nothing.
 func (s *Server) ReloadCertificate() error { return s.http.ReloadCertificate() }
 
 // Shutdown stops: new uploads are refused and new connections too; open requests get up to Config.HTTP.DrainTimeout,

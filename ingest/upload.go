@@ -24,12 +24,13 @@ func (s *Server) serveUpload(x *server.Exchange, by signer) *problem.Problem {
 			s.results.Expect(up.row(), undecided.Done)
 		}
 	}}, false)
+	known := false // at every process that callers may ask
 	if p == nil {
 		told := s.tell(x.Context(), up)
 		if err := s.intake.flush(x.Context(), up); err != nil {
 			p = problemOf(err, false)
 		}
-		<-told
+		known = <-told
 	}
 	if p != nil {
 		undecided.Done()
@@ -41,7 +42,7 @@ func (s *Server) serveUpload(x *server.Exchange, by signer) *problem.Problem {
 	outcome := "repeated"
 	if !up.repeated {
 		outcome = "accepted"
-		s.record(x.Context(), up.row())
+		s.record(x.Context(), up.row(), known)
 	}
 	x.SetOutcome(outcome)
 	x.ReplyJSON(appendAccepted(nil, up.id, up.pairs))
@@ -70,28 +71,33 @@ func (s *Server) receive(x *server.Exchange, in submission, sync bool) (accepted
 const tellTimeout = time.Second
 
 // tell tells every process that an upload is accepted, so that its polls are answered wherever they come, also while
-// the store is away. The channel is closed when that was done, or was given up: then the upload counts as untold, and
-// polls at other processes wait until it is stored.
-func (s *Server) tell(ctx context.Context, up acceptedUpload) (told <-chan struct{}) {
-	done := make(chan struct{})
-	if up.repeated {
-		close(done)
+// the store is away. The channel gets true when that was done, and false when it was given up: then the upload counts
+// as untold, and polls at other processes wait until it is stored.
+func (s *Server) tell(ctx context.Context, up acceptedUpload) (told <-chan bool) {
+	done := make(chan bool, 1)
+	if up.repeated || s.cfg.Alone {
+		done <- true
 		return done
 	}
 	go func() {
-		defer close(done)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tellTimeout)
 		defer cancel()
-		if err := s.cfg.Log.Tell(ctx, results.AcceptedEvent(up.row())); err != nil {
+		err := s.cfg.Log.Tell(ctx, results.AcceptedEvent(up.row()))
+		if err != nil {
 			s.metrics.untold.Inc()
 		}
+		done <- err == nil
 	}()
 	return done
 }
 
-// record has an upload's row stored, and waits a moment for that.
-func (s *Server) record(ctx context.Context, row store.Upload) {
+// record has an upload's row stored. Where not every process knows the upload without the row, it waits a moment for
+// that.
+func (s *Server) record(ctx context.Context, row store.Upload, known bool) {
 	stored := s.results.Record(row)
+	if known {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.RecordWait)
 	defer cancel()
 	select {

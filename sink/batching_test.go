@@ -38,6 +38,76 @@ func TestNaturalBatching(t *testing.T) {
 	})
 }
 
+// While owners of a flush are inserted, signatures of the next one are, if it is large. Nothing of the second flush
+// leads to its signatures before the first one is finished.
+func TestLargeFlushesOverlap(t *testing.T) {
+	for name, c := range map[string]struct {
+		rows, signatures int
+		full             bool
+	}{
+		"small":                   {2, 1, false},
+		"large":                   {3, 2, false},
+		"large, and more to come": {3, 1, true},
+		"twice as large":          {6, 2, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(1)
+				g := w.hold("owners")
+				config := w.config(0)
+				config.LeastInsert = 3
+				first := block(part(1, 1, 0, 0, hashOf(0, 1, 0)))
+				if c.full {
+					config.FullRecord = int64(len(first)) + 1
+				}
+				r := start(t, config)
+				w.produce(0, first)
+				synctest.Wait()
+				var hashes [][32]byte
+				for i := range c.rows {
+					hashes = append(hashes, hashOf(0, 1, i+1))
+				}
+				w.produce(0, block(part(2, 1, 0, 0, hashes...)))
+				synctest.Wait()
+				if got := w.made("signatures"); len(got) != c.signatures || len(w.made("owners"))+len(w.made("outcomes"))+int(w.commits()[0]) > 0 {
+					t.Errorf("while owners are inserted: %q, want %d inserts of signatures and nothing else", w.calls, c.signatures)
+				}
+				close(g.open)
+				r.drain(w)
+				r.end(w)
+				w.want(t, "owners", 1, c.rows)
+				compare(t, w)
+			})
+		})
+	}
+}
+
+// The first record of a large upload is not inserted alone: more of the same comes at once. It doesn't wait for long.
+func TestFullRecordsWaitForMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(1)
+		c := w.config(0)
+		full := block(part(1, 1, 0, 0, hashOf(0, 1, 0), hashOf(0, 1, 1), hashOf(0, 1, 2)))
+		c.FullRecord = int64(len(full))
+		r := start(t, c)
+		for i := range 2 {
+			w.produce(0, full)
+			synctest.Wait()
+			w.produce(0, block(part(1, 2, 0, 0, hashOf(0, 1, 3))))
+			synctest.Wait()
+			w.want(t, "outcomes", []int{2, 2}[:i+1]...)
+		}
+		begun := time.Now()
+		w.produce(0, full)
+		r.drain(w)
+		if took := time.Since(begun); took != comingWait {
+			t.Errorf("a full record that nothing follows was stored after %s, want %s", took, comingWait)
+		}
+		r.end(w)
+		compare(t, w)
+	})
+}
+
 // An insert ends at MaxFlushRows, give or take a record, and the rest follows in order.
 func TestFlushIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

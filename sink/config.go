@@ -47,6 +47,13 @@ type Config struct {
 	// Defaults 64 MiB and 200,000.
 	MaxFlushBytes int64
 	MaxFlushRows  int
+	// LeastInsert is how many hashes are worth an insert of their own: smaller ones would only make more parts to
+	// merge. Default 32,768.
+	LeastInsert int
+	// FullRecord is the bytes from which a record counts as full: then more of the same upload comes at once. A record
+	// that is taken for full and isn't, or the other way round, costs a moment. Default 750 KiB: verify cuts records of
+	// whole batches at 850 KiB.
+	FullRecord int64
 	// Linger is how long the rows of single signings may wait for more before they are stored. Their callers have the
 	// answer by then. Other rows don't wait, and take along what does. Default 250 ms.
 	Linger time.Duration
@@ -129,6 +136,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.MaxFlushRows == 0 {
 		c.MaxFlushRows = 200_000
+	}
+	if c.LeastInsert == 0 {
+		c.LeastInsert = 32_768
+	}
+	if c.FullRecord == 0 {
+		c.FullRecord = 750 << 10
 	}
 	if c.Linger == 0 {
 		c.Linger = 250 * time.Millisecond

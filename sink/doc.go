@@ -31,7 +31,9 @@
 //	                                           it is repeated                                    committed
 //
 // An open flush is due when the writer is free, and one of these holds: the flush has rows that somebody waits for; it
-// has lingered long enough; it is full, and another one was opened behind it; memory is used up.
+// has lingered long enough; it is full, and another one was opened behind it; memory is used up. Rows of which more
+// come at once linger for a moment (queue.go). The writer is two goroutines (writer.go), so a flush that is large
+// enough is begun while the one before is finished.
 //
 // A record that holds single signings alone goes through these states:
 //
@@ -42,9 +44,9 @@
 //	             └───────────► in a flush that doesn't linger ─────► stored ──► announced, committed
 //	         not deferrable
 //
-// A record is not deferrable if it brings certificates, if one of its claims is to a hash whose row isn't stored yet, or
-// if its shard has announced its share of unstored signings already (record.MaxUnstoredSinglesOfShard). Then its flush
-// doesn't linger, and takes along what does.
+// A record is not deferrable if it brings certificates, if one of its claims is to a hash whose row isn't stored yet,
+// or if its shard has announced its share of unstored signings already (record.MaxUnstoredSinglesOfShard). Then its
+// flush doesn't linger, and takes along what does.
 //
 // Reading order, as a record passes: config.go, sink.go (Run), shard.go (an assignment), walk.go (its log, in order),
 // lookup.go (questions to the store), rows.go (from records to rows), flush.go and queue.go (rows on their way),

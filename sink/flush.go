@@ -29,8 +29,9 @@ type flush struct {
 	bytes        int64                // of its records and its columns
 	keys         map[partKey]struct{} // of the results of the record that is being added
 	begun        time.Time
-	dequeued     time.Time
-	awaited      bool // somebody waits for rows of it, so it doesn't linger
+	started      time.Time           // when it was dequeued
+	awaited      bool                // somebody waits for rows of it, so it doesn't linger
+	continued    map[*shard]struct{} // whose last record here is full, so that more of the same comes at once
 }
 
 // mark says how far a shard's log is done once the flush is stored.
@@ -45,7 +46,7 @@ type mark struct {
 const (
 	hashRowBytes   = 32 + 16 + 4 + 16 + 8 + 16 + 24 + 32 // of the columns; the signature itself is the record's
 	resultRowBytes = 400                                 // roughly, with its indexes
-	spareRows      = 1 << 16                             // columns larger than this aren't kept
+	spareRows      = 1 << 17                             // columns larger than this aren't kept: some 20 MB
 )
 
 // add appends a record's rows and returns the memory that they take beyond the record.
@@ -72,6 +73,12 @@ func (f *flush) add(s *shard, next, size int64, r *rows) (grown int64) {
 	f.certificates = append(f.certificates, r.certificates...)
 	f.events = append(f.events, r.events...)
 	f.awaited = f.awaited || !r.deferrable
+	if f.continued == nil {
+		f.continued = make(map[*shard]struct{})
+	}
+	if delete(f.continued, s); size >= s.FullRecord {
+		f.continued[s] = struct{}{}
+	}
 	added := f.hashes.Len() - before
 	f.mark(s, next, added, r.announced)
 	grown = int64(added+f.cosigned.Len()-cosigned)*hashRowBytes + int64(len(f.results)-results)*resultRowBytes
@@ -87,8 +94,8 @@ type partKey struct {
 }
 
 // addResult appends a result, unless its record has one of the same key before. That is so where an upload was sent
-// twice under one Idempotency-Key, and both were verified together. The store keeps the result of the lowest offset, and
-// of one offset it couldn't tell which was the first: the one with the time under which the signatures are stored.
+// twice under one Idempotency-Key, and both were verified together. The store keeps the result of the lowest offset,
+// and of one offset it couldn't tell which was the first: the one with the time under which the signatures are stored.
 func (f *flush) addResult(r *store.ResultRow) {
 	key := partKey{r.Upload, r.Batch, r.Part, r.Shard}
 	if _, repeated := f.keys[key]; repeated {
@@ -122,8 +129,9 @@ func (f *flush) reset() {
 	clear(f.certificates)
 	clear(f.events)
 	clear(f.marks)
+	clear(f.continued)
 	*f = flush{
-		hashes: f.hashes, cosigned: f.cosigned, keys: f.keys,
+		hashes: f.hashes, cosigned: f.cosigned, keys: f.keys, continued: f.continued,
 		results: f.results[:0], exceptions: f.exceptions[:0], uploads: f.uploads[:0], certificates: f.certificates[:0],
 		events: f.events[:0], marks: f.marks[:0],
 	}

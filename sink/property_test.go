@@ -120,8 +120,8 @@ func (m *verified) addOutcome(o *recordpb.Outcome, offset int64) {
 	m.addResult(r)
 }
 
-// modelEntries are the hashes at some places of a record's columns: 32 bytes each, indexes of two bytes, and a bitmap of
-// those in upper case, which is left out when it would be empty.
+// modelEntries are the hashes at some places of a record's columns: 32 bytes each, indexes of two bytes, and a bitmap
+// of those in upper case, which is left out when it would be empty.
 func modelEntries(hashes, indexes, upper []byte, places []int) (e store.Entries) {
 	bits, some := make([]byte, (len(places)+7)/8), false
 	for n, i := range places {
@@ -252,8 +252,8 @@ func (d *doomed) ScanHashes(ctx context.Context, shard, shards int, fn func([]by
 	return d.call(func() error { return d.Store.ScanHashes(ctx, shard, shards, fn) })
 }
 
-// runDoomed runs a process until it dies at its n-th call to the store, or has nothing left to do and is killed, or alive
-// ends. died says whether it died at the call.
+// runDoomed runs a process until it dies at its n-th call to the store, or has nothing left to do and is killed, or
+// alive ends. died says whether it died at the call.
 func runDoomed(alive context.Context, w *world, c Config, calls int, after bool) (died bool, err error) {
 	ctx, kill := context.WithCancel(alive)
 	defer kill()
@@ -272,8 +272,8 @@ func runDoomed(alive context.Context, w *world, c Config, calls int, after bool)
 	return died, err
 }
 
-// I3, I4, I5: over a store that fails and lies about it, processes that die between any two of their steps, and two owners of
-// a shard at once, a log comes to the rows of the model, and the fakes see no promise broken on the way.
+// I3, I4, I5: over a store that fails and lies about it, processes that die between any two of their steps, and two
+// owners of a shard at once, a log comes to the rows of the model, and the fakes see no promise broken on the way.
 func TestAnyCourseGivesTheRowsOfTheLog(t *testing.T) {
 	var deaths atomic.Int64
 	rapid.Check(t, func(t *rapid.T) {
@@ -299,6 +299,8 @@ func TestAnyCourseGivesTheRowsOfTheLog(t *testing.T) {
 			c.DrainTimeout = time.Nanosecond // dies rather than ends
 			c.MaxPendingBytes = int64(rapid.SampledFrom([]int{1, 500, 100_000}).Draw(t, "pending bytes"))
 			c.MaxFlushRows = rapid.SampledFrom([]int{1, 4, 1000}).Draw(t, "rows a flush")
+			c.LeastInsert = rapid.SampledFrom([]int{1, 3, 1000}).Draw(t, "rows worth an insert")
+			c.FullRecord = int64(rapid.SampledFrom([]int{1, 200, 1 << 20}).Draw(t, "bytes of a full record"))
 			c.Linger = time.Duration(rapid.SampledFrom([]int{1, 2_000_000}).Draw(t, "linger"))
 			c.RecentRows = rapid.SampledFrom([]int{-1, 3, 1000}).Draw(t, "recent rows")
 			return c

@@ -14,7 +14,8 @@ import (
 // It is the one queue of this module whose batches end by size or age. The others are internal/queue, and hand over
 // whatever has come. A flush is due at once unless it holds nothing but rows of single signings. Those linger, so that
 // thousands of signings a second make a few inserts and not hundreds: each insert costs ClickHouse some 10 ms of
-// processor time, however small it is.
+// processor time, however small it is. For the same reason the first record of a large upload waits for the next ones,
+// which are on their way.
 //
 // For the same reason the writer rests between small flushes, as long as the last insert took, where rows came during
 // that insert. So a flood of small uploads keeps it busy for half of the time at most, and a large upload, whose flush
@@ -24,7 +25,7 @@ import (
 // they are stored.
 type flushQueue struct {
 	maxPending, maxFlush int64 // bytes
-	maxRows              int
+	maxRows, leastInsert int
 	linger               time.Duration
 	clock                func() time.Time
 	gauge                func(float64) // set to the pending bytes at each change
@@ -33,15 +34,16 @@ type flushQueue struct {
 
 	mu      sync.Mutex
 	waiting []*flush      // guarded by mu, as is all below
-	spare   *flush        // an empty one, for its columns; may be nil
+	spare   []*flush      // empty ones, for their columns; at most two, since two are written at a time
 	rested  time.Time     // when the writer has rested; before that no small flush is due
 	pending int64         // bytes
+	writing int           // flushes that were dequeued and not released
 	freed   chan struct{} // closed and replaced when pending falls below maxPending
 }
 
 func newFlushQueue(c Config, gauge func(float64)) *flushQueue {
 	return &flushQueue{
-		maxPending: c.MaxPendingBytes, maxFlush: min(c.MaxFlushBytes, c.MaxPendingBytes), maxRows: c.MaxFlushRows,
+		maxPending: c.MaxPendingBytes, maxFlush: min(c.MaxFlushBytes, c.MaxPendingBytes), maxRows: c.MaxFlushRows, leastInsert: c.LeastInsert,
 		linger: c.Linger, clock: c.Clock, gauge: gauge,
 		wake: make(chan struct{}, 1), freed: make(chan struct{}),
 	}
@@ -97,9 +99,9 @@ func (q *flushQueue) open() *flush {
 			return last
 		}
 	}
-	f := q.spare
-	if q.spare = nil; f == nil {
-		f = new(flush)
+	f := new(flush)
+	if n := len(q.spare); n > 0 {
+		f, q.spare = q.spare[n-1], q.spare[:n-1]
 	}
 	f.begun = q.clock()
 	q.waiting = append(q.waiting, f)
@@ -137,8 +139,11 @@ func (q *flushQueue) dequeue(ctx context.Context) *flush {
 // smallFlush is the size below which a flush waits until the writer has rested: some 1,000 pairs with RSA-2048.
 const smallFlush = 512 << 10 // bytes
 
-// due removes and returns the oldest flush if it is due. Otherwise it says how long that flush still waits; 0 where
-// there is none.
+// comingWait is how long rows wait for others of the same upload that are on their way.
+const comingWait = 50 * time.Millisecond
+
+// due removes and returns the oldest flush if it is due. Otherwise it says how long that flush still lingers, or 0
+// where another event makes it due.
 func (q *flushQueue) due() (f *flush, wait time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -146,24 +151,47 @@ func (q *flushQueue) due() (f *flush, wait time.Duration) {
 		return nil, 0
 	}
 	f = q.waiting[0]
-	now := q.clock()
-	if wait = q.dueAt(f).Sub(now); wait > 0 && len(q.waiting) == 1 && q.pending < q.maxPending {
-		return nil, wait
+	if open := len(q.waiting) == 1; open && q.pending < q.maxPending {
+		if q.writing > 0 && !q.goesBeside(f) {
+			return nil, 0 // release wakes the writer
+		}
+		if wait = q.dueAt(f).Sub(q.clock()); wait > 0 {
+			return nil, wait
+		}
 	}
 	q.waiting = slices.Delete(q.waiting, 0, 1)
-	f.dequeued = now
+	q.writing++
 	return f, 0
 }
 
-// dueAt is when a flush is due to which nothing is added. The caller holds mu.
+// goesBeside reports whether a flush is begun while another one is finished. While more comes at once, it is worth
+// waiting for a larger part.
+func (q *flushQueue) goesBeside(f *flush) bool {
+	least := q.leastInsert
+	if len(f.continued) > 0 {
+		least *= 2
+	}
+	return f.hashes.Len() >= least
+}
+
+// dueAt is when a flush is due that isn't full and to which nothing is added. The caller holds mu.
 func (q *flushQueue) dueAt(f *flush) time.Time {
-	switch {
-	case !f.awaited:
-		return f.begun.Add(q.linger)
-	case f.bytes < smallFlush:
+	at := f.begun.Add(q.lingers(f))
+	if f.awaited && f.bytes < smallFlush && q.rested.After(at) {
 		return q.rested
 	}
-	return f.begun
+	return at
+}
+
+// lingers is how long a flush that isn't full waits for more rows, from when it was begun.
+func (q *flushQueue) lingers(f *flush) time.Duration {
+	switch {
+	case !f.awaited:
+		return q.linger
+	case len(f.continued) > 0 && f.hashes.Len() < q.leastInsert:
+		return comingWait
+	}
+	return 0
 }
 
 // anyWaits reports whether there are rows behind those that the writer has.
@@ -175,16 +203,18 @@ func (q *flushQueue) anyWaits() bool {
 
 // release takes back a flush that was dequeued and is stored.
 func (q *flushQueue) release(f *flush) {
-	bytes, dequeued := f.bytes, f.dequeued
+	bytes, started := f.bytes, f.started
 	f.reset()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.account(-bytes)
 	if len(q.waiting) > 0 {
 		now := q.clock()
-		q.rested = now.Add(min(now.Sub(dequeued), q.linger))
+		q.rested = now.Add(min(now.Sub(started), q.linger))
 	}
-	if q.spare == nil && cap(f.hashes.Upload) <= spareRows {
-		q.spare = f
+	q.writing--
+	q.signal()
+	if len(q.spare) < 2 && cap(f.hashes.Upload) <= spareRows {
+		q.spare = append(q.spare, f)
 	}
 }

@@ -1,6 +1,8 @@
 package sink
 
-// The one goroutine that writes.
+// The goroutines that write. Two flushes may be under way: one goroutine inserts the signatures of a flush, and the
+// other one then inserts what leads to them and finishes the flush. Each takes flushes in their order. An insert is
+// work of one core in ClickHouse, and a wait for the disk, so both together take little longer than the longer of them.
 
 import (
 	"context"
@@ -11,33 +13,56 @@ import (
 // (schema/007_by_arrival.sql).
 const mostPerInsert = 131_072
 
-// leastPerInsert is what makes it worth to split an insert: smaller ones would only make more parts to merge.
-const leastPerInsert = 32_768
-
-// rowsPerInsert cuts n rows into inserts of equal size. ClickHouse writes an insert on one core. While nothing waits
-// behind, somebody waits for these rows and a core is free, so they go out as two at once. Under load, fewer and larger
+// rowsPerInsert cuts n rows into inserts of equal size. ClickHouse writes an insert on one core. While nothing comes
+// behind, somebody waits for these rows and a core is free, so they go out as two at once. Otherwise fewer and larger
 // parts are worth more.
-func rowsPerInsert(n int, behind bool) int {
+func (st *stage) rowsPerInsert(n int, behind bool) int {
 	parts := max(1, (n+mostPerInsert-1)/mostPerInsert)
-	if n > leastPerInsert && !behind {
+	if n > st.LeastInsert && !behind {
 		parts = max(parts, 2)
 	}
 	return (n + parts - 1) / parts
 }
 
-// write stores flush after flush when they are due, in their order and one at a time, until ctx ends.
+// write stores flush after flush when they are due, in their order, until ctx ends.
+//
+// A flush takes three steps, so that nothing is there before what it leads to: whoever finds an owner finds its
+// signature, and whoever sees a batch done finds its owners, its signatures and its exceptions. A process that dies
+// between two steps leaves rows that the next one writes again, and no others: all of them are decided by the log. So
+// nothing is wrong, either, when the first step of a flush is done before the last ones of the flush before.
 func (st *stage) write(ctx context.Context) {
 	defer close(st.written)
+	begun := make(chan *flush) // unbuffered: nothing waits between the two goroutines
+	var finishing sync.WaitGroup
+	finishing.Go(func() { st.finish(ctx, begun) })
+	defer finishing.Wait()
+	defer close(begun)
 	for {
 		f := st.flushes.dequeue(ctx)
 		if f == nil {
 			return
 		}
-		start := st.Clock()
-		if !st.store(ctx, f) {
+		f.started = st.Clock()
+		if !st.storeDetails(ctx, f) {
 			return
 		}
-		st.metrics.flushed(f, st.Clock().Sub(start))
+		select {
+		case begun <- f:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// finish takes the last two steps of flushes whose first one is taken, until begun is closed or ctx ends.
+func (st *stage) finish(ctx context.Context, begun <-chan *flush) {
+	for f := range begun {
+		owners := st.inserting(ctx, f.hashes.Len(), "owners", func() error { return st.Store.InsertOwners(ctx, &f.hashes) })
+		outcomes := st.inserting(ctx, len(f.results), "outcomes", func() error { return st.Store.InsertOutcomes(ctx, f.results) })
+		if owners() != nil || outcomes() != nil {
+			return
+		}
+		st.metrics.flushed(f, st.Clock().Sub(f.started))
 		st.announce(f.events, false)
 		for _, m := range f.marks {
 			m.shard.stored(m)
@@ -46,34 +71,35 @@ func (st *stage) write(ctx context.Context) {
 	}
 }
 
-// store inserts a flush; false means that ctx ended. It takes three steps, so that nothing is there before what it leads
-// to: whoever finds an owner finds its signature, and whoever sees a batch done finds its owners, its signatures and its
-// exceptions. A process that dies between two steps leaves rows that the next one writes again, and no others: all of
-// them are decided by the log. A step without rows takes no time.
-func (st *stage) store(ctx context.Context, f *flush) bool {
-	steps := [3][]func() error{}
-	insert := func(step, n int, table string, do func() error) {
+// storeDetails takes the first step of a flush: all that owners and outcomes lead to, at once. False means that ctx
+// ended.
+func (st *stage) storeDetails(ctx context.Context, f *flush) bool {
+	var all []func() error
+	insert := func(n int, table string, do func() error) {
 		if n > 0 {
-			steps[step] = append(steps[step], func() error { return st.retry(ctx, "inserting "+table, do) })
+			all = append(all, st.inserting(ctx, n, table, do))
 		}
 	}
 	hashes := f.hashes.Len()
-	for from, n := 0, rowsPerInsert(hashes, st.flushes.anyWaits()); from < hashes; from += n {
+	for from, n := 0, st.rowsPerInsert(hashes, len(f.continued) > 0 || st.flushes.anyWaits()); from < hashes; from += n {
 		part := f.hashes.Slice(from, min(from+n, hashes))
-		insert(0, part.Len(), "signatures", func() error { return st.Store.InsertSignatures(ctx, part) })
+		insert(part.Len(), "signatures", func() error { return st.Store.InsertSignatures(ctx, part) })
 	}
-	insert(0, len(f.uploads), "uploads", func() error { return st.Store.InsertUploads(ctx, f.uploads) })
-	insert(0, len(f.certificates), "certificates", func() error { return st.Store.InsertCertificates(ctx, f.certificates) })
-	insert(0, len(f.exceptions), "exceptions", func() error { return st.Store.InsertExceptions(ctx, f.exceptions) })
-	insert(0, f.cosigned.Len(), "cosigners", func() error { return st.Store.InsertCosigners(ctx, &f.cosigned) })
-	insert(1, hashes, "owners", func() error { return st.Store.InsertOwners(ctx, &f.hashes) })
-	insert(2, len(f.results), "outcomes", func() error { return st.Store.InsertOutcomes(ctx, f.results) })
-	for _, step := range steps {
-		if !allDone(step) {
-			return false
+	insert(len(f.uploads), "uploads", func() error { return st.Store.InsertUploads(ctx, f.uploads) })
+	insert(len(f.certificates), "certificates", func() error { return st.Store.InsertCertificates(ctx, f.certificates) })
+	insert(len(f.exceptions), "exceptions", func() error { return st.Store.InsertExceptions(ctx, f.exceptions) })
+	insert(f.cosigned.Len(), "cosigners", func() error { return st.Store.InsertCosigners(ctx, &f.cosigned) })
+	return allDone(all)
+}
+
+// inserting returns what inserts n rows, until it succeeds or ctx ends, which is its only error. No rows take no time.
+func (st *stage) inserting(ctx context.Context, n int, table string, do func() error) func() error {
+	return func() error {
+		if n == 0 {
+			return nil
 		}
+		return st.retry(ctx, "inserting "+table, do)
 	}
-	return true
 }
 
 // allDone runs all at once and reports whether none failed.

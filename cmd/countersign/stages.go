@@ -108,6 +108,7 @@ func (p *process) startIngest(listener net.Listener, db *store.DB, l *openLog) e
 			StallTimeout: p.cfg.StallTimeout, BodyTimeout: p.cfg.UploadTimeout,
 		},
 		Log: ingest.KafkaLog(l.client, producer), UploadPartitions: l.uploads, Shards: l.shards, Store: db,
+		Alone:    l.room != nil, // an embedded log is nobody else's
 		MaxPairs: p.cfg.MaxPairs, MaxUploads: p.cfg.MaxUploads, MaxBacklog: p.cfg.MaxBacklog,
 		MinBodyRate: cmp.Or(int64(p.cfg.MinBodyRate), -1), TrustedProxies: proxies,
 		Failing: p.failing, Logger: p.log.With("part", roleIngest), Registerer: p.metrics,

@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"countersign/internal/pause"
 	"countersign/pipeline/record"
 	"countersign/sink/store"
 )
@@ -23,7 +22,7 @@ var ErrUnknownUpload = errors.New("unknown upload")
 // of the upload is done; it must not wait, and may be nil.
 func (t *Tracker) Expect(row store.Upload, complete func()) {
 	u := remember(row, true)
-	u.complete = complete
+	u.complete, u.asked = complete, time.Now() // ClickHouse has nothing of it yet
 	t.uploads.Put(row.ID, u)
 	u.advance(u.status)
 }
@@ -69,11 +68,14 @@ func (t *Tracker) Status(ctx context.Context, upload uuid.UUID) (Status, error) 
 		return Status{}, err
 	}
 	s, asked := u.current()
-	if s.Complete() {
+	if s.Complete() || t.cfg.Alone && u.counted && t.Following() && time.Since(asked) < askAlone {
 		return s, nil
 	}
-	if err := pause.For(ctx, askEvery-time.Since(asked)); err != nil {
+	if err := u.rest(ctx, asked); err != nil {
 		return Status{}, fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	}
+	if s, _ = u.current(); s.Complete() {
+		return s, nil
 	}
 	now := time.Now()
 	progress, _, err := t.questions.progress.get(ctx, upload)
@@ -146,8 +148,8 @@ func (t *Tracker) CoSigners(ctx context.Context, hash [32]byte) (store.CoSigners
 
 // SignedHash returns who signed a hash, and whether anybody has. It knows a single signing as soon as the caller of
 // that signing has its answer, from whichever process, although the row may not be stored yet. Rows that were announced
-// before this process followed the events are only in the store, or will be: so after each beginning nobody is told that
-// a hash is unknown before the stages have settled once. Errors are ErrBusy, ErrNotCertain and the store's.
+// before this process followed the events are only in the store, or will be: so after each beginning nobody is told
+// that a hash is unknown before the stages have settled once. Errors are ErrBusy, ErrNotCertain and the store's.
 func (t *Tracker) SignedHash(ctx context.Context, hash [32]byte) (store.SignedHash, bool, error) {
 	if row, ok := t.announced.get(hash); ok {
 		return row, true, nil

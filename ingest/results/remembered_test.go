@@ -116,6 +116,62 @@ func TestPollsInALoopAskSeldom(t *testing.T) {
 	})
 }
 
+// Where no other process answers callers, events are enough, and the store is asked once in askAlone: events may be
+// missing.
+func TestAloneEventsAnswerPolls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestTracker()
+		h.cfg.Alone = true
+		h.following.Store(true)
+		fake := h.cfg.Store.(*ingesttest.Store)
+		row := storedUpload(fake, 10)
+		h.Expect(row, nil)
+		want := func(asked int, complete bool, when string) {
+			t.Helper()
+			if s, err := h.Status(t.Context(), row.ID); err != nil || s.Complete() != complete || fake.Asked != asked {
+				t.Errorf("%s: %+v, %v, the store was asked %d times, want %d", when, s, err, fake.Asked, asked)
+			}
+		}
+		for range 20 {
+			want(0, false, "before an event")
+		}
+		time.Sleep(askAlone - time.Millisecond)
+		want(0, false, "soon after")
+		time.Sleep(time.Millisecond)
+		want(1, true, "when no event has come for a while")
+
+		other := store.Upload{ID: uuid.UUID{8}, Count: 1, AcceptedAt: time.Now().UnixMilli()}
+		h.Expect(other, nil)
+		h.following.Store(false)
+		if _, err := h.Status(t.Context(), other.ID); err != nil || fake.Asked != 2 {
+			t.Errorf("while events aren't followed: %v, the store was asked %d times", err, fake.Asked)
+		}
+	})
+}
+
+// A poll that waits until the store may be asked again is answered by the event that completes the upload.
+func TestPollIsAnsweredByTheLastEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestTracker()
+		fake := h.cfg.Store.(*ingesttest.Store)
+		id := uuid.UUID{1}
+		h.Expect(store.Upload{ID: id, Count: 1, AcceptedAt: time.Now().UnixMilli()}, nil)
+		begun := time.Now()
+		time.AfterFunc(askEvery/2, func() {
+			for _, e := range []*recordpb.Event{{Shard: 2, Added: 1}, {Shard: -1, Claims: 1}} {
+				e.Upload, e.Batch = id[:], 1
+				if err := h.count(record.Encode(&recordpb.Events{Events: []*recordpb.Event{e}})); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		s, err := h.Status(t.Context(), id)
+		if err != nil || !s.Complete() || time.Since(begun) != askEvery/2 || fake.Asked != 0 {
+			t.Errorf("%+v, %v after %s, the store was asked %d times", s, err, time.Since(begun), fake.Asked)
+		}
+	})
+}
+
 // storedUpload puts a complete upload of one batch into a store.
 func storedUpload(s *ingesttest.Store, pairs int) store.Upload {
 	row := store.Upload{ID: uuid.UUID{7}, Count: uint64(pairs), AcceptedAt: time.Now().UnixMilli()}

@@ -19,12 +19,14 @@ import (
 	"countersign/sink/store"
 )
 
-// Config is what a Tracker needs. Every field but Registerer is required.
+// Config is what a Tracker needs. Every field but Alone and Registerer is required.
 type Config struct {
 	Store    Store
 	Follower Follower
 	// Shards is the number of shards that hashes are divided among, as the sinks see it.
 	Shards int
+	// Alone says that no other process answers callers: whatever they were told, they were told here.
+	Alone bool
 	// Poll is how often a call that waits asks the store when no event came.
 	Poll time.Duration
 	// StoreTimeout bounds one question to the store. A caller waits as long as its context allows.

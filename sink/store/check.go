@@ -18,7 +18,7 @@ const minFreeSpace = 256 << 20
 // nobody, and answers within a few seconds or when ctx ends. A file system that fails or was mounted read only shows
 // only in inserts.
 func (db *DB) Check(ctx context.Context) error {
-	for _, check := range []func(context.Context) error{db.checkReadOnly, db.checkDisks, db.checkReplicas, db.checkRights} {
+	for _, check := range []func(context.Context) error{db.checkDisks, db.checkReplicas, db.checkRights} {
 		if err := check(ctx); err != nil {
 			return err
 		}
@@ -26,34 +26,30 @@ func (db *DB) Check(ctx context.Context) error {
 	return nil
 }
 
-// checkReadOnly finds a user, or a server, that may only read.
-func (db *DB) checkReadOnly(ctx context.Context) error {
+// checkDisks finds a user, or a server, that may only read, and disks that inserts could not use. One query for both
+// takes ClickHouse 3 ms of a core.
+func (db *DB) checkDisks(ctx context.Context) error {
+	var bad []string
 	var level string
-	err := db.ask(ctx, "SELECT value FROM system.settings WHERE name = 'readonly'", func(rows driver.Rows) error { return rows.Scan(&level) })
+	const query = "SELECT toString(getSetting('readonly')), name, path, free_space, is_remote, is_read_only OR is_write_once " +
+		"FROM system.disks ORDER BY name"
+	err := db.ask(ctx, query, func(rows driver.Rows) error {
+		var name, path string
+		var free uint64
+		var remote, fixed uint8
+		err := rows.Scan(&level, &name, &path, &free, &remote, &fixed)
+		switch {
+		case fixed != 0:
+			bad = append(bad, fmt.Sprintf("disk %s (%s) can't be written to", name, path))
+		case remote == 0 && free < minFreeSpace:
+			bad = append(bad, fmt.Sprintf("disk %s (%s) has %d MiB free", name, path, free>>20))
+		}
+		return err
+	})
 	if err == nil && level != "0" {
 		return fmt.Errorf("ClickHouse at %s lets this user only read (setting readonly is %s): give the user of the ClickHouse URL a profile that may write",
 			db.where(), level)
 	}
-	return err
-}
-
-// checkDisks finds disks that inserts could not use.
-func (db *DB) checkDisks(ctx context.Context) error {
-	var bad []string
-	query := fmt.Sprintf("SELECT name, path, free_space, is_read_only OR is_write_once FROM system.disks "+
-		"WHERE NOT is_remote AND free_space < %d OR is_read_only OR is_write_once ORDER BY name", minFreeSpace)
-	err := db.ask(ctx, query, func(rows driver.Rows) error {
-		var name, path string
-		var free uint64
-		var fixed uint8
-		err := rows.Scan(&name, &path, &free, &fixed)
-		if what := fmt.Sprintf("disk %s (%s) has %d MiB free", name, path, free>>20); fixed == 0 {
-			bad = append(bad, what)
-		} else {
-			bad = append(bad, fmt.Sprintf("disk %s (%s) can't be written to", name, path))
-		}
-		return err
-	})
 	if err == nil && len(bad) > 0 {
 		return fmt.Errorf("ClickHouse at %s has no room: %s; free at least %d MiB", db.where(), strings.Join(bad, ", "), minFreeSpace>>20)
 	}
