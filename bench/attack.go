@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -54,8 +55,10 @@ func quickPlan() plan {
 	}
 }
 
-// attackKinds is how many there are.
-const attackKinds = 8
+// attackNames are those of the attacks, in the order of the report.
+func attackNames() []string {
+	return []string{"silent", "bombs", "slow-keys", "reads", "few-slow", "many-slow", "valid", "duplicates"}
+}
 
 // siege is the experiment under way.
 type siege struct {
@@ -63,7 +66,7 @@ type siege struct {
 	plan
 	sites   *attackSites
 	honest  *honestUser
-	attacks [attackKinds]attack
+	attacks []attack
 	stands  []*stand
 }
 
@@ -167,11 +170,19 @@ func (a *siege) prepare(ctx context.Context) error {
 		return err
 	}
 	a.honest = &honestUser{server: a.server, pool: honest, pairs: a.pairs, uploadEvery: a.uploadEvery, signEvery: a.signEvery}
-	a.attacks = [attackKinds]attack{
+	a.attacks = a.chosen([]attack{
 		silentPosts(a.sites.silentNames, a.phase), bombing(bombs), garbageForSlowKeys(keys, posts, a.phase), randomReads(a.reads),
-		slowBodies(a.fewSlow), slowBodies(a.manySlow), validPosts(a.sites.valid, a.phase), duplicates(stored, a.phase),
-	}
+		slowBodies("few-slow", a.fewSlow), slowBodies("many-slow", a.manySlow), validPosts(a.sites.valid, a.phase), duplicates(stored, a.phase),
+	})
 	return nil
+}
+
+// chosen are the attacks that the session is for.
+func (a *siege) chosen(all []attack) []attack {
+	if len(a.Attacks) == 0 {
+		return all
+	}
+	return slices.DeleteFunc(all, func(one attack) bool { return !slices.Contains(a.Attacks, one.name) })
 }
 
 // served opens the pool of a site that serves its certificate, with n pairs that were never sent.
@@ -231,7 +242,7 @@ func (a *siege) need() int {
 	stretch(a.phase) // to warm up
 	stretch(a.quiet)
 	for range 2 {
-		for range attackKinds + 2 {
+		for range len(attackNames()) + 2 {
 			stretch(a.phase)
 		}
 		stretch(a.recovery)
@@ -258,8 +269,10 @@ func (a *siege) course(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := a.under(ctx, "all together", own, from, a.attacks[:]...); err != nil {
-			return err
+		if len(a.attacks) > 1 {
+			if err := a.under(ctx, "all together", own, from, a.attacks...); err != nil {
+				return err
+			}
 		}
 		if err := a.alone(ctx, &stand{title: fmt.Sprintf("the %s after", a.recovery), own: own}, a.recovery); err != nil {
 			return err

@@ -47,6 +47,9 @@ type Config struct {
 	Bad, Duplicates float64
 	Rate            float64
 
+	// Attacks names those that the experiment attack makes, each by itself and then together. Empty: all of them.
+	Attacks []string
+
 	// Rounds are measured after Warmup rounds that are not. Slice is how long each bare verifier runs in a round.
 	Warmup, Rounds int
 	Slice          time.Duration
@@ -100,6 +103,9 @@ func (c *Config) check() error {
 	for _, name := range c.Run {
 		wrong(!slices.ContainsFunc(experiments(), func(e experiment) bool { return e.name == name }),
 			"--run %s: there are %s", name, strings.Join(experimentNames(), ", "))
+	}
+	for _, name := range c.Attacks {
+		wrong(!slices.Contains(attackNames(), name), "--attacks %s: there are %s", name, strings.Join(attackNames(), ", "))
 	}
 	wrong(c.Pairs < 1, "--pairs must be at least 1")
 	wrong(c.Concurrency < 1 || c.Concurrency > 10_000, "--concurrency %d: 1 to 10,000", c.Concurrency)

@@ -28,9 +28,9 @@ const (
 )
 
 // slowBodies is the attack with n connections.
-func slowBodies(n int) attack {
+func slowBodies(name string, n int) attack {
 	return attack{
-		name: fmt.Sprintf("slow-%d", n), title: number(float64(n)) + " slow bodies", unanswered: true,
+		name: name, title: number(float64(n)) + " slow bodies", unanswered: true,
 		start: func(ctx context.Context, f *front) {
 			coming := newPace(slowComing)
 			for range n {

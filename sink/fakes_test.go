@@ -87,6 +87,7 @@ type world struct {
 	perFetch int                                       // records; 0: all
 	fault    func(call string) fault                   // may be nil; called under mu
 	before   func(ctx context.Context, call string)    // may be nil; may block
+	asking   func(ctx context.Context, hashes int)     // before a lookup; may be nil; may block
 	sends    func(ctx context.Context, t string) error // may be nil
 }
 
@@ -394,6 +395,9 @@ func (w *world) InsertCertificates(ctx context.Context, rows []store.Certificate
 }
 
 func (w *world) Owners(ctx context.Context, hashes []byte, into map[[32]byte]store.Owner) error {
+	if w.asking != nil {
+		w.asking(ctx, len(hashes)/32)
+	}
 	return w.call(ctx, "lookup", len(hashes)/32, func() {
 		for ; len(hashes) > 0; hashes = hashes[32:] {
 			if r, ok := w.hashes[[32]byte(hashes)]; ok {

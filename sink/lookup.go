@@ -9,6 +9,12 @@ import (
 
 // A question to the store costs about the same whether it names one hash or a thousand. So questions of all shards that
 // come while another one is being answered are asked together.
+//
+// Questions about few hashes are answered apart from the others. New hashes come to few questions, where the filter
+// says "maybe" wrongly, and those must not wait for somebody who sends a million hashes again.
+
+// fewHashes is how many hashes a question about few names at most.
+const fewHashes = 1024
 
 // maxLookup is where merging stops. The question of one run is asked whole, however large it is.
 const maxLookup = 100_000 // hashes
@@ -29,8 +35,12 @@ func (st *stage) lookUp(ctx context.Context, hashes []byte) (ownersOf, error) {
 		return nil, nil
 	}
 	l := &lookup{hashes: hashes, done: make(chan struct{})}
+	questions := st.many
+	if len(hashes) <= fewHashes*dedupe.HashSize {
+		questions = st.few
+	}
 	select {
-	case st.lookups <- l:
+	case questions <- l:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -42,18 +52,18 @@ func (st *stage) lookUp(ctx context.Context, hashes []byte) (ownersOf, error) {
 	}
 }
 
-// answerLookups answers questions until ctx ends.
-func (st *stage) answerLookups(ctx context.Context) {
+// answerLookups answers questions, one after the other, until ctx ends.
+func (st *stage) answerLookups(ctx context.Context, questions <-chan *lookup) {
 	var together []*lookup
 	var merged []byte
 	for {
 		select {
-		case l := <-st.lookups:
+		case l := <-questions:
 			together = append(together[:0], l)
 		case <-ctx.Done():
 			return
 		}
-		together = st.gather(together)
+		together = gather(together, questions)
 		hashes := together[0].hashes
 		if len(together) > 1 {
 			merged = merged[:0]
@@ -75,10 +85,10 @@ func (st *stage) answerLookups(ctx context.Context) {
 }
 
 // gather adds the questions that are waiting.
-func (st *stage) gather(together []*lookup) []*lookup {
+func gather(together []*lookup, questions <-chan *lookup) []*lookup {
 	for n := len(together[0].hashes); n < maxLookup*dedupe.HashSize; {
 		select {
-		case l := <-st.lookups:
+		case l := <-questions:
 			together = append(together, l)
 			n += len(l.hashes)
 		default:

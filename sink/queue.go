@@ -17,6 +17,10 @@ import (
 // processor time, however small it is. For the same reason the first record of a large upload waits for the next ones,
 // which are on their way.
 //
+// For the same reason the writer rests between small flushes, as long as the last insert took, where rows came during
+// that insert. So a flood of small uploads keeps it busy for half of the time at most, and a large upload, whose flush
+// is due at once, more often finds it free. Somebody who uploads one list after the other never meets the rest.
+//
 // The queue also keeps account of the memory that is on its way: records from when they were fetched, and rows, until
 // they are stored.
 type flushQueue struct {
@@ -31,6 +35,7 @@ type flushQueue struct {
 	mu      sync.Mutex
 	waiting []*flush      // guarded by mu, as is all below
 	spare   []*flush      // empty ones, for their columns; at most two, since two are written at a time
+	rested  time.Time     // when the writer has rested; before that no small flush is due
 	pending int64         // bytes
 	writing int           // flushes that were dequeued and not released
 	freed   chan struct{} // closed and replaced when pending falls below maxPending
@@ -131,6 +136,9 @@ func (q *flushQueue) dequeue(ctx context.Context) *flush {
 	}
 }
 
+// smallFlush is the size below which a flush waits until the writer has rested: some 1,000 pairs with RSA-2048.
+const smallFlush = 512 << 10 // bytes
+
 // comingWait is how long rows wait for others of the same upload that are on their way.
 const comingWait = 50 * time.Millisecond
 
@@ -147,7 +155,7 @@ func (q *flushQueue) due() (f *flush, wait time.Duration) {
 		if q.writing > 0 && !q.goesBeside(f) {
 			return nil, 0 // release wakes the writer
 		}
-		if wait = q.lingers(f) - q.clock().Sub(f.begun); wait > 0 {
+		if wait = q.dueAt(f).Sub(q.clock()); wait > 0 {
 			return nil, wait
 		}
 	}
@@ -164,6 +172,15 @@ func (q *flushQueue) goesBeside(f *flush) bool {
 		least *= 2
 	}
 	return f.hashes.Len() >= least
+}
+
+// dueAt is when a flush is due that isn't full and to which nothing is added. The caller holds mu.
+func (q *flushQueue) dueAt(f *flush) time.Time {
+	at := f.begun.Add(q.lingers(f))
+	if f.awaited && f.bytes < smallFlush && q.rested.After(at) {
+		return q.rested
+	}
+	return at
 }
 
 // lingers is how long a flush that isn't full waits for more rows, from when it was begun.
@@ -186,11 +203,15 @@ func (q *flushQueue) anyWaits() bool {
 
 // release takes back a flush that was dequeued and is stored.
 func (q *flushQueue) release(f *flush) {
-	bytes := f.bytes
+	bytes, started := f.bytes, f.started
 	f.reset()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.account(-bytes)
+	if len(q.waiting) > 0 {
+		now := q.clock()
+		q.rested = now.Add(min(now.Sub(started), q.linger))
+	}
 	q.writing--
 	q.signal()
 	if len(q.spare) < 2 && cap(f.hashes.Upload) <= spareRows {

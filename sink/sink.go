@@ -15,8 +15,7 @@ import (
 	"countersign/sink/store"
 )
 
-// maxLookups is how many bulk lookups run at once: a second one, so that a single signing needn't wait for a large
-// upload's.
+// maxLookups is how many lookups of many hashes run at once. Beside them there is one of few.
 const maxLookups = 2
 
 // maxLoads is how many shards' filters are read from the store at once. Reading is bound by the store's processor time;
@@ -31,7 +30,7 @@ type stage struct {
 	Config
 	metrics       *metrics
 	flushes       *flushQueue
-	lookups       chan *lookup               // unbuffered; never closed
+	few, many     chan *lookup               // by how many hashes they name; unbuffered; never closed
 	announcements *queue.Queue[announcement] // at most maxEvents
 	written       chan struct{}              // closed by the writer when it ends
 	loading       chan struct{}              // cap maxLoads; a token for each shard that reads its filter
@@ -53,7 +52,8 @@ func Run(ctx context.Context, c Config) error {
 	st := &stage{
 		Config: c, metrics: m,
 		flushes:       newFlushQueue(c, m.pendingBytes.Set),
-		lookups:       make(chan *lookup),
+		few:           make(chan *lookup),
+		many:          make(chan *lookup),
 		announcements: queue.New[announcement](),
 		written:       make(chan struct{}),
 		loading:       make(chan struct{}, maxLoads),
@@ -68,8 +68,9 @@ func Run(ctx context.Context, c Config) error {
 	sending, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
 	workers.Go(func() { st.publish(sending) })
+	workers.Go(func() { st.answerLookups(working, st.few) })
 	for range maxLookups {
-		workers.Go(func() { st.answerLookups(working) })
+		workers.Go(func() { st.answerLookups(working, st.many) })
 	}
 	err = c.Consume(ctx, st.handle)
 	stop()

@@ -15,7 +15,8 @@ import (
 )
 
 // Walking a shard's log. What was fetched since the last look is a run. A run is probed whole, looked up at once,
-// resolved in order and queued record by record.
+// resolved in order and queued record by record. Where many hashes must be looked up, the records before those that need
+// it go first: new hashes don't wait for the look-up of somebody's duplicates that come behind them.
 
 // maxRun is where a run stops growing: some 25,000 RSA claims. Larger ones would make lookups hardly cheaper, and the
 // writer wait.
@@ -42,6 +43,7 @@ type walker struct {
 type item struct {
 	next     int64 // offset after it
 	size     int64 // bytes fetched
+	ask      int   // where its hashes end in walker.ask
 	block    *recordpb.Block
 	outcomes *recordpb.Outcomes
 }
@@ -165,21 +167,51 @@ func (w *walker) extendRun(ctx context.Context, messages []log.Message) {
 		for _, c := range it.block.GetClaims() {
 			w.ask = w.table.Probe(c.GetHashes(), w.ask)
 		}
+		it.ask = len(w.ask)
 		w.run = append(w.run, it)
 		w.size += it.size
 		w.newest = m
 	}
 }
 
-// resolveRun looks up what has to be, decides the run's claims and queues their rows.
+// resolveRun resolves the run, first what needs few look-ups.
 func (w *walker) resolveRun(ctx context.Context) error {
-	stored, err := w.lookUp(ctx, w.ask)
+	n, ask := w.prompt()
+	if n > 0 {
+		if err := w.resolvePart(ctx, w.run[:n], w.ask[:ask]); err != nil {
+			return err
+		}
+	}
+	if n < len(w.run) {
+		if err := w.resolvePart(ctx, w.run[n:], w.ask[ask:]); err != nil {
+			return err
+		}
+	}
+	w.updateGauge()
+	return nil
+}
+
+// prompt is how many records of the run, from the first, come to a question about few hashes, and where their hashes
+// end.
+func (w *walker) prompt() (records, ask int) {
+	for _, it := range w.run {
+		if it.ask > fewHashes*dedupe.HashSize {
+			break
+		}
+		records, ask = records+1, it.ask
+	}
+	return records, ask
+}
+
+// resolvePart looks up what has to be for some records of the run, decides their claims and queues their rows.
+func (w *walker) resolvePart(ctx context.Context, part []item, ask []byte) error {
+	stored, err := w.lookUp(ctx, ask)
 	if err != nil {
 		return err
 	}
 	found := 0
-	for i := range w.run {
-		found += w.resolveRecord(&w.run[i], stored)
+	for i := range part {
+		found += w.resolveRecord(&part[i], stored)
 	}
 	if len(w.run) > 0 {
 		w.last, w.newest = w.filters.recordOf(w.newest), log.Message{}
@@ -187,10 +219,9 @@ func (w *walker) resolveRun(ctx context.Context) error {
 	w.announce(w.early, true)
 	clear(w.early)
 	w.early = w.early[:0]
-	w.metrics.lookedUp(len(w.ask)/dedupe.HashSize, found)
-	clear(w.run) // the records belong to the queue now
+	w.metrics.lookedUp(len(ask)/dedupe.HashSize, found)
+	clear(part) // the records belong to the queue now
 	w.flushes.signal()
-	w.updateGauge()
 	return nil
 }
 

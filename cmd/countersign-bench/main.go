@@ -64,6 +64,7 @@ func command() *cobra.Command {
 	f.Float64Var(&cfg.Bad, "bad", cfg.Bad, "of load: share of pairs with a wrong signature, 0 to 1")
 	f.Float64Var(&cfg.Duplicates, "duplicates", cfg.Duplicates, "of load: share of pairs that are stored already, 0 to 1")
 	f.Float64Var(&cfg.Rate, "rate", cfg.Rate, "of load: uploads a second that arrive whatever the service does; 0: each when one before is done")
+	f.StringSliceVar(&cfg.Attacks, "attacks", nil, "of attack: `names` of those to make, each by itself and then together; default: all")
 	f.IntVar(&cfg.Warmup, "warmup", cfg.Warmup, "rounds that don't count")
 	f.IntVar(&cfg.Rounds, "rounds", cfg.Rounds, "rounds that do")
 	f.DurationVar(&cfg.Slice, "slice", cfg.Slice, "how long each verifier alone runs in a round")

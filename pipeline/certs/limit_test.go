@@ -255,13 +255,13 @@ func TestVisitsToAnAddressAreBounded(t *testing.T) {
 			wait := flood(t, sites, 100, 2, func(client, i int) string { return fmt.Sprintf("s%d-%d.example", client, i) })
 			for range 60 {
 				time.Sleep(time.Second)
-				sites.limiter.mu.Lock()
-				for _, d := range sites.limiter.dialled {
+				sites.network.limiter.mu.Lock()
+				for _, d := range sites.network.limiter.dialled {
 					if n := d.turns.Len(); n != d.waiting+d.gaveUp || d.gaveUp > d.waiting+maxGaveUp {
 						t.Errorf("%d visits in the turns, of which %d wait and %d gave up", n, d.waiting, d.gaveUp)
 					}
 				}
-				sites.limiter.mu.Unlock()
+				sites.network.limiter.mu.Unlock()
 			}
 			wait()
 			time.Sleep(time.Minute)
@@ -277,8 +277,8 @@ func TestVisitsToAnAddressAreBounded(t *testing.T) {
 				}
 			}
 			t.Logf("%d connections in a minute", len(h.dials))
-			if len(sites.limiter.dialled) != 0 || sites.limiter.waiting() != 0 {
-				t.Errorf("%d addresses are still remembered", len(sites.limiter.dialled))
+			if len(sites.network.limiter.dialled) != 0 || sites.network.limiter.waiting() != 0 {
+				t.Errorf("%d addresses are still remembered", len(sites.network.limiter.dialled))
 			}
 		})
 	}

@@ -44,11 +44,14 @@ func newMetrics(r prometheus.Registerer, s *Sites) *metrics {
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "countersign_certs_keys_bytes", Help: "Bytes that prepared keys may take, with their tables.",
 	}, func() float64 { return float64(s.keys.bytes()) })
-	if s.limiter != nil && r != nil {
-		r.MustRegister(s.limiter.visits)
+	if s.network != nil && r != nil {
+		r.MustRegister(s.network.limiter.visits)
 		f.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "countersign_certs_visits_waiting", Help: "Visits to addresses of sites that wait for their turn.",
-		}, func() float64 { return float64(s.limiter.waiting()) })
+		}, func() float64 { return float64(s.network.limiter.waiting()) })
+		f.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "countersign_certs_handshakes_waiting", Help: "TLS handshakes that wait for a processor.",
+		}, func() float64 { return float64(s.network.processors.waiting()) })
 	}
 	return &metrics{
 		looks: f.NewCounterVec(prometheus.CounterOpts{

@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -118,12 +119,14 @@ type network struct {
 	NetworkConfig // with the defaults filled in
 	limiter       *dialLimiter
 	warned        atomic.Int64 // when the operator was last told about the proxy, in seconds since 1970
+	processors    *processors
 	dialHost      func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 func newNetwork(config NetworkConfig) *network {
 	n := &network{NetworkConfig: config.withDefaults()}
 	n.limiter = newDialLimiter(n.Clock)
+	n.processors = newProcessors(runtime.GOMAXPROCS(0))
 	n.dialHost = (&net.Dialer{KeepAlive: -1}).DialContext
 	return n
 }

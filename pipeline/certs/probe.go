@@ -98,7 +98,9 @@ func (n *network) probe(ctx context.Context, t target, o offer) (leaf leafChain,
 	}
 	defer raw.Close()
 
-	chain, err := n.handshake(ctx, raw, t.site, o)
+	work := n.processors.computingOn(raw, t.accounts)
+	defer work.end()
+	chain, err := n.handshake(ctx, work, t.site, o)
 	if err != nil {
 		stage = stageOf(err)
 		return leafChain{}, err

@@ -75,7 +75,7 @@ type Sites struct {
 	dir     *dir // nil: there is none
 	keys    keyCache
 	metrics *metrics
-	limiter *dialLimiter // of the network; nil: there is none
+	network *network // nil: Config.source stands in for it
 
 	queue  *fair.Queue[account, *turn]
 	places chan struct{} // an element for each look that runs, and one for the look that dispatch waits for
@@ -111,7 +111,7 @@ func New(config Config) (*Sites, error) {
 	}
 	if config.source == nil {
 		network := newNetwork(config.Network)
-		s.config.source, s.limiter = network.look, network.limiter
+		s.config.source, s.network = network.look, network
 	}
 	if config.Dir != "" {
 		s.dir = newDir(config.Dir, config.Clock, config.Logger)

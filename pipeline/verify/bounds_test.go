@@ -225,3 +225,42 @@ func counted(t testing.TB, c prometheus.Counter) float64 {
 	}
 	return metrics[0].Metric[0].Counter.GetValue()
 }
+
+// The sink can announce single signings before their rows are stored, if no claim of another kind is in their records.
+func TestSingleSigningsHaveRecordsOfTheirOwn(t *testing.T) {
+	var f fakeCerts
+	l := newMemoryLog()
+	site := newSite(t, &f, "example.com")
+	var sources []*source
+	for i := range 20 {
+		s := newSource(site, fmt.Sprint(i), mixed(3), 1000)
+		s.chunks[0].Seal = s.seal(-1)
+		if i%2 == 1 {
+			s = newSource(site, fmt.Sprint(i), []string{isGood}, 1000)
+			s.chunks[0].Seal = s.seal(-1)
+			s.chunks[0].Seal.Single = true
+		}
+		l.append(chunkRecord(s.chunks[0]))
+		sources = append(sources, s)
+	}
+	run(t, l, &f, 1<<30, l.done)
+	check(t, l, sources...)
+	for shard := range shards {
+		for _, value := range l.topics[fmt.Sprintf("verified/%d", shard)] {
+			m, err := record.DecodeVerified(value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			kinds := make(map[bool]bool)
+			for _, c := range m.GetBlock().GetClaims() {
+				kinds[c.Single] = true
+			}
+			for _, o := range m.GetOutcomes().GetOutcomes() {
+				kinds[o.Single] = true
+			}
+			if len(kinds) > 1 {
+				t.Errorf("a record of shard %d has single signings and others", shard)
+			}
+		}
+	}
+}

@@ -24,7 +24,7 @@ import (
 
 const (
 	// decideWithin is how long an upload waits for its site, from when its seal was seen here. The time that its own
-	// signatures take doesn't count.
+	// signatures take doesn't count, nor does time in which the process stood still.
 	decideWithin = 30 * time.Second
 	// maxLooks is how many looks at a site an upload waits for, as long as each brings leaves that were not known. A
 	// site with several nodes behind one address shows one of them at a look.
@@ -73,7 +73,8 @@ func (c *coordinator) run(ctx context.Context) error {
 func (c *coordinator) sealed(u *upload) {
 	u.undecided = true
 	c.stage.metrics.undecided.Inc()
-	u.deadline = u.seen.Add(decideWithin)
+	u.stood = c.stage.still.total()
+	u.deadline = c.stage.cfg.Clock().Add(decideWithin)
 	if u.attempt != nil && u.attempt.verification != nil {
 		u.verification = u.attempt.verification
 		c.verify(u)

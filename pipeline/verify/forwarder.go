@@ -88,20 +88,34 @@ func (f forwarder) forwardRound(ctx context.Context, round []*upload) error {
 	return nil
 }
 
+// tryRound sends the single signings in records of their own: the sink can announce those before it stores their rows.
 func (f forwarder) tryRound(ctx context.Context, round []*upload) error {
 	out := newOutbox(f.stage, f.log.ID())
-	for _, u := range round {
-		err := f.pack(ctx, u, out)
-		if errors.Is(err, errUnrecoverable) {
-			f.logger.Error("an accepted upload can't be read back", "upload", u.id, "offset", u.offset, "error", err)
-			f.stage.metrics.dead.Inc()
-			err = f.deadLetter(ctx, u.offset, err)
+	for _, single := range []bool{true, false} {
+		for _, u := range round {
+			if u.seal.Single != single {
+				continue
+			}
+			if err := f.packOrBury(ctx, u, out); err != nil {
+				return fmt.Errorf("forwarding upload %s: %w", u.id, err)
+			}
 		}
-		if err != nil {
-			return fmt.Errorf("forwarding upload %s: %w", u.id, err)
+		if err := out.sendRest(ctx); err != nil {
+			return err
 		}
 	}
 	return out.flush(ctx)
+}
+
+// packOrBury packs an upload, or names it in a dead letter where it can't be read back.
+func (f forwarder) packOrBury(ctx context.Context, u *upload, out *outbox) error {
+	err := f.pack(ctx, u, out)
+	if errors.Is(err, errUnrecoverable) {
+		f.logger.Error("an accepted upload can't be read back", "upload", u.id, "offset", u.offset, "error", err)
+		f.stage.metrics.dead.Inc()
+		return f.deadLetter(ctx, u.offset, err)
+	}
+	return err
 }
 
 // pack puts all of an upload into the outbox, as its decision says, or nothing of it.

@@ -138,12 +138,18 @@ func (o *outbox) send(ctx context.Context, shard int, m *recordpb.Verified) erro
 	return nil
 }
 
-// flush sends what is left and waits until the log has everything.
-func (o *outbox) flush(ctx context.Context) error {
+// sendRest sends the records that are not full.
+func (o *outbox) sendRest(ctx context.Context) error {
 	var errs []error
 	for shard := range o.blocks {
 		errs = append(errs, o.sendBlock(ctx, shard), o.sendOutcomes(ctx, shard))
 	}
+	return errors.Join(errs...)
+}
+
+// flush sends what is left and waits until the log has everything.
+func (o *outbox) flush(ctx context.Context) error {
+	errs := []error{o.sendRest(ctx)}
 	for _, ack := range o.acks {
 		_, err := ack.Wait(ctx)
 		errs = append(errs, err)

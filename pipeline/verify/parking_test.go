@@ -5,13 +5,17 @@ package verify
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
 
+	"countersign/pipeline/certs"
 	"countersign/pipeline/record"
 	"countersign/pipeline/record/recordpb"
 )
@@ -125,4 +129,47 @@ func TestEachUploadHasItsOwnTime(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A process that stood still for an hour has not waited for the site meanwhile: what its looks came to says nothing, and
+// there is another one.
+func TestTimeInWhichTheProcessStoodStillDoesNotCount(t *testing.T) {
+	var f fakeCerts
+	l := newMemoryLog()
+	s := newSource(newSite(t, &f, "here.example"), "", []string{isGood}, 1)
+	s.write(l)
+	synctest.Test(t, func(t *testing.T) {
+		var stopped atomic.Int64
+		looked, goOn := make(chan struct{}, 1), make(chan struct{})
+		f.look = func(site string) ([]certs.Leaf, error) {
+			if f.asked[""] > 1 {
+				return slices.Clone(f.serving[site]), nil
+			}
+			looked <- struct{}{}
+			<-goOn
+			return nil, &certs.Unavailable{Site: site, Reason: "out of time"}
+		}
+		working, stop := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer stop()
+		f.enterBubble()
+		stage, err := New(Config{
+			Producer: l, Certs: &f, Shards: shards, Workers: 1, Backoff: time.Millisecond,
+			Clock: func() time.Time { return time.Now().Add(time.Duration(stopped.Load())) },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var running sync.WaitGroup
+		defer running.Wait()
+		stage.start(working, &running)
+		running.Go(func() { _ = stage.handle(working, &memoryPartition{log: l}) })
+		<-looked
+		stopped.Store(int64(time.Hour))
+		close(goOn)
+		if !l.await(working, l.done) {
+			t.Error("the upload was not forwarded")
+		}
+		stop()
+	})
+	check(t, l, s)
 }

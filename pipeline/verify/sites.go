@@ -69,16 +69,35 @@ func (c *coordinator) ask(key waiter, w *siteWait) {
 		if after.After(since) {
 			since = after
 		}
-		if u.deadline.Before(until) {
-			until = u.deadline
+		if deadline := c.deadlineOf(u); deadline.Before(until) {
+			until = deadline
 		}
 	}
-	p := c.partition
+	p, stood := c.partition, c.stage.still.total()
 	p.group.Go(func() error {
 		known, late, err := p.lookAt(c.ctx, key, since, until)
-		p.inbox.Put(func(c *coordinator) { c.answered(key, w, asked, known, late, err) })
+		p.inbox.Put(func(c *coordinator) {
+			if c.stage.still.total() > stood && err != nil {
+				late = true // the site had no chance to answer in time
+				c.askAnew(w)
+			}
+			c.answered(key, w, asked, known, late, err)
+		})
 		return nil
 	})
+}
+
+// deadlineOf is when the site of an upload counts as unavailable.
+func (c *coordinator) deadlineOf(u *upload) time.Time {
+	return u.deadline.Add(c.stage.still.total() - u.stood)
+}
+
+// askAnew has all who wait need a look that begins after now: one that ended before may have failed for the same reason
+// as theirs, and is remembered for a moment.
+func (c *coordinator) askAnew(w *siteWait) {
+	for u := range w.uploads {
+		w.uploads[u] = c.stage.cfg.Clock()
+	}
 }
 
 // lookAt asks for a look that began after since; zero: any will do. late says that the time ended before the answer was
@@ -104,7 +123,7 @@ func (c *coordinator) answered(key waiter, w *siteWait, asked []*upload, known c
 		delete(w.uploads, u)
 	}
 	for _, u := range asked {
-		if _, waits := w.uploads[u]; waits && (!late || !u.deadline.After(now)) {
+		if _, waits := w.uploads[u]; waits && (!late || !c.deadlineOf(u).After(now)) {
 			serve(u)
 		}
 	}

@@ -105,6 +105,7 @@ type Stage struct {
 	held      atomic.Int64              // bytes of chunks in memory, all partitions
 	readBacks readBacks
 	sightings *sightings
+	still     *standstill
 	metrics   *metrics
 }
 
@@ -115,6 +116,7 @@ func New(cfg Config) (*Stage, error) {
 		return nil, err
 	}
 	s := &Stage{cfg: cfg, jobs: fair.New[account, job](0, int64(credit)), readBacks: newReadBacks(), sightings: newSightings()}
+	s.still = &standstill{clock: cfg.Clock}
 	s.metrics = newMetrics(cfg.Registerer, s)
 	return s, nil
 }
@@ -125,6 +127,7 @@ func (s *Stage) start(ctx context.Context, g *sync.WaitGroup) {
 		g.Go(func() { s.work(ctx) })
 	}
 	s.readBacks.start(ctx, g)
+	g.Go(func() { s.still.watch(ctx) })
 }
 
 // Run consumes topic uploads in the verifiers' group until ctx ends, which is no error. consume is

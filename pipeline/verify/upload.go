@@ -34,7 +34,8 @@ type upload struct {
 	failed       error         // wraps errUnrecoverable: why there are no verdicts
 
 	// These belong to the coordinator.
-	deadline    time.Time          // when the site counts as unavailable that has not answered
+	deadline    time.Time          // when the site counts as unavailable that has not answered, if the process doesn't stand still
+	stood       time.Duration      // for how long the process had stood still when the deadline was set
 	started     time.Time          // when verification was started
 	cancel      context.CancelFunc // ends the reading of the chunks from the log; nil: nobody reads them
 	looks       int                // looks at the site that began after the seal was seen and brought leaves that were not known

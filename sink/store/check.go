@@ -13,10 +13,10 @@ import (
 // minFreeSpace is what a disk of ClickHouse must have free, in bytes: an insert of all tables, and the merge of some.
 const minFreeSpace = 256 << 20
 
-// Check returns nil when ClickHouse answers and would take inserts, and otherwise a sentence for the operator: it is away,
-// silent, read only, out of disk, or lacks a table or a right. It uses a connection of its own, so it waits for nobody,
-// and answers within a few seconds or when ctx ends. A file system that fails or was mounted read only shows only in
-// inserts.
+// Check returns nil when ClickHouse answers and would take inserts, and otherwise a sentence for the operator: it is
+// away, silent, read only, out of disk, or lacks a table or a right. It uses a connection of its own, so it waits for
+// nobody, and answers within a few seconds or when ctx ends. A file system that fails or was mounted read only shows
+// only in inserts.
 func (db *DB) Check(ctx context.Context) error {
 	for _, check := range []func(context.Context) error{db.checkDisks, db.checkReplicas, db.checkRights, db.checkShards} {
 		if err := check(ctx); err != nil {

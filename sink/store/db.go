@@ -263,6 +263,9 @@ func (db *DB) selectOn(ctx context.Context, conn driver.Conn, what, query string
 	running, cancel := context.WithCancel(ctx)
 	defer cancel()
 	rows, err := conn.Query(running, query)
+	if silent, ok := errors.AsType[*silentError](err); ok && silent.idle && running.Err() == nil {
+		rows, err = conn.Query(running, query)
+	}
 	if err != nil {
 		return db.wrap(ctx, err, what)
 	}

@@ -177,8 +177,8 @@ func (db *DB) readAdded(ctx context.Context, id uuid.UUID, batch uint32, c *coll
 	if c.added = inOrder(c.added); len(c.added) >= want {
 		return nil
 	}
-	// Version 1 stored these hashes and ended before it stored their result. Its table has no such key, so this reads all
-	// of it; it is empty but while it is migrated.
+	// Version 1 stored these hashes and ended before it stored their result. Its table has no such key, so this reads
+	// all of it; it is empty but while it is migrated.
 	if err := db.readAll(ctx, "read signed hashes", "SELECT position, hash, upper FROM signed_hashes WHERE "+of, add); err != nil {
 		return err
 	}

@@ -108,7 +108,7 @@ func (d *dialer) connect(ctx context.Context, address string) (stream, error) {
 	defer cancel()
 	if d.socket != "" {
 		silence := min(d.silence, readSilence)
-		ctx, cancel := context.WithTimeoutCause(ctx, silence, &silentError{d.socket, silence})
+		ctx, cancel := context.WithTimeoutCause(ctx, silence, &silentError{address: d.socket, silence: silence})
 		defer cancel()
 		return fdpass.Dial(ctx, d.socket)
 	}
@@ -193,6 +193,7 @@ type gentleConn struct {
 
 	mu          sync.Mutex
 	closed      bool          // guarded by mu
+	wasIdle     bool          // it was idle until the last Write, and nothing has come since; guarded by mu
 	used        time.Time     // when a Read or a Write began last, or a Read ended; guarded by mu
 	silence     time.Duration // how long a Read may wait; guarded by mu
 	readBefore  time.Time     // the deadline that the driver asked for, zero if none; guarded by mu
@@ -212,7 +213,7 @@ func (c *gentleConn) Read(b []byte) (int, error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) && silence > 0 && time.Since(began) >= silence {
 		c.dialer.silent.note(c.address)
 		c.dialer.closeIdle()
-		err = &silentError{address: c.address, silence: silence}
+		err = &silentError{address: c.address, silence: silence, idle: silence == idleSilence}
 	}
 	return n, c.broken(err)
 }
@@ -221,7 +222,7 @@ func (c *gentleConn) Read(b []byte) (int, error) {
 func (c *gentleConn) touch() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.used = time.Now()
+	c.used, c.wasIdle = time.Now(), false
 }
 
 // greeted says that the server has answered, and how long it may be silent from now on.
@@ -231,8 +232,8 @@ func (c *gentleConn) greeted(silence time.Duration) {
 	c.silence = silence
 }
 
-// limitRead sets the deadline of one Read, and returns the silence that it stands for; none when the driver asked for an
-// earlier one.
+// limitRead sets the deadline of one Read, and returns the silence that it stands for; none when the driver asked for
+// an earlier one.
 func (c *gentleConn) limitRead() (silence time.Duration, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -240,7 +241,11 @@ func (c *gentleConn) limitRead() (silence time.Duration, err error) {
 		return 0, net.ErrClosed
 	}
 	c.used = time.Now()
-	silence, deadline := c.silence, c.used.Add(c.silence)
+	silence = c.silence
+	if c.wasIdle && silence == readSilence { // an insert isn't asked twice
+		silence = idleSilence
+	}
+	deadline := c.used.Add(silence)
 	if !c.readBefore.IsZero() && c.readBefore.Before(deadline) {
 		silence, deadline = 0, c.readBefore
 	}
@@ -271,6 +276,7 @@ func (c *gentleConn) limitWrite() error {
 	if c.closed {
 		return net.ErrClosed
 	}
+	c.wasIdle = c.wasIdle || !c.used.IsZero() && time.Since(c.used) >= idleFor
 	c.used = time.Now()
 	deadline := c.used.Add(writeTimeout)
 	if !c.writeBefore.IsZero() && c.writeBefore.Before(deadline) {

@@ -77,8 +77,8 @@ func replaceHost(t *testing.T, db *DB, address string) string {
 	return u.String()
 }
 
-// newBreakingProxy forwards connections to the server of a store and resets the client's side of each after limit bytes from it. The
-// other side is ended gently, because the embedded engine does not survive a reset (dial.go).
+// newBreakingProxy forwards connections to the server of a store and resets the client's side of each after limit bytes
+// from it. The other side is ended gently, because the embedded engine does not survive a reset (dial.go).
 func newBreakingProxy(t *testing.T, to *DB, limit int64) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -1,8 +1,8 @@
 package store
 
 // Rows of hashes on their way in: one set of columns, from which the tables signatures, owners and cosigners take what
-// they have. Each table's rows are sent in the order of its key. Sorting here moves indexes; left to ClickHouse it moves
-// whole rows.
+// they have. Each table's rows are sent in the order of its key. Sorting here moves indexes; left to ClickHouse it
+// moves whole rows.
 
 import (
 	"bytes"
@@ -110,8 +110,8 @@ func (db *DB) insertSigned(ctx context.Context, table string, rows *HashRows, so
 	})
 }
 
-// InsertOwners stores rows of owners. The rows of signatures with the same key must be stored before. Nothing of rows is
-// retained after the return.
+// InsertOwners stores rows of owners. The rows of signatures with the same key must be stored before. Nothing of rows
+// is retained after the return.
 func (db *DB) InsertOwners(ctx context.Context, rows *HashRows) error {
 	if err := rows.check("owners"); err != nil || rows.Len() == 0 {
 		return err

@@ -9,7 +9,8 @@ package store
 // several processes may move at once: the rows have the same keys. The plan is the text of a view, because creating a
 // view is the one thing that ClickHouse does for the first comer only (shards.go).
 //
-// What version 1 had forgotten stays forgotten: of uploads whose results it had dropped, only what they added is counted.
+// What version 1 had forgotten stays forgotten: of uploads whose results it had dropped, only what they added is
+// counted.
 
 import (
 	"context"

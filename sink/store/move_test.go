@@ -29,8 +29,8 @@ func moveRowsOf(url string) int {
 	return 0
 }
 
-// oldDatabase is a store with rows of version 1: hashes of an old and a recent upload, some stored twice, and the results
-// of the recent one.
+// oldDatabase is a store with rows of version 1: hashes of an old and a recent upload, some stored twice, and the
+// results of the recent one.
 func oldDatabase(t *testing.T, old, recent int) (db *DB, url string) {
 	t.Helper()
 	url = newDatabase(t)
@@ -71,8 +71,8 @@ func (db *DB) count(ctx context.Context, query string) (n uint64, err error) {
 	return n, err
 }
 
-// Rows of version 1 move while the process that moves them is killed again and again. At any time each hash has its owner
-// and its signature, and the view has each row once.
+// Rows of version 1 move while the process that moves them is killed again and again. At any time each hash has its
+// owner and its signature, and the view has each row once.
 func TestOldRowsMoveWhileTheMoverIsKilled(t *testing.T) {
 	const old, recent = 6500, 1500
 	db, url := oldDatabase(t, old, recent)

@@ -55,9 +55,9 @@ func (db *DB) Print(ctx context.Context, w io.Writer, query string) (n int, err 
 	return n, db.wrap(ctx, rows.Err(), "run the query")
 }
 
-// confine makes the session, which is the store's only connection, one that can't write. As a setting of the query alone
-// it would not hold against the query's own SETTINGS. A user who is confined more than that already may not even say
-// so.
+// confine makes the session, which is the store's only connection, one that can't write. As a setting of the query
+// alone it would not hold against the query's own SETTINGS. A user who is confined more than that already may not even
+// say so.
 func (db *DB) confine(ctx context.Context) error {
 	err := db.conn.Exec(ctx, "SET readonly = 2")
 	if hasCode(err, chproto.ErrReadonly) {

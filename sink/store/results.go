@@ -178,8 +178,8 @@ type BatchProgress struct {
 }
 
 // ProgressOf returns the batches that have any row, in their order, of each upload that was accepted within
-// Config.Retention and has any. Once a batch is done its numbers don't change. It is a read of callers: bound the number
-// of uploads, a batch takes 48 bytes and an upload may have a thousand.
+// Config.Retention and has any. Once a batch is done its numbers don't change. It is a read of callers: bound the
+// number of uploads, a batch takes 48 bytes and an upload may have a thousand.
 func (db *DB) ProgressOf(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID][]BatchProgress, error) {
 	found := make(map[uuid.UUID][]BatchProgress, len(ids))
 	for _, some := range byPlace(db.layout(), ids, idBytes, tables["outcomes"]) {

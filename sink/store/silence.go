@@ -10,6 +10,8 @@ package store
 //     are. But when one has waited for askAfter, the server is asked on another connection
 //     whether it is there, and from then on again and again. When that question isn't answered within probeSilence, the
 //     insert is given up, too.
+//   - A connection that was idle may have died unnoticed. So a query that is the first thing on it after idleFor waits for
+//     idleSilence only, and is then asked once more on another connection.
 //   - An address that was silent is tried after the others for a while, and connections that were idle then are
 //     closed: they may have died in the same way.
 //
@@ -28,6 +30,7 @@ import (
 
 const (
 	readSilence   = 8 * time.Second
+	idleSilence   = 2 * time.Second
 	insertSilence = time.Minute
 	askAfter      = 4 * time.Second
 	probeSilence  = 4 * time.Second
@@ -38,6 +41,7 @@ const (
 type silentError struct {
 	address string
 	silence time.Duration
+	idle    bool // the connection had been idle: another one may be well
 }
 
 func (e *silentError) Error() string {

@@ -167,6 +167,38 @@ func TestDeadIdleConnections(t *testing.T) {
 	}
 }
 
+// A query that meets a connection that died while it was idle is answered on another one.
+func TestAQueryOnADeadIdleConnectionIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	target := newDB(t)
+	address, mute := mutableProxy(t, target)
+	db := open(t, Config{URL: replaceHost(t, target, address)})
+	for name, ask := range map[string]func() error{
+		"a caller's": func() error { _, _, err := db.Hash(t.Context(), hashOf(1)); return err },
+		"a stage's": func() error {
+			hash := hashOf(1)
+			return db.Owners(t.Context(), hash[:], make(map[[32]byte]Owner))
+		},
+	} {
+		if err := ask(); err != nil {
+			t.Fatal(err)
+		}
+		mute.soFar()
+		for _, d := range db.dialers {
+			d.mu.Lock()
+			for c := range d.open {
+				c.mu.Lock()
+				c.used = c.used.Add(-idleFor)
+				c.mu.Unlock()
+			}
+			d.mu.Unlock()
+		}
+		if err := ask(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // A call goes to the next address when the first one is silent, and the ones after it begin there.
 func TestSilentAddressComesLast(t *testing.T) {
 	t.Parallel()
