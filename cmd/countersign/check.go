@@ -311,14 +311,15 @@ func (k *checker) verdict(c *checked) string {
 }
 
 func signedBy(s *client.Signers) string {
-	text := "signed by " + s.Site + " at " + s.SignedAt.UTC().Format(time.RFC3339)
+	var text strings.Builder
+	text.WriteString("signed by " + s.Site + " at " + s.SignedAt.UTC().Format(time.RFC3339))
 	for _, also := range s.AlsoSignedBy {
-		text += ", also by " + also.Site
+		text.WriteString(", also by " + also.Site)
 	}
 	if more := s.AlsoSignedByCount - len(s.AlsoSignedBy); more > 0 {
-		text += fmt.Sprintf(" and %d others", more)
+		fmt.Fprintf(&text, " and %d others", more)
 	}
-	return text
+	return text.String()
 }
 
 // oneLine writes a name so that it can't be taken for two lines, as sha256sum does.
