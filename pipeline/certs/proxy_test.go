@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -135,8 +136,10 @@ func TestLooksGoThroughAProxy(t *testing.T) {
 	}
 	t.Run("over TLS", func(t *testing.T) {
 		server := &proxyServer{to: address}
+		var config atomic.Pointer[tls.Config]
+		config.Store(secure)
 		listener := listen(t, func(c net.Conn) {
-			proxied := tls.Server(c, secure)
+			proxied := tls.Server(c, config.Load())
 			server.serve(proxied)
 			_ = proxied.Close()
 		})
@@ -144,7 +147,7 @@ func TestLooksGoThroughAProxy(t *testing.T) {
 		p := &Proxy{Proxy: tunnel.Proxy{URL: parseProxy(t, "https://localhost:"+port), Roots: ca.Roots()}}
 		_, err := lookAt(t.Context(), through(ca, noDNS(t), p), siteName)
 		unavailable(t, err, siteName, "the proxy through which this service asks sites shows no certificate that is trusted here")
-		secure.Certificates = configOf(newSite(t, ca, "localhost", testsite.SiteConfig{Curve: elliptic.P256()}), func(*tls.Config) {}).Certificates
+		config.Store(configOf(newSite(t, ca, "localhost", testsite.SiteConfig{Curve: elliptic.P256()}), func(*tls.Config) {}))
 		if chains, err := lookAt(t.Context(), through(ca, noDNS(t), p), siteName); err != nil || len(chains) != 1 {
 			t.Errorf("%d chains: %v", len(chains), err)
 		}
@@ -163,6 +166,8 @@ func TestLooksGoThroughAProxy(t *testing.T) {
 		if chains, err := lookAt(t.Context(), through(ca, noDNS(t), p), siteName); err != nil || len(chains) != 1 {
 			t.Errorf("%d chains: %v", len(chains), err)
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		if asked != siteName {
 			t.Errorf("the proxy was asked for %q", asked)
 		}
