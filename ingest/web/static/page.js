@@ -1,9 +1,9 @@
-// The page: hash the dropped file in a worker, ask who signed that hash, say so, and say how to prove it. Everything shown goes in
+// The page: hash the dropped files in a worker, ask who signed each hash, say so, and say how to prove it. Everything shown goes in
 // as text. What the server can't prove, it is said to say.
 "use strict";
 
 const $ = (id) => document.getElementById(id);
-let worker = null, asked = 0;
+let worker = null, drops = 0;
 
 function element(name, text) {
   const e = document.createElement(name);
@@ -42,30 +42,58 @@ function show(mood, verdict, explanation, facts, steps = []) {
   }));
 }
 
-function check(file) {
-  if (worker) worker.terminate(); // the previous file, if it is still being read
-  asked++;
-  worker = new Worker("static/hash.js");
+// check says of each file who signed it: of one at once, of several in a list, whose lines show the rest.
+async function check(files) {
+  if (worker) worker.terminate(); // the previous drop, if it is still being read
+  const mine = ++drops, many = files.length > 1, moods = {signed: 0, unsigned: 0, unsure: 0};
   $("result").hidden = true;
-  $("progress").hidden = false;
-  $("progress").value = 0;
-  const unread = (reason) => show("unsure", "The file could not be read", reason, [["File", file.name]]);
-  worker.onmessage = ({data}) => {
-    if (data.progress !== undefined) {
-      $("progress").value = data.progress;
-      return;
-    }
-    worker.terminate();
-    worker = null;
-    if (data.error) unread("If it is a folder, drop the files in it one by one. The browser says: " + data.error);
-    else ask(file, data.hash);
-  };
-  worker.onerror = () => unread("The browser could not start the page's worker.");
-  worker.postMessage(file);
+  $("list").hidden = !many;
+  $("files").replaceChildren();
+  for (const [i, file] of files.entries()) {
+    $("progress").hidden = false;
+    $("progress").value = 0;
+    if (many) $("summary").textContent = "Reading " + file.name + ", " + (i + 1) + " of " + files.length;
+    const result = await examine(file);
+    if (mine !== drops) return; // others were dropped meanwhile
+    moods[result[0]]++;
+    if (many) $("files").append(line(file, result));
+    else show(...result);
+  }
+  $("progress").hidden = true;
+  if (many) $("summary").textContent = summary(files.length, moods);
 }
 
-async function ask(file, hash) {
-  const question = asked;
+// summary can't be read as more than it is: what is not signed comes first.
+function summary(all, moods) {
+  const parts = [];
+  if (moods.unsigned > 0) parts.push(moods.unsigned + " of " + all + " files are NOT signed");
+  if (moods.unsure > 0) parts.push("of " + moods.unsure + " nothing is known");
+  parts.push(moods.signed === all ? "All " + all + " files are signed" : moods.signed + " signed");
+  return parts.join(", ") + ".";
+}
+
+// line is a file of the list. It shows the file's result where it is pressed.
+function line(file, result) {
+  const li = element("li"), button = element("button", file.name + ": " + result[1]);
+  li.className = result[0];
+  button.type = "button";
+  button.addEventListener("click", () => {
+    show(...result);
+    $("verdict").scrollIntoView({block: "nearest"});
+  });
+  li.append(button);
+  return li;
+}
+
+// examine returns what show takes.
+async function examine(file) {
+  const unread = (reason) => ["unsure", "The file could not be read", reason, [["File", file.name]]];
+  let hash;
+  try {
+    hash = await hashed(file);
+  } catch (e) {
+    return unread(e.message);
+  }
   const facts = [["File", file.name + " (" + size(file.size) + ")"], ["SHA-256", digest(element("code", hash))]];
   let reply, body;
   try {
@@ -74,15 +102,33 @@ async function ask(file, hash) {
   } catch (e) {
     body = {detail: "The server could not be asked: " + e.message + "."};
   }
-  if (question !== asked) return; // another file was dropped meanwhile
   if (reply && reply.status === 404) {
-    show("unsigned", "Not signed", "No signature of exactly this file is known here. Either no site signed it with this service, " +
-      "or it is not the file that was signed: one changed byte is enough.", facts);
-  } else if (!reply || !reply.ok || !body.site) {
-    show("unsure", "No answer", (body.detail || reply.statusText) + " This says nothing about the file.", facts);
-  } else {
-    signed(file, body, facts);
+    return ["unsigned", "Not signed", "No signature of exactly this file is known here. Either no site signed it with this service, " +
+      "or it is not the file that was signed: one changed byte is enough.", facts];
   }
+  if (!reply || !reply.ok || !body.site) {
+    return ["unsure", "No answer", (body.detail || reply.statusText) + " This says nothing about the file.", facts];
+  }
+  return signed(file, body, facts);
+}
+
+// hashed computes the hash of a file in the worker. It never ends where another drop ends the worker.
+function hashed(file) {
+  return new Promise((resolve, reject) => {
+    worker = new Worker("static/hash.js");
+    worker.onmessage = ({data}) => {
+      if (data.progress !== undefined) {
+        $("progress").value = data.progress;
+        return;
+      }
+      worker.terminate();
+      worker = null;
+      if (data.error) reject(Error("If it is a folder, drop the files in it. The browser says: " + data.error));
+      else resolve(data.hash);
+    };
+    worker.onerror = () => reject(Error("The browser could not start the page's worker."));
+    worker.postMessage(file);
+  });
 }
 
 function digest(e) {
@@ -91,15 +137,14 @@ function digest(e) {
 }
 
 async function signed(file, body, facts) {
-  const question = asked, link = "api/v1/certificate/" + body.certificate;
+  const link = "api/v1/certificate/" + body.certificate;
   const kept = await fetch(link, {method: "HEAD"}).then((reply) => reply.ok, () => false);
-  if (question !== asked) return;
   const certificate = digest(element("code"));
   certificate.append(kept ? Object.assign(element("a", body.certificate), {href: link}) : body.certificate);
-  show("signed", "Signed by " + body.site,
+  return ["signed", "Signed by " + body.site,
     "Whoever held the private key of " + body.site + "’s certificate signed exactly this file. The signature was checked when this server received it; " +
     "you can check it again yourself. The date is this server’s word: a signature has none.",
-    [["Received", when(body.signedAt)], ...also(body), ...facts, ["Signature", body.algorithm], ["Certificate", certificate]], steps(file.name, body, kept));
+    [["Received", when(body.signedAt)], ...also(body), ...facts, ["Signature", body.algorithm], ["Certificate", certificate]], steps(file.name, body, kept)];
 }
 
 // also names the other sites that signed the file.
@@ -169,10 +214,10 @@ drop.addEventListener("dragleave", (e) => { if (!drop.contains(e.relatedTarget))
 drop.addEventListener("drop", (e) => {
   e.preventDefault();
   drop.classList.remove("over");
-  if (e.dataTransfer.files.length > 0) check(e.dataTransfer.files[0]);
+  if (e.dataTransfer.files.length > 0) check([...e.dataTransfer.files]);
 });
 for (const name of ["dragover", "drop"]) window.addEventListener(name, (e) => e.preventDefault()); // a near miss must not open the file
 $("file").addEventListener("change", (e) => {
-  if (e.target.files.length > 0) check(e.target.files[0]);
+  if (e.target.files.length > 0) check([...e.target.files]);
   e.target.value = ""; // so that the same file can be chosen again
 });
