@@ -3,6 +3,7 @@ package ingest
 // Who signed each of a list of hashes.
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
@@ -10,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"unicode/utf8"
 
 	"countersign/ingest/admission"
 	"countersign/ingest/internal/jsontext"
@@ -24,7 +24,8 @@ import (
 const (
 	// maxChecked is how many hashes one call may ask about.
 	maxChecked = 10_000
-	// maxCheckBody bounds its body, in bytes: names of some 350 bytes may stand beside the hashes.
+	// maxCheckBody bounds its body, in bytes: names of some 350 bytes may stand beside the hashes. It is read as it comes,
+	// so it takes no memory.
 	maxCheckBody = 4 << 20
 )
 
@@ -67,63 +68,117 @@ func receiveHashes(x *server.Exchange) ([][32]byte, *problem.Problem) {
 		return nil, p
 	}
 	defer body.Close()
-	text, err := io.ReadAll(io.LimitReader(body, maxCheckBody+1))
-	if err == nil && len(text) > maxCheckBody {
-		err = problem.BodyTooLarge(maxCheckBody)
+	in := &bounded{from: body, left: maxCheckBody}
+	hashes, p := parseHashes(bufio.NewReaderSize(in, longestLine))
+	if in.err != nil && in.err != io.EOF { // whatever was read then is not all of it
+		return nil, problemOf(body.Explain(in.err), true)
 	}
-	if err == nil {
-		err = body.Check()
+	if p != nil {
+		return nil, p
 	}
-	if err != nil {
+	if err := body.Check(); err != nil {
 		return nil, problemOf(body.Explain(err), true)
-	}
-	return parseHashes(text)
-}
-
-// parseHashes reads a JSON list of strings, or lines: each a JSON string, or as sha256sum writes it.
-func parseHashes(text []byte) ([][32]byte, *problem.Problem) {
-	text = bytes.TrimPrefix(text, []byte("\ufeff"))
-	if !utf8.Valid(text) && bytes.IndexByte(text, 0) >= 0 {
-		return nil, problem.MalformedHashes("the body is not UTF-8: it has zero bytes, as UTF-16 has", -1)
-	}
-	if first := bytes.TrimLeft(text, " \t\r\n"); len(first) > 0 && (first[0] == '[' || first[0] == '{') {
-		return parseHashList(first)
-	}
-	var hashes [][32]byte
-	number := 0
-	for line := range bytes.Lines(text) {
-		number++
-		written, ok, err := hashOfLine(line)
-		if err != nil {
-			return nil, problem.MalformedHashes(fmt.Sprintf("line %d is %s", number, err), number-1)
-		}
-		if !ok {
-			continue
-		}
-		var p *problem.Problem
-		if hashes, p = appendHash(hashes, written, fmt.Sprintf("line %d", number), number-1); p != nil {
-			return nil, p
-		}
 	}
 	return hashes, nil
 }
 
-func parseHashList(text []byte) ([][32]byte, *problem.Problem) {
-	var list []string
-	if err := json.Unmarshal(text, &list); err != nil {
-		reason := "the body begins as a JSON list of strings, and is none: " + err.Error()
-		if wrongType := new(json.UnmarshalTypeError); errors.As(err, &wrongType) {
-			reason = fmt.Sprintf("the body is JSON, and at byte %d there is %s where a list of strings was expected",
-				wrongType.Offset, article(wrongType.Value))
-		}
-		return nil, problem.MalformedHashes(reason, -1)
+// bounded reads so many bytes, and remembers what the reading ended with.
+type bounded struct {
+	from io.Reader
+	left int
+	err  error
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, b.err
 	}
-	var hashes [][32]byte
-	var p *problem.Problem
-	for i, written := range list {
+	n, err := b.from.Read(p[:min(len(p), b.left+1)])
+	if b.left -= n; b.left < 0 {
+		n, err = 0, problem.BodyTooLarge(maxCheckBody)
+	}
+	b.err = err
+	return n, err
+}
+
+// parseHashes reads a JSON list of strings, or lines: each a JSON string, or as sha256sum writes it. It reads no further
+// than to what is wrong, and keeps nothing but the hashes.
+func parseHashes(r *bufio.Reader) ([][32]byte, *problem.Problem) {
+	if mark, _ := r.Peek(3); string(mark) == "\ufeff" {
+		_, _ = r.Discard(len(mark)) // it is there
+	}
+	for line := 1; ; {
+		first, err := r.ReadByte()
+		switch {
+		case err != nil:
+			return nil, nil
+		case first == 0 || first >= 0xfe:
+			return nil, problem.MalformedHashes("the body is not UTF-8, but looks like UTF-16", -1)
+		case first == '\n':
+			line++
+			continue
+		case first == ' ' || first == '\t' || first == '\r':
+			continue
+		}
+		_ = r.UnreadByte() // it was read
+		if first == '[' || first == '{' {
+			return parseHashList(json.NewDecoder(r))
+		}
+		return parseHashLines(r, line)
+	}
+}
+
+// longestLine bounds a line, in bytes: a name may stand behind the hash.
+const longestLine = 64 << 10
+
+// parseHashLines reads lines from the one with this number on, counted from 1.
+func parseHashLines(r *bufio.Reader, number int) (hashes [][32]byte, p *problem.Problem) {
+	for ; ; number++ {
+		line, err := r.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			return nil, problem.MalformedHashes(fmt.Sprintf("line %d is longer than %d bytes", number, longestLine), number-1)
+		}
+		if len(line) > 0 {
+			written, ok, wrong := hashOfLine(line)
+			switch {
+			case wrong != nil && bytes.IndexByte(line, 0) >= 0:
+				return nil, problem.MalformedHashes("the body is not UTF-8: it has zero bytes, as UTF-16 has", -1)
+			case wrong != nil:
+				return nil, problem.MalformedHashes(fmt.Sprintf("line %d is %s", number, wrong), number-1)
+			case ok:
+				if hashes, p = appendHash(hashes, written, fmt.Sprintf("line %d", number), number-1); p != nil {
+					return nil, p
+				}
+			}
+		}
+		if err != nil {
+			return hashes, nil
+		}
+	}
+}
+
+func parseHashList(d *json.Decoder) (hashes [][32]byte, p *problem.Problem) {
+	if t, err := d.Token(); err != nil || t != json.Delim('[') {
+		return nil, problem.MalformedHashes("the body is an object where a list of strings was expected", -1)
+	}
+	for i := 0; d.More(); i++ {
+		var written string
+		err := d.Decode(&written)
+		if wrongType := new(json.UnmarshalTypeError); errors.As(err, &wrongType) {
+			return nil, problem.MalformedHashes(fmt.Sprintf("element %d is %s where a string was expected", i, article(wrongType.Value)), i)
+		}
+		if err != nil {
+			return nil, problem.MalformedHashes(fmt.Sprintf("element %d of the JSON list can't be read: %v", i, err), i)
+		}
 		if hashes, p = appendHash(hashes, written, fmt.Sprintf("element %d", i), i); p != nil {
 			return nil, p
 		}
+	}
+	if _, err := d.Token(); err != nil {
+		return nil, problem.MalformedHashes("the JSON list has no end: "+err.Error(), -1)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, problem.MalformedHashes("something follows the JSON list", -1)
 	}
 	return hashes, nil
 }

@@ -57,9 +57,9 @@ func TestListsThatAreNone(t *testing.T) {
 	good := hashText(1)
 	for body, element := range map[string]any{
 		`["` + good + `","abc"]`:     1.0,
-		`["` + good + `",7]`:         nil,
+		`["` + good + `",7]`:         1.0,
 		`{"hash":"` + good + `"}`:    nil,
-		`["` + good:                  nil,
+		`["` + good:                  0.0,
 		good + "\nabc":               1.0,
 		good + " a":                  0.0,
 		`"` + good:                   0.0,
@@ -80,7 +80,29 @@ func TestListsThatAreNone(t *testing.T) {
 	if p["limit"] != 10_000.0 || p["element"] != 10_000.0 {
 		t.Error(p)
 	}
-	h.Problem(h.Do("POST", "/api/v1/check", strings.Repeat("#", maxCheckBody+1)), 413, "body-too-large")
+	h.Problem(h.Do("POST", "/api/v1/check", "[\""+strings.Repeat("a", maxCheckBody)+"\"]"), 413, "body-too-large")
+	p = h.Problem(h.Do("POST", "/api/v1/check", good+"  "+strings.Repeat("a", longestLine)), 400, "malformed-hashes")
+	if p["element"] != 0.0 {
+		t.Error(p)
+	}
+	h.Problem(h.Do("POST", "/api/v1/check", strings.Repeat("#\n", maxCheckBody/2+1)), 413, "body-too-large")
 	h.store.With(func(s *ingesttest.Store) { s.Away = true })
 	h.Problem(h.Do("POST", "/api/v1/check", good), 503, "store-unavailable")
+}
+
+// Pages of other origins may ask: the call changes nothing. Signing stays closed to them.
+func TestPagesOfOtherOriginsMayCheck(t *testing.T) {
+	h := start(t, nil)
+	for method, want := range map[string]string{"POST": "", "OPTIONS": "POST"} {
+		r := h.Do(method, "/api/v1/check", "[]", "Origin", "https://downloads.example")
+		if r.Header.Get("Access-Control-Allow-Origin") != "*" || r.Header.Get("Access-Control-Allow-Methods") != want {
+			t.Errorf("%s: %v", method, r.Header)
+		}
+	}
+	if r := h.Do("HEAD", "/api/v1/check", nil); r.Status != 405 {
+		t.Errorf("HEAD: %d", r.Status)
+	}
+	if r := h.Do("OPTIONS", "/api/v1/sign/bank.example", nil); r.Header.Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("signing: %v", r.Header)
+	}
 }

@@ -74,7 +74,7 @@ func (s *Server) calls() []server.Call {
 		{Method: http.MethodGet, Pattern: "/api/v1/sign/:url", Admit: s.admitSingle}, // not safe: it signs
 		{Method: http.MethodPost, Pattern: "/api/v1/sign/:url", Admit: s.admitSyncUpload},
 		{Method: http.MethodGet, Pattern: "/api/v1/hash/:hash", Safe: true, Serve: s.serveHash},
-		{Method: http.MethodPost, Pattern: "/api/v1/check", Admit: s.admitCheck},
+		{Method: http.MethodPost, Pattern: "/api/v1/check", Safe: true, Admit: s.admitCheck},
 		{Method: http.MethodGet, Pattern: "/api/v1/certificate/:fingerprint", Safe: true, Serve: s.serveCertificate},
 	}
 }

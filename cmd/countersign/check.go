@@ -3,7 +3,6 @@ package main
 // Who signed files, for people and for scripts: the flags, lines and exit codes of sha256sum.
 
 import (
-	"bufio"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -193,26 +192,15 @@ func (k *checker) entries(list string) iter.Seq2[sumfile.Entry, error] {
 			return
 		}
 		defer f.Close()
-		r := bufio.NewReader(f)
-		for number := 1; ; number++ {
-			line, err := r.ReadString('\n')
-			if number == 1 {
-				line = strings.TrimPrefix(line, "\ufeff")
-			}
-			e, ok, wrong := sumfile.Parse(line)
-			if wrong != nil {
+		for line, err := range sumfile.Read(f) {
+			if line.Err != nil {
 				k.noSum++ // nobody else reads it before the files have ended
 				if !k.status {
-					fmt.Fprintf(k.errs, "countersign: %s: line %d: %v\n", list, number, wrong)
+					fmt.Fprintf(k.errs, "countersign: %s: line %d: %v\n", list, line.Number, line.Err)
 				}
+				continue
 			}
-			if ok && !yield(e, nil) {
-				return
-			}
-			if err != nil {
-				if err != io.EOF {
-					yield(sumfile.Entry{}, err)
-				}
+			if !yield(line.Entry, err) {
 				return
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,6 +15,11 @@ import (
 )
 
 func main() { os.Exit(run(os.Args[1:])) }
+
+const (
+	endsWithin      = 2 * time.Second // of a signal, for commands but serve
+	exitInterrupted = 130             // as shells have it for Ctrl-C
+)
 
 // run is the program; it returns the exit code.
 func run(args []string) int {
@@ -25,6 +31,10 @@ func run(args []string) int {
 	go func() {
 		<-ctx.Done()
 		stop() // a second signal ends the process at once, which is safe by I1 and I5
+		if len(args) > 0 && args[0] != "serve" {
+			// The other commands may hang where nothing wakes them, such as in opening a pipe that nobody writes to.
+			time.AfterFunc(endsWithin, func() { os.Exit(exitInterrupted) })
+		}
 	}()
 	root := &cobra.Command{
 		Use:           "countersign",

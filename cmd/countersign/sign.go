@@ -193,30 +193,21 @@ func sumsOf(list string) iter.Seq[hashfiles.Item] {
 			return
 		}
 		defer f.Close()
-		r := bufio.NewReader(f)
-		for number := 1; ; number++ {
-			line, err := r.ReadString('\n')
-			if number == 1 {
-				line = strings.TrimPrefix(line, "\ufeff")
-			}
-			e, ok, wrong := sumfile.Parse(line)
-			item := hashfiles.Item{Name: e.Name}
-			if item.Name == "" {
-				item.Name = e.Hash
-			}
-			if wrong != nil {
-				item, ok = hashfiles.Item{Name: fmt.Sprintf("%s, line %d", list, number), Err: wrong}, true
-			} else if ok {
-				hash, _ := hashOf(e.Hash)
+		for line, err := range sumfile.Read(f) {
+			item := hashfiles.Item{Name: line.Name}
+			switch {
+			case err != nil:
+				item = hashfiles.Item{Name: list, Err: err}
+			case line.Err != nil:
+				item = hashfiles.Item{Name: fmt.Sprintf("%s, line %d", list, line.Number), Err: line.Err}
+			case line.Name == "":
+				item.Name = line.Hash
+				fallthrough
+			default:
+				hash, _ := hashOf(line.Hash)
 				item.Known = &hash
 			}
-			if ok && !yield(item) {
-				return
-			}
-			if err != nil {
-				if err != io.EOF {
-					yield(hashfiles.Item{Name: list, Err: err})
-				}
+			if !yield(item) {
 				return
 			}
 		}

@@ -23,7 +23,7 @@ type Config struct {
 	MaxUploads int
 	// MaxCalls is the most synchronous calls open at a time. Each takes a goroutine and some KiB. Default 1024.
 	MaxCalls int
-	// MaxChecks is the most lists of hashes that are asked about at a time. Each takes up to 4 MiB, and its reply has a
+	// MaxChecks is the most lists of hashes that are asked about at a time. Each takes some 400 KiB, and its reply has a
 	// place by its size. Default 64.
 	MaxChecks int
 	// Replies says how many replies of which size may be in flight, by rising size. Default: usualReplies.

@@ -6,7 +6,9 @@ import (
 	"bytes"
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -172,23 +174,27 @@ func (x *Exchange) finish(started time.Time) {
 	x.server.metrics.request(x, time.Since(started))
 }
 
-// allowOtherOrigins lets pages of other origins read the reply (CORS, in the Fetch standard) if the request changes nothing, a
-// refusal too. What everybody may read needs no credentials. Calls that sign or upload stay closed.
+// allowOtherOrigins lets pages of other origins read the reply (CORS, in the Fetch standard) if the request changes
+// nothing, a refusal too. What everybody may read needs no credentials. Calls that sign or upload stay closed. OPTIONS
+// asks on behalf of the others.
 func (x *Exchange) allowOtherOrigins() {
 	method := string(x.ctx.Method())
-	switch {
-	case x.call != nil && x.call.Safe:
-	case x.call == nil && x.server.routes.find(x.server.path(x.ctx)).safe(method): // OPTIONS, or there was no turn
-	default:
+	asks := method == http.MethodOptions
+	if x.call == nil || asks { // OPTIONS, or there was no turn
+		safe := x.server.routes.find(x.server.path(x.ctx)).safeMethods()
+		if len(safe) == 0 || !asks && !slices.Contains(safe, method) {
+			return
+		}
+		if asks {
+			x.SetField("Access-Control-Allow-Methods", strings.Join(safe, ", "))
+			x.SetField("Access-Control-Allow-Headers", "*")
+			x.SetField("Access-Control-Max-Age", "86400")
+		}
+	} else if !x.call.Safe {
 		return
 	}
 	x.SetField("Access-Control-Allow-Origin", "*")
 	x.SetField("Access-Control-Expose-Headers", "Content-Disposition, RateLimit, RateLimit-Policy, Retry-After")
-	if method == http.MethodOptions {
-		x.SetField("Access-Control-Allow-Methods", "GET, HEAD")
-		x.SetField("Access-Control-Allow-Headers", "*")
-		x.SetField("Access-Control-Max-Age", "86400")
-	}
 }
 
 // end calls what OnEnd collected.

@@ -54,7 +54,7 @@ func newRoutes(calls []Call) routes {
 			byPattern[c.Pattern], all = r, append(all, r)
 		}
 		r.calls[c.Method] = &c
-		if c.Safe {
+		if c.Safe && c.Method == http.MethodGet {
 			r.calls[http.MethodHead] = &c
 		}
 	}
@@ -108,17 +108,18 @@ func (all routes) find(path []byte) *route {
 	return nil
 }
 
-// safe reports whether a method of the route changes nothing. OPTIONS asks on behalf of the others: it is safe where
-// GET is. A route that is nil has no methods.
-func (r *route) safe(method string) bool {
+// safeMethods are the methods of the route that change nothing, sorted. A route that is nil has none.
+func (r *route) safeMethods() (methods []string) {
 	if r == nil {
-		return false
+		return nil
 	}
-	if method == http.MethodOptions {
-		method = http.MethodHead
+	for method, c := range r.calls {
+		if c.Safe {
+			methods = append(methods, method)
+		}
 	}
-	c := r.calls[method]
-	return c != nil && c.Safe
+	slices.Sort(methods)
+	return methods
 }
 
 // match returns the request's call, with its parameters decoded, or the problem to answer. Both are nil for OPTIONS;

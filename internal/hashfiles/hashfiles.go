@@ -22,19 +22,35 @@ import (
 // they are named themselves.
 var ErrSkipped = errors.New("skipped: neither a file nor a folder")
 
+var errReadBefore = errors.New("standard input was named before, and can be read once")
+
 // Item is a file to hash.
 type Item struct {
-	Name string // - is standard input
-	Err  error  // why it can't be hashed; nil: it is to be tried
-	Tag  any    // the caller's own, which comes back with the file
+	Name string
+	Err  error // why it can't be hashed; nil: it is to be tried
+	Tag  any   // the caller's own, which comes back with the file
+	// Stdin says that standard input is meant, whatever the name.
+	Stdin bool
 	// Known is the hash of what is not to be read; nil: it is.
 	Known *[32]byte
 }
 
-// Walk yields the files that paths name: each as it is, and for a folder all files below it, hidden ones too, by name.
+// Walk yields the files that paths name: each as it is, and for a folder all files below it, hidden ones too, by name. -
+// is standard input, which can be read once.
 func Walk(paths ...string) iter.Seq[Item] {
 	return func(yield func(Item) bool) {
+		read := false
 		for _, path := range paths {
+			if path == "-" {
+				item := Item{Name: path, Stdin: true}
+				if read {
+					item.Err = errReadBefore
+				}
+				if read = true; !yield(item) {
+					return
+				}
+				continue
+			}
 			if info, err := os.Stat(path); err != nil || !info.IsDir() {
 				if !yield(Item{Name: path}) { // opening it gives the error
 					return
@@ -111,7 +127,7 @@ func Each(ctx context.Context, items iter.Seq[Item]) iter.Seq[File] {
 				go func() {
 					defer func() { <-turns }()
 					f := File{Item: item}
-					f.Hash, f.Err = hashFile(ctx, item.Name)
+					f.Hash, f.Err = hashFile(ctx, &item)
 					promise <- f
 				}()
 			}
@@ -131,10 +147,10 @@ func Each(ctx context.Context, items iter.Seq[Item]) iter.Seq[File] {
 }
 
 // hashFile reads a file in pieces.
-func hashFile(ctx context.Context, name string) (hash [32]byte, err error) {
+func hashFile(ctx context.Context, item *Item) (hash [32]byte, err error) {
 	f := os.Stdin
-	if name != "-" {
-		if f, err = os.Open(name); err != nil {
+	if !item.Stdin {
+		if f, err = os.Open(item.Name); err != nil {
 			return hash, plain(err)
 		}
 		defer f.Close()

@@ -33,6 +33,7 @@ func TestFilesAndFolders(t *testing.T) {
 	write(t, "dist/sub/b", "b")
 	write(t, "dist/.hidden", "h")
 	write(t, "dist/a", "a")
+	write(t, "-", "d") // which is not standard input where a folder has it
 	write(t, "one\ntwo", "c")
 	for link, to := range map[string]string{"dist/link": "a", "dangling": "nowhere", "good": "dist/a"} {
 		if err := os.Symlink(to, link); err != nil {
@@ -64,6 +65,15 @@ func TestFilesAndFolders(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
+	}
+	for f := range Each(t.Context(), Walk(".")) {
+		if f.Name == "-" && (f.Err != nil || f.Hash != sha256.Sum256([]byte("d"))) {
+			t.Errorf("a file that is called -: %x, %v", f.Hash, f.Err)
+		}
+	}
+	twice := slices.Collect(Walk("-", "-"))
+	if len(twice) != 2 || !twice[0].Stdin || twice[0].Err != nil || twice[1].Err == nil {
+		t.Errorf("standard input twice: %+v", twice)
 	}
 }
 

@@ -7,7 +7,12 @@
 package sumfile
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
+	"fmt"
+	"io"
+	"iter"
 	"regexp"
 	"strings"
 )
@@ -25,6 +30,55 @@ var (
 	gnu  = regexp.MustCompile(`^([0-9a-fA-F]{64})(?: [ *](.+))?$`)
 	tags = regexp.MustCompile(`^SHA(?:2-)?256 ?\((.+)\) ?= ?([0-9a-fA-F]{64})$`) // BSD with spaces, openssl without
 )
+
+// Line is a line of a list that has a sum, or is wrong.
+type Line struct {
+	Entry
+	Number int   // from 1
+	Err    error // ErrNoSum; nil: there is a sum
+}
+
+// longestLine bounds a line: sixteen times the longest path that Linux takes, with each byte escaped.
+const longestLine = 16 * 2 * 4096
+
+// Read yields the lines of a list that say something. A UTF-8 byte-order mark before the first is skipped. The error is
+// that of r, or that a line is too long; it is the last.
+func Read(r io.Reader) iter.Seq2[Line, error] {
+	return func(yield func(Line, error) bool) {
+		lines := bufio.NewScanner(r)
+		lines.Buffer(nil, longestLine)
+		lines.Split(endedLines)
+		number := 1
+		for ; lines.Scan(); number++ {
+			text := lines.Text()
+			if number == 1 {
+				text = strings.TrimPrefix(text, "\ufeff")
+			}
+			e, ok, err := Parse(text)
+			if (ok || err != nil) && !yield(Line{e, number, err}, nil) {
+				return
+			}
+		}
+		err := lines.Err()
+		if errors.Is(err, bufio.ErrTooLong) {
+			err = fmt.Errorf("line %d is longer than %d bytes: this is no list of sums", number, longestLine)
+		}
+		if err != nil {
+			yield(Line{}, err)
+		}
+	}
+}
+
+// endedLines splits at line feeds and leaves them, so that Parse sees the line as it was.
+func endedLines(data []byte, atEOF bool) (advance int, token []byte, err error) {
+	if i := bytes.IndexByte(data, '\n'); i >= 0 {
+		return i + 1, data[:i+1], nil
+	}
+	if atEOF && len(data) > 0 {
+		return len(data), data, nil
+	}
+	return 0, nil, nil
+}
 
 // Parse reads one line. A line feed, or both characters of a Windows line end, may stand at its end. ok is false where
 // the line says nothing: it is blank, or a comment that begins with #. The error is ErrNoSum.

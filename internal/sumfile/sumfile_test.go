@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -75,5 +76,29 @@ func TestToolsOutput(t *testing.T) {
 	}
 	if tried == 0 {
 		t.Skip("neither sha256sum nor shasum is here")
+	}
+}
+
+// A list is read line by line, and one without line ends takes no memory.
+func TestRead(t *testing.T) {
+	list := "\ufeff" + hash + "  a\r\n\n# mine\nno sum\n" + hash
+	var got []string
+	for line, err := range Read(strings.NewReader(list)) {
+		got = append(got, fmt.Sprintln(line.Number, line.Hash == hash, line.Name, line.Err, err))
+	}
+	want := []string{"1 true a <nil> <nil>\n", fmt.Sprintf("4 false  %v <nil>\n", ErrNoSum), "5 true  <nil> <nil>\n"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q\nwant %q", got, want)
+	}
+	zeros, err := os.Open("/dev/zero")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer zeros.Close()
+	n := 0
+	for line, err := range Read(zeros) {
+		if n++; n > 1 || err == nil || !strings.Contains(err.Error(), "line 1 is longer than") {
+			t.Fatalf("number %d: %+v, %v", n, line, err)
+		}
 	}
 }
