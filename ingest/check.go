@@ -70,7 +70,7 @@ func receiveHashes(x *server.Exchange) ([][32]byte, *problem.Problem) {
 	defer body.Close()
 	in := &bounded{from: body, left: maxCheckBody}
 	hashes, p := parseHashes(bufio.NewReaderSize(in, longestLine))
-	if in.err != nil && in.err != io.EOF { // whatever was read then is not all of it
+	if in.err != nil && !errors.Is(in.err, io.EOF) { // whatever was read then is not all of it
 		return nil, problemOf(body.Explain(in.err), true)
 	}
 	if p != nil {
@@ -108,23 +108,22 @@ func parseHashes(r *bufio.Reader) ([][32]byte, *problem.Problem) {
 		_, _ = r.Discard(len(mark)) // it is there
 	}
 	for line := 1; ; {
-		first, err := r.ReadByte()
-		switch {
-		case err != nil:
+		head, _ := r.Peek(1) // what the reading ends with is known to the caller
+		if len(head) == 0 {
 			return nil, nil
+		}
+		first := head[0]
+		switch {
 		case first == 0 || first >= 0xfe:
 			return nil, problem.MalformedHashes("the body is not UTF-8, but looks like UTF-16", -1)
+		case first == '[' || first == '{':
+			return parseHashList(json.NewDecoder(r))
+		case first != '\n' && first != ' ' && first != '\t' && first != '\r':
+			return parseHashLines(r, line)
 		case first == '\n':
 			line++
-			continue
-		case first == ' ' || first == '\t' || first == '\r':
-			continue
 		}
-		_ = r.UnreadByte() // it was read
-		if first == '[' || first == '{' {
-			return parseHashList(json.NewDecoder(r))
-		}
-		return parseHashLines(r, line)
+		_, _ = r.Discard(1) // it is there
 	}
 }
 
@@ -135,6 +134,7 @@ const longestLine = 64 << 10
 func parseHashLines(r *bufio.Reader, number int) (hashes [][32]byte, p *problem.Problem) {
 	for ; ; number++ {
 		line, err := r.ReadSlice('\n')
+		ended := err != nil // with what is known to the caller
 		if errors.Is(err, bufio.ErrBufferFull) {
 			return nil, problem.MalformedHashes(fmt.Sprintf("line %d is longer than %d bytes", number, longestLine), number-1)
 		}
@@ -151,7 +151,7 @@ func parseHashLines(r *bufio.Reader, number int) (hashes [][32]byte, p *problem.
 				}
 			}
 		}
-		if err != nil {
+		if ended {
 			return hashes, nil
 		}
 	}
