@@ -133,28 +133,32 @@ const longestLine = 64 << 10
 // parseHashLines reads lines from the one with this number on, counted from 1.
 func parseHashLines(r *bufio.Reader, number int) (hashes [][32]byte, p *problem.Problem) {
 	for ; ; number++ {
-		line, err := r.ReadSlice('\n')
-		ended := err != nil // with what is known to the caller
-		if errors.Is(err, bufio.ErrBufferFull) {
+		line, long := nextLine(r)
+		if long {
 			return nil, problem.MalformedHashes(fmt.Sprintf("line %d is longer than %d bytes", number, longestLine), number-1)
 		}
-		if len(line) > 0 {
-			written, ok, wrong := hashOfLine(line)
-			switch {
-			case wrong != nil && bytes.IndexByte(line, 0) >= 0:
-				return nil, problem.MalformedHashes("the body is not UTF-8: it has zero bytes, as UTF-16 has", -1)
-			case wrong != nil:
-				return nil, problem.MalformedHashes(fmt.Sprintf("line %d is %s", number, wrong), number-1)
-			case ok:
-				if hashes, p = appendHash(hashes, written, fmt.Sprintf("line %d", number), number-1); p != nil {
-					return nil, p
-				}
-			}
-		}
-		if ended {
+		if len(line) == 0 {
 			return hashes, nil
 		}
+		written, ok, wrong := hashOfLine(line)
+		switch {
+		case wrong != nil && bytes.IndexByte(line, 0) >= 0:
+			return nil, problem.MalformedHashes("the body is not UTF-8: it has zero bytes, as UTF-16 has", -1)
+		case wrong != nil:
+			return nil, problem.MalformedHashes(fmt.Sprintf("line %d is %s", number, wrong), number-1)
+		case ok:
+			if hashes, p = appendHash(hashes, written, fmt.Sprintf("line %d", number), number-1); p != nil {
+				return nil, p
+			}
+		}
 	}
+}
+
+// nextLine returns the next line with its end; empty: there is none. long says that the reader has no room for it. What
+// the reading ends with is known to the caller.
+func nextLine(r *bufio.Reader) (line []byte, long bool) {
+	line, err := r.ReadSlice('\n')
+	return line, errors.Is(err, bufio.ErrBufferFull)
 }
 
 func parseHashList(d *json.Decoder) (hashes [][32]byte, p *problem.Problem) {
