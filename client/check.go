@@ -15,12 +15,12 @@ const MaxChecked = 10_000
 
 // Signer is a site that signed a file.
 type Signer struct {
-	Site        string    `json:"site"`
-	SignedAt    time.Time `json:"signedAt"`    // when the service accepted it
-	SignedText  string    `json:"signedText"`  // the hash in the letter case that was signed; empty: not known
-	Algorithm   string    `json:"algorithm"`   // such as RSA-PKCS1-SHA256
-	Signature   string    `json:"signature"`   // standard base64; empty in what Check returns
-	Certificate string    `json:"certificate"` // SHA-256 of the leaf, in hex
+	Site        string    `json:"site,omitempty"`
+	SignedAt    time.Time `json:"signedAt,omitzero"`     // when the service accepted it
+	SignedText  string    `json:"signedText,omitempty"`  // the hash in the letter case that was signed; empty: not known
+	Algorithm   string    `json:"algorithm,omitempty"`   // such as RSA-PKCS1-SHA256
+	Signature   string    `json:"signature,omitempty"`   // standard base64; empty in what Check returns
+	Certificate string    `json:"certificate,omitempty"` // SHA-256 of the leaf, in hex
 }
 
 // Signers says who signed a file.

@@ -20,6 +20,7 @@ import (
 	"countersign/client"
 	"countersign/internal/hashfiles"
 	"countersign/internal/sumfile"
+	"countersign/pipeline/record"
 )
 
 const checkManual = `Hashes files, asks who signed them, and prints a line for each. Folders stand for all files below them, a hash of 64
@@ -52,6 +53,11 @@ func checkCommand() *cobra.Command {
 				return err
 			}
 			defer api.Close()
+			if flags.site != "" {
+				if flags.site, err = record.ParseSite(flags.site); err != nil {
+					return fmt.Errorf("--site: %w", err)
+				}
+			}
 			k := &checker{checkFlags: flags, api: api, out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr()}
 			return k.run(cmd.Context(), args)
 		},
@@ -108,13 +114,17 @@ func (k *checker) run(ctx context.Context, args []string) error {
 	}
 	for f := range hashfiles.Each(ctx, items) {
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			break
 		}
 		if k.note(f); len(k.pending) == askedAtOnce {
 			if err := k.ask(ctx); err != nil {
 				return err
 			}
 		}
+	}
+	if ctx.Err() != nil {
+		fmt.Fprintln(k.errs, "countersign: interrupted")
+		return exitCode(exitInterrupted)
 	}
 	if err := k.ask(ctx); err != nil {
 		return err
@@ -245,13 +255,13 @@ func (k *checker) decide(ctx context.Context, c *checked) error {
 	if k.site == "" {
 		return nil
 	}
-	_, ok := c.Who.By(strings.ToLower(k.site))
+	_, ok := c.Who.By(k.site)
 	if !ok && c.Who.AlsoSignedByCount > len(c.Who.AlsoSignedBy) { // a list names some of the others only
 		all, err := k.api.Hash(ctx, c.hash)
 		if err != nil {
 			return err
 		}
-		_, ok = all.By(strings.ToLower(k.site))
+		_, ok = all.By(k.site)
 	}
 	if !ok {
 		c.Status = fileOtherSite

@@ -22,6 +22,7 @@ import (
 	"countersign/client/bulk"
 	"countersign/internal/hashfiles"
 	"countersign/internal/sumfile"
+	"countersign/pipeline/record"
 )
 
 const signManual = `Hashes files, signs the hashes with the private key of the site's certificate, uploads hashes and signatures, and waits
@@ -83,6 +84,10 @@ type signing struct {
 }
 
 func (s *signing) run(ctx context.Context, args []string) error {
+	site, err := record.ParseSite(s.site)
+	if err != nil {
+		return fmt.Errorf("--site: %w", err)
+	}
 	key, err := client.LoadKey(s.key)
 	if err != nil {
 		return err
@@ -103,12 +108,19 @@ func (s *signing) run(ctx context.Context, args []string) error {
 		err = s.onlyHash(files)
 	} else {
 		err = bulk.Run(ctx, bulk.Config{
-			Client: api, Site: strings.ToLower(s.site), Sign: signWith(key), Report: s.report, Counts: s.counts,
+			Client: api, Site: site, Sign: signWith(key), Report: s.report, Counts: s.counts,
 		}, files)
 	}
 	stop()
-	if err != nil {
-		return fmt.Errorf("%w (%d files are done; the same command goes on from there)", err, s.kinds[bulk.Added]+s.kinds[bulk.SignedBefore])
+	done := s.kinds[bulk.Added] + s.kinds[bulk.SignedBefore]
+	switch {
+	case ctx.Err() != nil:
+		fmt.Fprintf(s.errs, "countersign: interrupted; %d files are done, and the same command goes on from there\n", done)
+		return exitCode(exitInterrupted)
+	case err != nil && done > 0:
+		return fmt.Errorf("%w (%d files are done; the same command goes on from there)", err, done)
+	case err != nil:
+		return err
 	}
 	return s.summary()
 }

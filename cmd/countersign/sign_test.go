@@ -58,19 +58,20 @@ func TestSignCommand(t *testing.T) {
 		{site: "first.example", args: "c dangling empty", code: 1, out: "dangling: unreadable: no such file", errs: "added 2, signed before 0, owned by other sites 0, not signed 1"},
 		{site: "second.example", args: "empty", code: 3, out: "empty: OWNED BY first.example, which signed it first at 20", errs: "owned by other sites 1"},
 		{site: "second.example", args: "empty", code: 3, out: "empty: OWNED BY first.example", errs: "owned by other sites 1"},
-		{site: "First.Example", args: "empty", out: "empty: signed before at 20", errs: "signed before 1"},
+		{site: "First.Example.", args: "empty", out: "empty: signed before at 20", errs: "signed before 1"},
 		{site: "first.example", args: "--files-from -", stdin: "d\ne\x00dist\x00", out: "dist/a: signed before", errs: "added 1, signed before 3"},
 		{site: "first.example", args: "--sums -", stdin: sumOfF + " *not here\nnoise\n", code: 1, out: "-, line 2: unreadable: not a line of sha256sum", errs: "added 1"},
 		{site: "first.example", args: "f", out: "f: signed before", errs: "signed before 1"},
 		{site: "first.example", key: "second.example", args: "g", code: 1, out: "g: bad signature: it does not fit the certificate", errs: "1 file is not signed"},
 		{site: "first.example", args: "--quiet g"},
 		{site: "first.example", args: "--json --quiet g", out: `{"file":"g","firstSignedAt":"20`},
+		{site: "https://first.example", key: "first.example", args: "g", code: 1, errs: "--site: "},
 		{site: "first.example", args: "", code: 1, errs: "name files or folders"},
 		{site: "first.example", args: "--files-from nothing", code: 1, out: "nothing: unreadable: no such file", errs: "1 file is not signed"},
 	} {
 		key := c.key
 		if key == "" {
-			key = strings.ToLower(c.site)
+			key = strings.TrimSuffix(strings.ToLower(c.site), ".")
 		}
 		args := append([]string{"sign", "--url", "http://" + n.API, "--site", c.site, "--key", filepath.Join(keys, key+".ecdsa.key")}, strings.Fields(c.args)...)
 		out, errs, code := command(t, dir, c.stdin, args...)

@@ -28,8 +28,8 @@ func uploadCommand() *cobra.Command {
 			f := os.Stdin
 			if len(args) > 0 {
 				var err error
-				if f, err = os.Open(args[0]); err != nil {
-					return err
+				if f, err = open(args[0]); err != nil {
+					return fmt.Errorf("%s: %w", args[0], err)
 				}
 				defer f.Close()
 			}
