@@ -122,7 +122,7 @@ func (r *run) gather(ctx context.Context, files iter.Seq[hashfiles.File], to cha
 			return context.Cause(ctx)
 		}
 		if f.Err != nil {
-			if err := r.report(Outcome{Name: f.Name, Kind: unreadable(f.Err), Reason: f.Err.Error()}); err != nil {
+			if err := r.report(NotRead(f)); err != nil {
 				return err
 			}
 			continue

@@ -14,7 +14,7 @@ import (
 // Kind is what became of a file.
 type Kind string
 
-// The kinds. The last five are failures.
+// The kinds. Of the last four files are not signed, as far as is known.
 const (
 	Added        Kind = "added"
 	SignedBefore Kind = "signed before"           // by the same site
@@ -37,11 +37,16 @@ type Outcome struct {
 	Reason string
 }
 
-func unreadable(err error) Kind {
-	if errors.Is(err, hashfiles.ErrSkipped) {
-		return Skipped
+// NotRead is the outcome of a file that has no hash.
+func NotRead(f hashfiles.File) Outcome {
+	o := Outcome{Name: f.Name, Kind: Unreadable}
+	if errors.Is(f.Err, hashfiles.ErrSkipped) {
+		o.Kind = Skipped
 	}
-	return Unreadable
+	if f.Err != nil {
+		o.Reason = f.Err.Error()
+	}
+	return o
 }
 
 // report reports the outcome of one file.

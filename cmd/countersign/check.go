@@ -31,7 +31,8 @@ the list means, and signed. The exit code is 0 only if all files are signed: by 
 
 // checkFlags are the flags of the command.
 type checkFlags struct {
-	server, roots, site                  string
+	apiFlags
+	site                                 string
 	lists, quiet, status, strict, ignore bool
 	json                                 bool
 }
@@ -44,11 +45,7 @@ func checkCommand() *cobra.Command {
 		Long:  checkManual,
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var options []client.Option
-			if flags.roots != "" {
-				options = append(options, client.WithRootsFile(flags.roots))
-			}
-			api, err := client.New(flags.server, options...)
+			api, err := flags.client()
 			if err != nil {
 				return err
 			}
@@ -63,8 +60,7 @@ func checkCommand() *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&flags.server, "url", "http://localhost:8080", "`URL` of the service")
-	f.StringVar(&flags.roots, "roots", "", "PEM `file` of the roots for the service's own certificate; default: the system's")
+	flags.bind(f)
 	f.StringVar(&flags.site, "site", "", "`host` name of the site that must have signed each file, first or not")
 	f.BoolVarP(&flags.lists, "check", "c", false, "read sums from lists, and check the files that they name")
 	f.BoolVar(&flags.quiet, "quiet", false, "print no line for a file that is well")

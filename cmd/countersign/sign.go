@@ -38,10 +38,11 @@ is 0 if all files are signed now or were before, 3 if another site owns some of 
 const exitOtherOwner = 3
 
 type signFlags struct {
-	server, roots, site, key string
-	filesFrom, sums          []string
-	json, quiet, dryRun      bool
-	retryFor                 time.Duration
+	apiFlags
+	site, key           string
+	filesFrom, sums     []string
+	json, quiet, dryRun bool
+	retryFor            time.Duration
 }
 
 func signCommand() *cobra.Command {
@@ -59,8 +60,7 @@ func signCommand() *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&flags.server, "url", "http://localhost:8080", "`URL` of the service")
-	f.StringVar(&flags.roots, "roots", "", "PEM `file` of the roots for the service's own certificate; default: the system's")
+	flags.bind(f)
 	f.StringVar(&flags.site, "site", "", "`host` name of the site whose certificate has the key")
 	f.StringVar(&flags.key, "key", "", "PEM `file` with the private key, RSA or ECDSA")
 	f.StringArrayVar(&flags.filesFrom, "files-from", nil, "`file` with names of files and folders, each ended by a zero byte; - is standard input")
@@ -92,11 +92,7 @@ func (s *signing) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	options := []client.Option{client.WithRetry(client.Retry{For: s.retryFor, Longest: 30 * time.Second})}
-	if s.roots != "" {
-		options = append(options, client.WithRootsFile(s.roots))
-	}
-	api, err := client.New(s.server, options...)
+	api, err := s.client(client.WithRetry(client.Retry{For: s.retryFor, Longest: 30 * time.Second}))
 	if err != nil {
 		return err
 	}
@@ -229,13 +225,9 @@ func sumsOf(list string) iter.Seq[hashfiles.Item] {
 // onlyHash reports what would be signed.
 func (s *signing) onlyHash(files iter.Seq[hashfiles.File]) error {
 	for f := range files {
-		o := bulk.Outcome{Name: f.Name, Hash: fmt.Sprintf("%x", f.Hash), Kind: "to be signed"}
-		if f.Err != nil {
-			o = bulk.Outcome{Name: f.Name, Kind: bulk.Unreadable, Reason: f.Err.Error()}
-			if errors.Is(f.Err, hashfiles.ErrSkipped) {
-				o.Kind = bulk.Skipped
-			}
-		} else {
+		o := bulk.NotRead(f)
+		if f.Err == nil {
+			o = bulk.Outcome{Name: f.Name, Hash: fmt.Sprintf("%x", f.Hash), Kind: "to be signed"}
 			s.counts.Hashed.Add(1)
 		}
 		if err := s.report(o); err != nil {

@@ -18,7 +18,8 @@ standard input. countersign sign hashes, signs and uploads files.
 Prints every pair that was not added and why. The exit code is 0 only if all were added or signed before.`
 
 func uploadCommand() *cobra.Command {
-	var server, site, roots string
+	var service apiFlags
+	var site string
 	c := &cobra.Command{
 		Use:   "upload --site SITE [PAIRS.json]",
 		Short: "Upload pairs that were signed elsewhere",
@@ -33,11 +34,7 @@ func uploadCommand() *cobra.Command {
 				}
 				defer f.Close()
 			}
-			var options []client.Option
-			if roots != "" {
-				options = append(options, client.WithRootsFile(roots))
-			}
-			api, err := client.New(server, options...)
+			api, err := service.client()
 			if err != nil {
 				return err
 			}
@@ -62,9 +59,8 @@ func uploadCommand() *cobra.Command {
 			return nil
 		},
 	}
-	c.Flags().StringVar(&server, "url", "http://localhost:8080", "`URL` of the service")
+	service.bind(c.Flags())
 	c.Flags().StringVar(&site, "site", "", "`host` name of the site whose certificate has the key")
-	c.Flags().StringVar(&roots, "roots", "", "PEM `file` of the roots for the service's own certificate; default: the system's")
 	_ = c.MarkFlagRequired("site") // the flag is there
 	return c
 }
