@@ -21,6 +21,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"countersign/internal/speaks/speakstest"
 	"countersign/pipeline/log"
 	"countersign/pipeline/log/internal/logtest"
 )
@@ -98,19 +99,19 @@ func TestOpenFailures(t *testing.T) {
 			log.Config{Brokers: startCluster3(t), TLS: &tls.Config{}},
 			[]string{"expected Kafka over TLS, and found Kafka without TLS", "leave out --kafka-tls"}},
 		{"web server",
-			log.Config{Brokers: []string{speaking(t, nil, "HTTP/1.1 400 Bad Request\r\n\r\n")}},
+			log.Config{Brokers: []string{speakstest.Listen(t, nil, "HTTP/1.1 400 Bad Request\r\n\r\n")}},
 			[]string{"found a web server (HTTP)", "usually 9092"}},
 		{"web server over TLS",
-			log.Config{Brokers: []string{speaking(t, server, "HTTP/1.1 400 Bad Request\r\n\r\n")}, TLS: &tls.Config{RootCAs: serverRoots}},
+			log.Config{Brokers: []string{speakstest.Listen(t, server, "HTTP/1.1 400 Bad Request\r\n\r\n")}, TLS: &tls.Config{RootCAs: serverRoots}},
 			[]string{"found a web server (HTTPS)", "usually 9092"}},
 		{"ZooKeeper",
-			log.Config{Brokers: []string{speaking(t, nil, "Zookeeper version: 3.8.4")}},
+			log.Config{Brokers: []string{speakstest.Listen(t, nil, "Zookeeper version: 3.8.4")}},
 			[]string{"found ZooKeeper", "2181"}},
 		{"something else",
-			log.Config{Brokers: []string{speaking(t, nil, "SSH-2.0-x\r\n")}},
+			log.Config{Brokers: []string{speakstest.Listen(t, nil, "SSH-2.0-x\r\n")}},
 			[]string{"neither Kafka's", "usually 9092"}},
 		{"closes",
-			log.Config{Brokers: []string{speaking(t, nil, "")}},
+			log.Config{Brokers: []string{speakstest.Listen(t, nil, "")}},
 			[]string{"accepts connections and closes them"}},
 		{"a client certificate demanded",
 			log.Config{Brokers: startCluster3(t, kfake.TLS(demanding(server))), TLS: &tls.Config{RootCAs: serverRoots}},
@@ -137,37 +138,6 @@ func TestOpenFailures(t *testing.T) {
 	}
 }
 
-// speaking answers every connection with the same words, over TLS if there is a configuration.
-func speaking(t *testing.T, secure *tls.Config, words string) (address string) {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if secure != nil {
-		listener = tls.NewListener(listener, secure)
-	}
-	var working sync.WaitGroup
-	working.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			working.Go(func() {
-				defer conn.Close()
-				_, _ = conn.Read(make([]byte, 4096))
-				_, _ = io.WriteString(conn, words)
-			})
-		}
-	})
-	t.Cleanup(func() {
-		listener.Close()
-		working.Wait()
-	})
-	return listener.Addr().String()
-}
-
 // demanding is a server's configuration with which clients have to show a certificate.
 func demanding(server *tls.Config) *tls.Config {
 	strict := server.Clone()
@@ -180,7 +150,7 @@ func TestAWrongPortIsToldOfWithinSeconds(t *testing.T) {
 	var text lockedBuffer
 	began := time.Now()
 	c, err := log.Open(logtest.Context(t), log.Config{
-		Brokers: []string{speaking(t, nil, "HTTP/1.1 400 Bad Request\r\n\r\n")}, StartTimeout: time.Hour,
+		Brokers: []string{speakstest.Listen(t, nil, "HTTP/1.1 400 Bad Request\r\n\r\n")}, StartTimeout: time.Hour,
 		Logger: slog.New(slog.NewTextHandler(&text, nil)),
 	})
 	if err == nil {

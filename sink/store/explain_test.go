@@ -8,45 +8,14 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"io"
 	"math/big"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
-)
 
-// speaking answers every connection with the same words, over TLS if there is a configuration.
-func speaking(t *testing.T, secure *tls.Config, words string) (address string) {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if secure != nil {
-		listener = tls.NewListener(listener, secure)
-	}
-	var working sync.WaitGroup
-	working.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			working.Go(func() {
-				defer conn.Close()
-				_, _ = conn.Read(make([]byte, 4096))
-				_, _ = io.WriteString(conn, words)
-			})
-		}
-	})
-	t.Cleanup(func() {
-		listener.Close()
-		working.Wait()
-	})
-	return listener.Addr().String()
-}
+	"countersign/internal/speaks/speakstest"
+)
 
 // selfSigned is a server's configuration that no client trusts.
 func selfSigned(t *testing.T) *tls.Config {
@@ -75,14 +44,14 @@ func TestExplainSaysWhatWasFound(t *testing.T) {
 		want                      []string
 		sure                      bool
 	}{
-		{"web server", speaking(t, nil, http), "", []string{"found a web server (HTTP)", "usually 9000, and not 8123"}, true},
-		{"TLS", speaking(t, secure, native), "", []string{"found a listener that speaks TLS", "add secure=true"}, true},
-		{"no TLS", speaking(t, nil, native), "?secure=true", []string{"found that protocol without TLS", "leave secure=true out"}, true},
-		{"web server over TLS", speaking(t, secure, http), "?secure=true&skip_verify=true", []string{"found a web server (HTTPS)", "usually 9440, and not 8443"}, true},
-		{"unknown authority", speaking(t, secure, native), "?secure=true", []string{"certificate leads to no authority"}, true},
-		{"other name", strings.Replace(speaking(t, secure, native), "127.0.0.1", "localhost", 1), "?secure=true", []string{"certificate is for other names"}, true},
-		{"a client certificate demanded", speaking(t, demanding, native), "?secure=true&skip_verify=true", []string{"demands a certificate of its clients"}, true},
-		{"closes", speaking(t, nil, ""), "", []string{"accepts connections and closes them"}, false},
+		{"web server", speakstest.Listen(t, nil, http), "", []string{"found a web server (HTTP)", "usually 9000, and not 8123"}, true},
+		{"TLS", speakstest.Listen(t, secure, native), "", []string{"found a listener that speaks TLS", "add secure=true"}, true},
+		{"no TLS", speakstest.Listen(t, nil, native), "?secure=true", []string{"found that protocol without TLS", "leave secure=true out"}, true},
+		{"web server over TLS", speakstest.Listen(t, secure, http), "?secure=true&skip_verify=true", []string{"found a web server (HTTPS)", "usually 9440, and not 8443"}, true},
+		{"unknown authority", speakstest.Listen(t, secure, native), "?secure=true", []string{"certificate leads to no authority"}, true},
+		{"other name", strings.Replace(speakstest.Listen(t, secure, native), "127.0.0.1", "localhost", 1), "?secure=true", []string{"certificate is for other names"}, true},
+		{"a client certificate demanded", speakstest.Listen(t, demanding, native), "?secure=true&skip_verify=true", []string{"demands a certificate of its clients"}, true},
+		{"closes", speakstest.Listen(t, nil, ""), "", []string{"accepts connections and closes them"}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			db := open(t, Config{URL: "clickhouse://" + c.address + c.parameters})
@@ -107,7 +76,7 @@ func TestExplainSaysWhatWasFound(t *testing.T) {
 			t.Fatal(err)
 		}
 		closed.Close()
-		db := open(t, Config{URL: "clickhouse://" + speaking(t, nil, http) + "," + closed.Addr().String()})
+		db := open(t, Config{URL: "clickhouse://" + speakstest.Listen(t, nil, http) + "," + closed.Addr().String()})
 		explained, sure := db.Explain(t.Context(), context.DeadlineExceeded)
 		if sure || !strings.Contains(explained.Error(), closed.Addr().String()+": check that ClickHouse runs there") {
 			t.Errorf("sure %t of %v, though one address may come back", sure, explained)
@@ -115,7 +84,7 @@ func TestExplainSaysWhatWasFound(t *testing.T) {
 	})
 	t.Run("ClickHouse is there", func(t *testing.T) {
 		refusal := errors.New("no such column")
-		for _, db := range []*DB{open(t, Config{URL: "clickhouse://" + speaking(t, nil, native)}), open(t, Config{URL: server})} {
+		for _, db := range []*DB{open(t, Config{URL: "clickhouse://" + speakstest.Listen(t, nil, native)}), open(t, Config{URL: server})} {
 			if explained, sure := db.Explain(t.Context(), refusal); sure || explained != refusal { //nolint:errorlint // the same
 				t.Errorf("%v", explained)
 			}
